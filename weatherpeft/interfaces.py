@@ -1,0 +1,180 @@
+"""The sockets: what a source, a task, a backbone and a PEFT method must offer.
+
+An extension is one file that defines a ``Spec`` with these methods, and its name in the union of
+its package. The spec is light; heavy imports stand inside the methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from weatherpeft.spec import Period, Spec
+from weatherpeft.variables import VariableSet
+
+if TYPE_CHECKING:
+    import torch
+    import xarray as xr
+
+    from weatherpeft.batch import Batch, Fields
+
+
+class DataRequest(Spec):
+    """What one download job brings: fields × times × members."""
+
+    variables: VariableSet
+    period: Period
+    step_hours: int = 6
+    """Time step of the instantaneous fields, from 00 UTC of the period's first day."""
+    members: tuple[int, ...] = ()
+    """Ensemble members; empty where the data has no member dimension."""
+
+
+class Source(Protocol):
+    """A provider of raw data."""
+
+    name: str
+
+    def periods(self) -> tuple[Period, ...]:
+        """The download jobs, one a period; they do not overlap."""
+        ...
+
+    def fetch(self, request: DataRequest, output: Path) -> None:
+        """Write the raw files of a request into the existing, empty directory ``output``.
+
+        Raises:
+            ValueError: naming the file, variable, time or key at fault.
+        """
+        ...
+
+    def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
+        """Check the raw files in the directory ``raw`` and read them lazily.
+
+        Returns:
+            The canonical dataset: WeatherBench 2 names, dims ``([member,] time, [level,] latitude,
+            longitude)``, static fields ``(latitude, longitude)``, SI units, latitude north to
+            south, longitude increasing in [0, 360), float32, dask chunks of one time.
+
+        Raises:
+            ValueError: a file that is truncated, empty or of an unknown kind, a field, level, time
+                or member of the request that is missing; the message names it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TuningContext:
+    """What a method may need to know when it is attached.
+
+    Attributes:
+        steps: optimizer steps of the whole run.
+        seed: of the run; every random choice of a method is a function of it.
+        fisher: directory of the Fisher warm-up's Zarr store, or None where no method asks for it.
+    """
+
+    steps: int
+    seed: int
+    fisher: Path | None = None
+
+
+class Backbone(Protocol):
+    """A weather foundation model, wrapped from outside: a ``torch.nn.Module``.
+
+    In the paper's words ``encoder`` and ``decoder`` are trained in full by every method, and
+    ``backbone`` is what lies between them: the pool of the parameter-efficient methods.
+    """
+
+    encoder: torch.nn.Module
+    decoder: torch.nn.Module
+    backbone: torch.nn.Module
+
+    def __call__(self, batch: Batch) -> Fields:
+        """Predict the fields of one time, in physical units.
+
+        Returns:
+            surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude, longitude)``.
+        """
+        ...
+
+    def backbone_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The pretrained parameters of ``backbone`` by name, as they were before any method was attached."""
+        ...
+
+    def attention_modules(self) -> dict[str, torch.nn.Module]:
+        """The window attention of every block by its path below the model."""
+        ...
+
+    def embedding_weights(self) -> torch.Tensor:
+        """Patch-embedding weights of the variables in use, ``(width, variable, history·patch·patch)``."""
+        ...
+
+
+class Adapter(Protocol):
+    """A method attached to a backbone.
+
+    The trainer trains ``dense_parameters`` with AdamW and calls ``step`` once an optimizer step,
+    after the backward pass. ``result`` is what the run keeps; ``load_result`` on a freshly attached
+    adapter, on the same pretrained weights, gives the tuned model bit for bit.
+    """
+
+    def dense_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Own and backbone parameters that AdamW trains, by unique name."""
+        ...
+
+    def trainable_backbone(self) -> int:
+        """The paper's count: parameters trained at a step, encoder and decoder left out."""
+        ...
+
+    def step(self, step: int, learning_rate: float) -> None:
+        """Update what AdamW does not, from the gradients of the last backward pass.
+
+        Args:
+            step: this step, from 0.
+            learning_rate: of this step, by the schedule.
+        """
+        ...
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """The tuned tensors, by unique name: enough to rebuild the tuned model on the pretrained one."""
+        ...
+
+    def load_result(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put a saved result back."""
+        ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Optimizer state beyond the result, to resume a killed run (tensors only)."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Put a saved state back."""
+        ...
+
+
+class PeftMethod(Protocol):
+    """A parameter-efficient method, as its spec."""
+
+    name: str
+
+    def attach(self, model: Backbone, context: TuningContext) -> Adapter:
+        """Attach to a model whose backbone is frozen; unfreeze what the method trains.
+
+        Methods compose as a list and are attached in its order.
+        """
+        ...
+
+
+class Sampler(Protocol):
+    """Batches of one split, in an order that depends on the seed and the step only."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: list[int]) -> Batch:
+        """Samples as tensors."""
+        ...
+
+    def order(self, seed: int, epoch: int) -> Iterator[int]:
+        """A permutation of the sample indices."""
+        ...

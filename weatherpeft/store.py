@@ -1,0 +1,142 @@
+"""Artifacts on disk: complete or absent, with a record of what made them.
+
+An artifact is a directory. It is written under a temporary name beside its final one and renamed
+when it is complete, so that a killed job leaves nothing that looks finished.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from weatherpeft.fingerprint import fingerprint, spec_modules
+from weatherpeft.spec import Spec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PROVENANCE = "provenance.json"
+_PACKAGES = ("numpy", "scipy", "xarray", "zarr", "dask", "eccodes", "torch", "microsoft-aurora", "peft")
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def artifact(
+    output: Path, spec: Spec, code: str, inputs: Sequence[Path] = (), facts: dict[str, Any] | None = None
+) -> Iterator[Path]:
+    """Write a directory that appears under its final name only when it is complete.
+
+    Args:
+        output: final name of the directory; what stands there is replaced.
+        spec: what the artifact is made from.
+        code: module name of the stage, whose code digest is recorded.
+        inputs: artifacts, or files in them, that were read.
+        facts: further entries of the record; may be filled until the context is left.
+
+    Yields:
+        The directory to write into.
+    """
+    temporary = output.with_name(f".{output.name}.partial")
+    if temporary.exists():
+        _log.info("removing what an interrupted run left at %s", temporary)
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        record = {
+            "spec": spec.model_dump(mode="json"),
+            "code": fingerprint(code, spec_modules(spec)),
+            "inputs": {path.name: artifact_digest(path) for path in inputs},
+            "packages": _versions(),
+            "digest": content_digest(temporary),
+            **(facts or {}),
+        }
+        (temporary / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if output.exists():
+        shutil.rmtree(output)
+    temporary.rename(output)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Record of an artifact.
+
+    Raises:
+        ValueError: if the directory has none, so that it is no artifact of this package.
+    """
+    file = path / PROVENANCE
+    if not file.is_file():
+        raise ValueError(f"{path}: no {PROVENANCE}; not a complete artifact of weatherpeft")
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
+
+
+def artifact_digest(path: Path) -> str:
+    """Content digest of an artifact, read from its record, or of a part of one.
+
+    Raises:
+        ValueError: if neither the path nor a directory above it has a record.
+    """
+    for directory in (path, *path.parents):
+        if (directory / PROVENANCE).is_file():
+            return str(read_provenance(directory)["digest"])
+    raise ValueError(f"{path}: no {PROVENANCE} here or above; not an artifact of weatherpeft")
+
+
+def content_digest(directory: Path) -> str:
+    """SHA-256 over the names and bytes of the files below a directory, bookkeeping files left out."""
+    total = hashlib.sha256()
+    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+        if file.name in (PROVENANCE, ".snakemake_timestamp"):
+            continue
+        total.update(str(file.relative_to(directory)).encode() + b"\0")
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def write_dataset(dataset: "xr.Dataset", path: Path, mode: Literal["w", "a"] = "w", **options: Any) -> None:
+    """Write a dataset as a Zarr store of format 3 with consolidated metadata.
+
+    Args:
+        dataset: fields; chunked arrays are written chunk by chunk.
+        path: the store.
+        mode: ``w`` to create, ``a`` to append or fill.
+        options: passed to ``xarray.Dataset.to_zarr``.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        # Consolidated metadata is not yet in the Zarr 3 specification; zarr-python writes and reads it.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        dataset.to_zarr(path, mode=mode, zarr_format=3, consolidated=True, **options)
+
+
+def open_dataset(path: Path) -> "xr.Dataset":
+    """Open a store lazily.
+
+    Raises:
+        ValueError: if the store is absent.
+    """
+    import xarray as xr
+
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such Zarr store")
+    return xr.open_zarr(path, consolidated=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

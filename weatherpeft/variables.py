@@ -1,0 +1,108 @@
+"""One row a variable: the names that providers use, the param id, the units.
+
+Names are WeatherBench 2's; short names, param ids and units are ECMWF's parameter database's.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, model_validator
+
+from weatherpeft.spec import Spec
+
+Kind = Literal["surface", "atmospheric", "static", "accumulated"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A physical quantity.
+
+    Attributes:
+        name: WeatherBench 2 name.
+        short_name: ECMWF short name; what Aurora calls it too.
+        param_id: ECMWF param id, in GRIB.
+        units: SI units of the canonical dataset.
+        kind: ``surface`` and ``atmospheric`` are instantaneous, ``static`` has no time,
+            ``accumulated`` is a sum over the hour that ends at the valid time.
+        aliases: further names in NetCDF files.
+        long_name: for tables and figures.
+    """
+
+    name: str
+    short_name: str
+    param_id: int
+    units: str
+    kind: Kind
+    long_name: str
+    aliases: tuple[str, ...] = ()
+
+
+_ROWS = (
+    Variable("2m_temperature", "2t", 167, "K", "surface", "2 m temperature", ("t2m",)),
+    Variable("10m_u_component_of_wind", "10u", 165, "m s-1", "surface", "10 m zonal wind", ("u10",)),
+    Variable("10m_v_component_of_wind", "10v", 166, "m s-1", "surface", "10 m meridional wind", ("v10",)),
+    Variable("mean_sea_level_pressure", "msl", 151, "Pa", "surface", "Mean sea level pressure"),
+    Variable("surface_pressure", "sp", 134, "Pa", "surface", "Surface pressure"),
+    Variable("10m_wind_gust", "10fg", 49, "m s-1", "surface", "10 m wind gust", ("fg10",)),
+    Variable("temperature", "t", 130, "K", "atmospheric", "Temperature"),
+    Variable("u_component_of_wind", "u", 131, "m s-1", "atmospheric", "Zonal wind"),
+    Variable("v_component_of_wind", "v", 132, "m s-1", "atmospheric", "Meridional wind"),
+    Variable("specific_humidity", "q", 133, "kg kg-1", "atmospheric", "Specific humidity"),
+    Variable("geopotential", "z", 129, "m2 s-2", "atmospheric", "Geopotential"),
+    Variable("land_sea_mask", "lsm", 172, "1", "static", "Land-sea mask"),
+    Variable("geopotential_at_surface", "z", 129, "m2 s-2", "static", "Surface geopotential"),
+    Variable("soil_type", "slt", 43, "1", "static", "Soil type"),
+    Variable("total_precipitation", "tp", 228, "m", "accumulated", "Total precipitation"),
+)
+VARIABLES: dict[str, Variable] = {row.name: row for row in _ROWS}
+
+
+def _known(*kinds: Kind) -> AfterValidator:
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [name for name, row in VARIABLES.items() if row.kind in kinds]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"unknown variable {name!r}; known here: {', '.join(known)}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"a variable is named twice: {', '.join(names)}")
+        return names
+
+    return AfterValidator(check)
+
+
+class VariableSet(Spec):
+    """The fields of an experiment, by WeatherBench 2 names."""
+
+    surface: Annotated[tuple[str, ...], _known("surface")] = ()
+    """Instantaneous single-level fields."""
+    accumulated: Annotated[tuple[str, ...], _known("accumulated")] = ()
+    """Hourly sums that end at the valid time."""
+    atmospheric: Annotated[tuple[str, ...], _known("atmospheric")] = ()
+    """Fields on pressure levels."""
+    levels_hpa: tuple[int, ...] = ()
+    """Pressure levels, increasing."""
+    static: Annotated[tuple[str, ...], _known("static")] = ()
+    """Fields without time."""
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if tuple(sorted(set(self.levels_hpa))) != self.levels_hpa:
+            raise ValueError(f"levels_hpa must increase without repeats, found {self.levels_hpa}")
+        if bool(self.atmospheric) != bool(self.levels_hpa):
+            raise ValueError("atmospheric variables and levels_hpa must be given together")
+        return self
+
+    def channels(self) -> list[tuple[str, int | None]]:
+        """Every time-dependent instantaneous field: surface first, then variables × levels."""
+        surface: list[tuple[str, int | None]] = [(name, None) for name in self.surface]
+        return surface + [(name, level) for name in self.atmospheric for level in self.levels_hpa]
+
+
+def channel_label(name: str, level_hpa: int | None) -> str:
+    """Short label of a field for tables and figures.
+
+    >>> channel_label("temperature", 850), channel_label("2m_temperature", None)
+    ('t850', '2t')
+    """
+    short = VARIABLES[name].short_name
+    return short if level_hpa is None else f"{short}{level_hpa}"
