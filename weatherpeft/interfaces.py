@@ -6,13 +6,14 @@ its package. The spec is light; heavy imports stand inside the methods.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from weatherpeft.spec import Period, Spec
 from weatherpeft.variables import VariableSet
+from weatherpeft.window import Window
 
 if TYPE_CHECKING:
     import torch
@@ -166,15 +167,29 @@ class PeftMethod(Protocol):
         ...
 
 
-class Sampler(Protocol):
-    """Batches of one split, in an order that depends on the seed and the step only."""
+class Task(Protocol):
+    """What is predicted from what, and how wrong a prediction is."""
 
-    def __len__(self) -> int: ...
+    name: str
+    residual: bool
+    """Whether the model predicts the difference to its last input frame."""
 
-    def batch(self, indices: list[int]) -> Batch:
-        """Samples as tensors."""
+    @property
+    def window(self) -> Window:
+        """Frames and grids of a sample."""
         ...
 
-    def order(self, seed: int, epoch: int) -> Iterator[int]:
-        """A permutation of the sample indices."""
+    @property
+    def lead_hours(self) -> int:
+        """The lead time that the model is told, in hours."""
+        ...
+
+    def loss(self, prediction: Fields, target: Fields, scale: Fields) -> torch.Tensor:
+        """Mean loss of a batch.
+
+        Args:
+            prediction: of every variable in use.
+            target: likewise.
+            scale: standard deviations, broadcastable to the fields, of the variables that count.
+        """
         ...

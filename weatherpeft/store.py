@@ -90,6 +90,16 @@ def artifact_digest(path: Path) -> str:
     raise ValueError(f"{path}: no {PROVENANCE} here or above; not an artifact of weatherpeft")
 
 
+def artifact_key(spec: Spec, code: str, inputs: Sequence[Path] = ()) -> str:
+    """Name for the working directory of an artifact in the making.
+
+    It changes with the spec, the code and the inputs' contents, so that a job which is tried again finds
+    what it left and a changed one never does.
+    """
+    parts = [spec.canonical_json(), fingerprint(code, spec_modules(spec)), *map(artifact_digest, inputs)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 def content_digest(directory: Path) -> str:
     """SHA-256 over the names and bytes of the files below a directory, bookkeeping files left out."""
     total = hashlib.sha256()

@@ -106,3 +106,40 @@ def channel_label(name: str, level_hpa: int | None) -> str:
     """
     short = VARIABLES[name].short_name
     return short if level_hpa is None else f"{short}{level_hpa}"
+
+
+class FieldSet(Spec):
+    """The fields a model sees: those in the data and declared constants that stand in for others.
+
+    A backbone may need a field that the data has not (Aurora wants at least one surface, one
+    atmospheric and one static variable). A placeholder is declared by name and value; it enters the
+    model and stays out of losses and scores.
+    """
+
+    measured: VariableSet
+    """What is in the data."""
+    placeholders: dict[str, float] = {}
+    """Constant value of every surface or static field that the data has not."""
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> Self:
+        measured = {*self.measured.surface, *self.measured.atmospheric, *self.measured.static}
+        for name in self.placeholders:
+            if name not in VARIABLES or VARIABLES[name].kind not in ("surface", "static"):
+                raise ValueError(f"placeholder {name!r} is not a known surface or static variable")
+            if name in measured:
+                raise ValueError(f"placeholder {name!r} is in the data too")
+        return self
+
+    @property
+    def all(self) -> VariableSet:
+        """Measured variables and, after them, placeholders."""
+        more: dict[str, list[str]] = {"surface": [], "static": []}
+        for name in self.placeholders:
+            more[VARIABLES[name].kind].append(name)
+        return VariableSet(
+            surface=(*self.measured.surface, *more["surface"]),
+            atmospheric=self.measured.atmospheric,
+            levels_hpa=self.measured.levels_hpa,
+            static=(*self.measured.static, *more["static"]),
+        )

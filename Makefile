@@ -1,0 +1,59 @@
+# make demo   the whole workflow on the synthetic planet, to the score table
+# make test   lint and every test
+# Each sets up what it needs in .venv; a second run skips what is done.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+REPORT := results/default/report
+
+# The workflow's jobs call the command weatherpeft.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help
+help:
+	@echo "make demo    run config/default.yaml from data to report"
+	@echo "make test    lint, then every test"
+	@echo "make lint    style, types, import directions, the workflow's own linter"
+	@echo "make setup   only create $(VENV) (PYTHON=$(PYTHON))"
+	@echo "make clean   remove $(VENV) and caches, not data and results"
+
+.PHONY: setup
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			"Name another with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(INSTALLED)
+	snakemake --cores all --configfile config/default.yaml
+	@echo
+	@cat $(REPORT)/scores.txt
+	@echo
+	@echo "Report: $(REPORT)/report.html"
+
+.PHONY: lint
+lint: $(INSTALLED)
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+.PHONY: test
+test: lint
+	OMP_NUM_THREADS=1 pytest --numprocesses $(WORKERS)
+
+# Downloaded data and results stay: remove data/ and results/ by hand.
+.PHONY: clean
+clean:
+	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	find weatherpeft tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,83 @@
+"""Aurora (Bodnar et al. 2025, Nature 641), through the upstream package ``microsoft-aurora``."""
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import model_validator
+
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Spec
+from weatherpeft.variables import FieldSet
+
+if TYPE_CHECKING:
+    from weatherpeft.backbones.aurora_model import AuroraBackbone
+
+
+class Aurora(Spec):
+    """Size of an Aurora; the defaults are the pretrained 1.3 B configuration."""
+
+    name: Literal["aurora"]
+    embed_dim: int = 512
+    encoder_depths: tuple[int, ...] = (6, 10, 8)
+    encoder_num_heads: tuple[int, ...] = (8, 16, 32)
+    decoder_depths: tuple[int, ...] = (8, 10, 6)
+    decoder_num_heads: tuple[int, ...] = (32, 16, 8)
+    num_heads: int = 16
+    """Heads of the level aggregation in encoder and decoder."""
+    window_size: tuple[int, int, int] = (2, 6, 12)
+    latent_levels: int = 4
+    patch_size: int = 4
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.encoder_depths) != len(self.encoder_num_heads) or len(self.decoder_depths) != len(
+            self.decoder_num_heads
+        ):
+            raise ValueError("depths and num_heads must have one entry a stage")
+        if self.decoder_depths != self.encoder_depths[::-1]:
+            raise ValueError(
+                f"decoder_depths must be encoder_depths reversed, found {self.decoder_depths} "
+                f"and {self.encoder_depths}"
+            )
+        return self
+
+    def check(self, grid: Grid, fields: FieldSet) -> None:
+        """Whether the model can run on a grid with these fields, before any work starts.
+
+        Raises:
+            ValueError: naming the grid and the patch size, or the kind of field that is missing.
+        """
+        rows, columns = grid.shape
+        merges = 2 ** (len(self.encoder_depths) - 1)
+        if rows % self.patch_size > 1 or columns % self.patch_size:
+            raise ValueError(
+                f"backbone aurora: patch size {self.patch_size} does not divide the grid {grid.label} "
+                f"of {rows} x {columns} points"
+            )
+        if grid.poles:
+            raise ValueError(f"backbone aurora: grid {grid.label} has pole rows; use cell-centered rows")
+        if min(rows, columns) // self.patch_size < merges:
+            raise ValueError(
+                f"backbone aurora: grid {grid.label} gives {rows // self.patch_size} x "
+                f"{columns // self.patch_size} patches, fewer than its {len(self.encoder_depths)} stages need"
+            )
+        variables = fields.all
+        for kind, names in (
+            ("surface", variables.surface),
+            ("atmospheric", variables.atmospheric),
+            ("static", variables.static),
+        ):
+            if not names:
+                raise ValueError(f"backbone aurora: needs at least one {kind} variable or placeholder")
+
+    def build(self, fields: FieldSet, lead_hours: int, residual: bool, seed: int) -> "AuroraBackbone":
+        """A model with random weights that are a function of the seed.
+
+        Args:
+            fields: what the model sees.
+            lead_hours: the lead time that the model is told.
+            residual: whether it predicts the difference to its last input frame.
+            seed: of the initial weights.
+        """
+        from weatherpeft.backbones.aurora_model import AuroraBackbone
+
+        return AuroraBackbone(self, fields, lead_hours=lead_hours, residual=residual, seed=seed)

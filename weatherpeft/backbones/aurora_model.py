@@ -1,0 +1,161 @@
+"""The upstream Aurora behind the ``Backbone`` socket."""
+
+import dataclasses
+import io
+import logging
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+import aurora as upstream
+from weatherpeft.batch import Batch, Fields
+from weatherpeft.variables import VARIABLES, FieldSet
+
+if TYPE_CHECKING:
+    from weatherpeft.backbones import aurora as aurora_spec
+
+_SHORT = {name: row.short_name for name, row in VARIABLES.items()}
+_PER_VARIABLE = re.compile(r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+")
+_log = logging.getLogger(__name__)
+
+
+class Aurora(upstream.Aurora):
+    """Upstream Aurora that loads the part of a checkpoint that its variables need."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights by name.
+
+        Per-variable weights of variables that the model has not are left out, and those of variables that
+        the checkpoint has not keep their initial values and are logged. Anything else must match.
+
+        Raises:
+            ValueError: naming weights that are missing, unknown or of another shape.
+        """
+        own = self.state_dict()
+        missing = [name for name in own if name not in state_dict]
+        unknown = [name for name in state_dict if name not in own]
+        wrong = [name for name in (*missing, *unknown) if not _PER_VARIABLE.match(name)]
+        wrong += [name for name in own if name in state_dict and own[name].shape != state_dict[name].shape]
+        if wrong:
+            raise ValueError(f"checkpoint does not fit the model: {', '.join(wrong[:5])} ({len(wrong)} in all)")
+        if missing:
+            _log.warning("not in the checkpoint, starting from random weights: %s", ", ".join(missing))
+        return super().load_state_dict({name: state_dict[name] for name in own if name in state_dict}, False, assign)
+
+
+class ResidualAurora(Aurora):
+    """Aurora whose decoder predicts the normalized difference to the last input frame."""
+
+    def _post_decoder_hook(self, batch: upstream.Batch, pred: upstream.Batch) -> upstream.Batch:
+        surface = {name: field + batch.surf_vars[name][:, -1:] for name, field in pred.surf_vars.items()}
+        upper = {name: field + batch.atmos_vars[name][:, -1:] for name, field in pred.atmos_vars.items()}
+        return dataclasses.replace(pred, surf_vars=surface, atmos_vars=upper)
+
+
+class AuroraBackbone(nn.Module):
+    """Upstream Aurora with canonical fields outside and ECMWF short names inside.
+
+    Args:
+        spec: the size.
+        fields: what the model sees, placeholders included.
+        lead_hours: the lead time that the model is told.
+        residual: whether it predicts the difference to its last input frame.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, spec: "aurora_spec.Aurora", fields: FieldSet, *, lead_hours: int, residual: bool, seed: int) -> None:
+        super().__init__()
+        self.spec, self.fields = spec, fields
+        variables = fields.all
+        arguments: dict[str, Any] = spec.model_dump(exclude={"name"})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = (ResidualAurora if residual else Aurora)(
+                surf_vars=tuple(_SHORT[name] for name in variables.surface),
+                static_vars=tuple(_SHORT[name] for name in variables.static),
+                atmos_vars=tuple(_SHORT[name] for name in variables.atmospheric),
+                timestep=timedelta(hours=lead_hours),
+                use_lora=False,
+                autocast=torch.cuda.is_available(),
+                **arguments,
+            )
+        self._backbone_parameters = dict(self.model.backbone.named_parameters())
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Patch embedding and level aggregation."""
+        return self.model.encoder
+
+    @property
+    def decoder(self) -> nn.Module:
+        """Level de-aggregation and heads."""
+        return self.model.decoder
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The Swin transformer between them."""
+        return self.model.backbone
+
+    def forward(self, batch: Batch) -> Fields:
+        """Predict the fields of one time (see ``interfaces.Backbone``)."""
+        prediction = self.model(
+            upstream.Batch(
+                surf_vars={_SHORT[name]: field for name, field in batch.inputs.surface.items()},
+                static_vars={_SHORT[name]: field for name, field in batch.static.items()},
+                atmos_vars={_SHORT[name]: field for name, field in batch.inputs.atmospheric.items()},
+                metadata=upstream.Metadata(
+                    lat=batch.latitude,
+                    lon=batch.longitude,
+                    time=batch.times,
+                    atmos_levels=batch.levels_hpa,
+                ),
+            )
+        )
+        return Fields(
+            {name: prediction.surf_vars[_SHORT[name]][:, 0] for name in batch.inputs.surface},
+            {name: prediction.atmos_vars[_SHORT[name]][:, 0] for name in batch.inputs.atmospheric},
+        )
+
+    def backbone_parameters(self) -> dict[str, nn.Parameter]:
+        """The backbone's pretrained parameters by name, before any method was attached."""
+        return dict(self._backbone_parameters)
+
+    def attention_modules(self) -> dict[str, nn.Module]:
+        """The window attention of every block, in the order of the forward pass."""
+        return {
+            f"{side}.{stage}.blocks.{block}.attn": module.attn
+            for side in ("encoder_layers", "decoder_layers")
+            for stage, layer in enumerate(getattr(self.backbone, side))
+            for block, module in enumerate(layer.blocks)
+        }
+
+    def embedding_weights(self) -> torch.Tensor:
+        """Patch-embedding weights, ``(width, variable, history·patch·patch)``.
+
+        Variables come in the encoder's own alphabetical order, surface and static first.
+        """
+        embeds = (self.encoder.surf_token_embeds, self.encoder.atmos_token_embeds)
+        weights = [weight for embed in embeds for weight in embed.weights.values()]
+        return torch.cat([weight.flatten(2) for weight in weights], dim=1)
+
+    def save(self, path: Path) -> None:
+        """Write the weights as the upstream package's ``load_checkpoint_local`` reads them."""
+        buffer = io.BytesIO()
+        torch.save(self.model.state_dict(), buffer)  # through a buffer: a file's name would enter its bytes
+        path.write_bytes(buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Load a checkpoint in the upstream's format.
+
+        Raises:
+            ValueError: naming the file and the weights that do not fit.
+        """
+        try:
+            self.model.load_checkpoint_local(str(path), strict=True)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,257 @@
+"""The command line: one subcommand a stage, made from the stage's signature.
+
+A stage is the function of a module in ``weatherpeft.stages`` that bears the module's name. Of its
+parameters, a ``Spec`` becomes an option that takes JSON or ``@file``, a ``Path`` an option that
+takes a path, ``list[Path]`` one that takes several, and a number, text, choice or switch an option
+of that type. A parameter with a default, or one that may be None, need not be given.
+"""
+
+import argparse
+import importlib
+import inspect
+import json
+import logging
+import os
+import pkgutil
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from weatherpeft import __version__
+from weatherpeft.spec import Spec
+
+Stage = Callable[..., None]
+
+_log = logging.getLogger(__name__)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stages") -> int:
+    """Run one subcommand.
+
+    Args:
+        arguments: the command line without the program's name; the process's own by default.
+        stages: package whose modules are the stages.
+
+    Returns:
+        The exit status: 0, 1 where the stage refused its data, 2 where the command line or a spec
+        is wrong. Any other exception of a stage is a bug and leaves with its traceback.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _set_up_logging()
+        options = _parser(arguments, stages).parse_args(arguments)
+        run = options.prepare(options)
+    except ValidationError as error:
+        return _fail("weatherpeft", error_lines(error), 2)
+    except (ValueError, OSError) as error:
+        return _fail("weatherpeft", [_one_line(error)], 2)
+    if options.debug:
+        logging.getLogger("weatherpeft").setLevel(logging.DEBUG)
+    try:
+        run()
+    except (ValueError, OSError) as error:
+        _log.debug("traceback of the error below", exc_info=error)
+        lines = error_lines(error) if isinstance(error, ValidationError) else [_one_line(error)]
+        return _fail(f"weatherpeft {options.subcommand}", lines, 1)
+    except KeyboardInterrupt:
+        return _fail(f"weatherpeft {options.subcommand}", ["interrupted"], 130)
+    return 0
+
+
+def error_lines(error: ValidationError) -> list[str]:
+    """One line an error of a spec: the key's dotted path, what is wrong, and what was found.
+
+    >>> from weatherpeft.spec import Period
+    >>> try:
+    ...     Period.parse({"start": "2001-01-15", "stop": "2001-01-20"})
+    ... except ValidationError as error:
+    ...     error_lines(error)
+    ['end: missing', 'stop: unknown key']
+    """
+    lines = []
+    for item in error.errors(include_url=False):
+        match item["type"]:
+            case "extra_forbidden":
+                message = "unknown key"
+            case "missing":
+                message = "missing"
+            case "value_error":
+                message = item["msg"].removeprefix("Value error, ")
+            case _:
+                message = item["msg"]
+                if isinstance(item["input"], str | int | float | None) and item["type"] != "json_invalid":
+                    message += f", found {item['input']!r}"
+        place = ".".join(str(part) for part in item["loc"])
+        lines.append(f"{place}: {message}" if place else message)
+    return lines
+
+
+def _fail(program: str, lines: list[str], status: int) -> int:
+    for line in lines:
+        print(f"{program}: error: {line}", file=sys.stderr)
+    return status
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _set_up_logging() -> None:
+    """Log to standard error, from the level in WEATHERPEFT_LOG on; INFO by default."""
+    level = os.environ.get("WEATHERPEFT_LOG", "INFO").upper()
+    if level not in _LEVELS:
+        raise ValueError(f"WEATHERPEFT_LOG is {level!r}, expected one of {', '.join(_LEVELS)}")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # Debug messages of other packages are never wanted.
+    logging.getLogger().setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
+    logging.getLogger("weatherpeft").setLevel(level)
+
+
+def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
+    """The parser; where the arguments name a stage, only that stage is imported."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="log debug messages, show tracebacks")
+    parser = argparse.ArgumentParser(prog="weatherpeft", description="Adapt weather foundation models.")
+    parser.add_argument("--version", action="version", version=f"weatherpeft {__version__}")
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+
+    def add(name: str, summary: str, prepare: Callable[[argparse.Namespace], Callable[[], None]]) -> Any:
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary, parents=[common], allow_abbrev=False
+        )
+        subparser.set_defaults(prepare=prepare)
+        return subparser
+
+    names = _stage_names(stages)
+    for name in [name for name in arguments[:1] if name in names] or names:
+        stage = _load(stages, name)
+        parameters = _parameters(stage)
+        subparser = add(name, _summary(stage), _binder(stage, parameters))
+        for parameter, (annotation, default) in parameters.items():
+            _add_option(subparser, parameter, annotation, default)
+    add("schema", "Print the JSON schema of an experiment's configuration.", lambda _: _print_schema)
+    check = add("check", "Validate an experiment's configuration.", lambda options: _checker(options.config))
+    check.add_argument("config", type=Path, metavar="CONFIG", help="YAML file")
+    return parser
+
+
+def _stage_names(stages: str) -> list[str]:
+    package = importlib.import_module(stages)
+    return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if found.name[0] != "_")
+
+
+def _load(stages: str, name: str) -> Stage:
+    module = importlib.import_module(f"{stages}.{name}")
+    stage = getattr(module, name, None)
+    if not inspect.isfunction(stage):
+        raise TypeError(f"module {module.__name__} must define the function {name}, its stage")
+    return stage
+
+
+def _summary(stage: Stage) -> str:
+    return (inspect.getdoc(stage) or "").partition("\n")[0]
+
+
+_REQUIRED = inspect.Parameter.empty
+
+
+def _parameters(stage: Stage) -> dict[str, tuple[Any, Any]]:
+    """Annotation and default of each parameter; None is the default of what may be None."""
+    annotations = typing.get_type_hints(stage, include_extras=True)
+    found = {}
+    for name, parameter in inspect.signature(stage).parameters.items():
+        if name not in annotations:
+            raise TypeError(f"parameter {name} of stage {stage.__name__} has no type")
+        annotation, default = annotations[name], parameter.default
+        members = get_args(annotation)
+        if get_origin(annotation) in (Union, types.UnionType) and types.NoneType in members:
+            annotation = reduce(or_, [member for member in members if member is not types.NoneType])
+            default = None if default is _REQUIRED else default
+        found[name] = (annotation, default)
+    return found
+
+
+def _is_spec(annotation: Any) -> bool:
+    """Whether a type is a spec or a union of specs."""
+    if get_origin(annotation) is Annotated:
+        return _is_spec(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return all(_is_spec(member) for member in get_args(annotation))
+    return inspect.isclass(annotation) and issubclass(annotation, Spec)
+
+
+def _are_paths(annotation: Any) -> bool:
+    return get_origin(annotation) in (list, Sequence) and get_args(annotation) == (Path,)
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, annotation: Any, default: Any) -> None:
+    settings: dict[str, Any] = {"required": True} if default is _REQUIRED else {"default": default}
+    if isinstance(default, str | int | float | Path) and annotation is not bool:
+        settings["help"] = f"default: {default}".replace("%", "%%")
+    if _is_spec(annotation):
+        settings |= {"metavar": "JSON|@FILE"}
+    elif annotation is Path:
+        settings |= {"type": Path, "metavar": "PATH"}
+    elif _are_paths(annotation):
+        settings |= {"type": Path, "metavar": "PATH", "nargs": "+" if default is _REQUIRED else "*"}
+    elif annotation is bool:
+        settings |= {"action": argparse.BooleanOptionalAction}
+    elif annotation in (int, float, str):
+        settings |= {"type": annotation, "metavar": annotation.__name__.upper()}
+    elif get_origin(annotation) is Literal:
+        choices = get_args(annotation)
+        settings |= {"type": type(choices[0]), "choices": choices}
+    else:
+        raise TypeError(f"no option can be made from the parameter {name}: {annotation}")
+    parser.add_argument("--" + name.replace("_", "-"), dest=name, **settings)
+
+
+def _binder(
+    stage: Stage, parameters: dict[str, tuple[Any, Any]]
+) -> Callable[[argparse.Namespace], Callable[[], None]]:
+    """A function that turns parsed options into a call of the stage, its specs validated."""
+
+    def prepare(options: argparse.Namespace) -> Callable[[], None]:
+        values = {name: getattr(options, name) for name in parameters}
+        for name, (annotation, _) in parameters.items():
+            if _is_spec(annotation) and isinstance(values[name], str):
+                text = values[name]
+                if text.startswith("@"):
+                    text = Path(text[1:]).read_text(encoding="utf-8")
+                values[name] = TypeAdapter(annotation).validate_json(text)
+        return lambda: stage(**values)
+
+    return prepare
+
+
+def _print_schema() -> None:
+    from weatherpeft.config import Experiment
+
+    print(json.dumps(Experiment.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+def _checker(config: Path) -> Callable[[], None]:
+    import yaml
+
+    from weatherpeft.config import Experiment
+
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{config}: {error}") from error
+    Experiment.parse(values)
+    return lambda: print(f"{config}: valid")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""The root configuration: one experiment, and the spec of every job that it needs.
+
+Imported by the command line and the Snakefile alone; light, so that parsing the workflow stays fast.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from weatherpeft.backbones import AnyBackbone
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.peft import AnyMethod
+from weatherpeft.sources import AnySource
+from weatherpeft.spec import Period, Spec
+from weatherpeft.stages.baseline import BaselineSpec
+from weatherpeft.stages.download import DownloadSpec
+from weatherpeft.stages.evaluate import EvaluateSpec
+from weatherpeft.stages.finetune import FinetuneSpec
+from weatherpeft.stages.fisher import FisherSpec
+from weatherpeft.stages.predict import PredictSpec
+from weatherpeft.stages.pretrain import PretrainSpec
+from weatherpeft.stages.regrid import RegridSpec
+from weatherpeft.stages.report import ReportedRun, ReportSpec
+from weatherpeft.stages.statistics import StatisticsSpec
+from weatherpeft.tasks import AnyTask
+from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.spec import Training
+from weatherpeft.variables import FieldSet, VariableSet
+from weatherpeft.window import Splits
+
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
+class Pretraining(Spec):
+    """A pretraining of the experiment's own."""
+
+    task: AnyTask
+    training: Training
+
+
+class Run(Spec):
+    """A list of methods, trained together, with what differs from the experiment's training."""
+
+    methods: tuple[AnyMethod, ...] = Field(min_length=1)
+    start: Literal["pretrained", "random"] = "pretrained"
+    """Weights that the run starts from."""
+    learning_rate: float | None = None
+    """Peak learning rate, if not the experiment's."""
+    steps: int | None = None
+    """Optimizer steps, if not the experiment's."""
+
+    @model_validator(mode="after")
+    def _sparse_last(self) -> Self:
+        names = [method.name for method in self.methods]
+        if "sfas" in names[:-1]:
+            raise ValueError(f"sfas selects from what the others leave frozen: put it last, found {names}")
+        return self
+
+
+class Experiment(Spec):
+    """From raw data to a scored report."""
+
+    name: Label
+    """Names the results' folder."""
+    results: str = "results"
+    """Where results are written, below a folder with the experiment's name."""
+    data: str
+    """Where raw data is kept; experiments with the same source may share it."""
+    seed: int = 0
+    """Of the pretraining and of everything that is not a run."""
+    seeds: tuple[int, ...] = (0,)
+    """Every run is trained once for each."""
+    source: AnySource
+    step_hours: int = 6
+    """Time step of the instantaneous fields."""
+    variables: VariableSet
+    """Fields that are in the data."""
+    placeholders: dict[str, float] = {}
+    """Constant fields that the backbone needs and the data has not; they are neither trained on nor scored."""
+    regridding: Literal["conservative", "bilinear"] = "conservative"
+    splits: Splits
+    task: AnyTask
+    backbone: AnyBackbone
+    pretraining: Pretraining | None = None
+    """Pretrain the backbone first."""
+    checkpoint: str | None = None
+    """Pretrained weights from a file in the upstream package's format instead."""
+    fisher_samples: int = 32
+    """Calibration samples of the Fisher warm-up."""
+    training: Training
+    """Fine-tuning's schedule."""
+    runs: dict[Label, Run] = Field(min_length=1)
+    """What is compared."""
+    baselines: tuple[Literal["interpolation", "regression"], ...] = ("interpolation", "regression")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.backbone.check(self.task.window.target_grid, self.fields)
+        if self.pretraining:
+            self.backbone.check(self.pretraining.task.window.target_grid, self.fields)
+        if self.pretraining and self.checkpoint:
+            raise ValueError("give pretraining or checkpoint, not both")
+        if not self._has_pretrained:
+            for name, run in self.runs.items():
+                if run.start == "pretrained":
+                    raise ValueError(f"runs.{name}: starts from pretrained weights, but there are none")
+        for name in self.runs:
+            if name in self.baselines:
+                raise ValueError(f"runs.{name}: a baseline has this name")
+        periods = self.source.periods()
+        for split in (self.splits.train, self.splits.validation, self.splits.test):
+            for period in split.periods:
+                if not any(period.overlaps(other) for other in periods):
+                    raise ValueError(f"split period {period.label} lies in no period of source {self.source.name}")
+        return self
+
+    @property
+    def _has_pretrained(self) -> bool:
+        return self.pretraining is not None or self.checkpoint is not None
+
+    @property
+    def root(self) -> str:
+        """Folder of the results."""
+        return f"{self.results}/{self.name}"
+
+    @property
+    def fields(self) -> FieldSet:
+        """What the model sees."""
+        return FieldSet(measured=self.variables, placeholders=self.placeholders)
+
+    # Periods: labels of the download and regrid jobs.
+
+    def periods(self, *splits: Literal["train", "validation", "test"]) -> list[str]:
+        """Labels of the source's periods that these splits need; all of them without an argument."""
+        chosen = splits or ("train", "validation", "test")
+        wanted = [period for name in chosen for period in getattr(self.splits, name).periods]
+        return [own.label for own in self.source.periods() if any(own.overlaps(other) for other in wanted)]
+
+    def _period(self, label: str) -> Period:
+        return next(period for period in self.source.periods() if period.label == label)
+
+    def request(self, label: str) -> DataRequest:
+        """What one download job brings."""
+        splits = (self.splits.train, self.splits.validation, self.splits.test)
+        members = sorted({member for split in splits for member in split.members})
+        return DataRequest(
+            variables=self.variables,
+            period=self._period(label),
+            step_hours=self.step_hours,
+            members=tuple(members),
+        )
+
+    # Runs: a name and a seed.
+
+    def run_labels(self) -> list[str]:
+        """Labels of the finetune jobs, for example ``lora-seed0``."""
+        return [f"{name}-seed{seed}" for name in self.runs for seed in self.seeds]
+
+    def _run(self, label: str) -> tuple[Run, int]:
+        name, _, seed = label.rpartition("-seed")
+        return self.runs[name], int(seed)
+
+    def pretrained(self, start: str = "pretrained") -> list[str]:
+        """The pretrained weights that a run with this start reads: an artifact, a file, or nothing."""
+        if start == "random" or not self._has_pretrained:
+            return []
+        return [f"{self.root}/pretrained"] if self.pretraining else [str(self.checkpoint)]
+
+    def run_pretrained(self, label: str) -> list[str]:
+        """The pretrained weights that a run reads."""
+        return self.pretrained(self._run(label)[0].start)
+
+    def run_fisher(self, label: str) -> list[str]:
+        """The Fisher store that a run reads."""
+        run, _ = self._run(label)
+        needed = any(getattr(method, "needs_fisher", False) for method in run.methods)
+        return [f"{self.root}/fisher"] if needed else []
+
+    # Specs of the stages.
+
+    def download(self, label: str) -> DownloadSpec:
+        """Spec of a download job."""
+        return DownloadSpec(source=self.source, request=self.request(label))
+
+    def regrid(self, label: str) -> RegridSpec:
+        """Spec of a regrid job: every grid that the experiment needs."""
+        windows = [self.task.window, *([self.pretraining.task.window] if self.pretraining else [])]
+        grids = {grid.label: grid for window in windows for grid in (window.input_grid, window.target_grid)}
+        return RegridSpec(
+            source=self.source,
+            request=self.request(label),
+            grids=tuple(grids[key] for key in sorted(grids)),
+            method=self.regridding,
+        )
+
+    def statistics(self) -> StatisticsSpec:
+        """Spec of the statistics job."""
+        grid = self.task.window.target_grid
+        return StatisticsSpec(variables=self.variables, grid=grid, train=self.splits.train)
+
+    def pretrain(self) -> PretrainSpec:
+        """Spec of the pretrain job.
+
+        Raises:
+            ValueError: if the experiment has none.
+        """
+        if self.pretraining is None:
+            raise ValueError(f"experiment {self.name} has no pretraining")
+        return PretrainSpec(
+            backbone=self.backbone,
+            fields=self.fields,
+            task=self.pretraining.task,
+            splits=self.splits,
+            training=self.pretraining.training,
+            seed=self.seed,
+        )
+
+    def fisher(self) -> FisherSpec:
+        """Spec of the Fisher warm-up."""
+        return FisherSpec(
+            backbone=self.backbone,
+            fields=self.fields,
+            task=self.task,
+            train=self.splits.train,
+            samples=self.fisher_samples,
+            pretrained=self._has_pretrained,
+            seed=self.seed,
+        )
+
+    def _model(self, label: str) -> TunedModelSpec:
+        run, seed = self._run(label)
+        return TunedModelSpec(
+            backbone=self.backbone,
+            fields=self.fields,
+            task=self.task,
+            methods=run.methods,
+            pretrained=run.start == "pretrained",
+            seed=seed,
+        )
+
+    def finetune(self, label: str) -> FinetuneSpec:
+        """Spec of a finetune job."""
+        run, _ = self._run(label)
+        changes: dict[str, Any] = {"learning_rate": run.learning_rate, "steps": run.steps}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        training = Training.parse(self.training.model_dump(mode="json") | changes)
+        return FinetuneSpec(model=self._model(label), splits=self.splits, training=training)
+
+    def predict(self, label: str) -> PredictSpec:
+        """Spec of a predict job."""
+        return PredictSpec(model=self._model(label), test=self.splits.test)
+
+    def baseline(self, label: str) -> BaselineSpec:
+        """Spec of a baseline job."""
+        return BaselineSpec(
+            baseline=label,
+            fields=self.fields,
+            window=self.task.window,
+            train=self.splits.train,
+            test=self.splits.test,
+        )
+
+    def evaluate(self) -> EvaluateSpec:
+        """Spec of the evaluate jobs."""
+        return EvaluateSpec(variables=self.variables, grid=self.task.window.target_grid)
+
+    def report(self) -> ReportSpec:
+        """Spec of the report."""
+        runs = [
+            ReportedRun(label=f"{name}-seed{seed}", name=name, seed=seed, start=run.start)
+            for name, run in self.runs.items()
+            for seed in self.seeds
+        ]
+        return ReportSpec(
+            experiment=self.name,
+            source=self.source.name,
+            fields=self.fields,
+            window=self.task.window,
+            baselines=self.baselines,
+            runs=tuple(runs),
+            test=self.splits.test,
+        )
+
+
+def load(path: Path) -> Experiment:
+    """Read and validate a YAML file.
+
+    Raises:
+        pydantic.ValidationError: naming every key at fault.
+        ValueError: if the file is no YAML mapping.
+    """
+    import yaml
+
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: not a YAML mapping")
+    return Experiment.parse(values)

@@ -1,0 +1,267 @@
+"""Latitude/longitude geometry and area weights, once."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from weatherpeft.spec import Spec
+
+Axis = NDArray[np.float64]
+SNAP_TOLERANCE_DEG = 2e-3
+"""GRIB1 stores millidegrees: an axis this close to a regular one is taken for it."""
+
+
+class Region(Spec):
+    """A box of cell centers, borders included.
+
+    Longitudes are in [0, 360) and the box does not cross 0° (``west <= east``).
+    """
+
+    north: float
+    """Degrees north."""
+    south: float
+    """Degrees north, negative in the southern hemisphere."""
+    west: float
+    """Degrees east, 0 to 360."""
+    east: float
+    """Degrees east, 0 to 360, not less than ``west``."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not -90 <= self.south <= self.north <= 90:
+            raise ValueError(f"region expects -90 <= south <= north <= 90, found {self.south}, {self.north}")
+        if not 0 <= self.west <= self.east < 360:
+            raise ValueError(
+                f"region expects 0 <= west <= east < 360 (it cannot cross 0°), found {self.west}, {self.east}"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """Borders as part of a file name, for example ``58.5N-1.25S-74E-133.75E``."""
+        rows = [f"{abs(value):g}{'S' if value < 0 else 'N'}" for value in (self.north, self.south)]
+        return "-".join([*rows, f"{self.west:g}E", f"{self.east:g}E"])
+
+
+class Grid(Spec):
+    """A regular global grid, or the part of it whose cell centers lie in a region.
+
+    >>> Grid(resolution_deg=5.625).shape, Grid(resolution_deg=0.25, poles=True).shape
+    ((32, 64), (721, 1440))
+    """
+
+    resolution_deg: float
+    """Spacing of rows and columns in degrees; it divides 180."""
+    poles: bool = False
+    """False: latitude centers -90+d/2 to 90-d/2 (WeatherBench). True: -90 to 90."""
+    region: Region | None = None
+    """The part to keep; None for the whole globe."""
+
+    @model_validator(mode="after")
+    def _regular(self) -> Self:
+        if not 0 < self.resolution_deg <= 90:
+            raise ValueError(f"resolution_deg: expected a value above 0 and up to 90, found {self.resolution_deg}")
+        intervals = 180 / self.resolution_deg
+        if abs(intervals - round(intervals)) > 1e-9:
+            raise ValueError(
+                f"resolution_deg: expected a divisor of 180 and 360, found {self.resolution_deg} "
+                f"(180 / {self.resolution_deg} = {intervals:.6g})"
+            )
+        if 0 in self.shape:
+            raise ValueError(f"region holds no cell center of the grid, found shape {self.shape}")
+        return self
+
+    @property
+    def latitude(self) -> Axis:
+        """Row centers in degrees, north to south, shape ``(latitude,)``."""
+        return self._global_latitude()[self.rows]
+
+    @property
+    def longitude(self) -> Axis:
+        """Column centers in degrees, increasing from 0, shape ``(longitude,)``."""
+        return self._global_longitude()[self.columns]
+
+    @property
+    def rows(self) -> slice:
+        """The rows of the global grid that are kept."""
+        if self.region is None:
+            return slice(0, self._global_latitude().size)
+        latitude = self._global_latitude()
+        return _span((latitude >= self.region.south) & (latitude <= self.region.north))
+
+    @property
+    def columns(self) -> slice:
+        """The columns of the global grid that are kept."""
+        if self.region is None:
+            return slice(0, self._global_longitude().size)
+        longitude = self._global_longitude()
+        return _span((longitude >= self.region.west) & (longitude <= self.region.east))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns."""
+        rows, columns = self.rows, self.columns
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    @property
+    def label(self) -> str:
+        """A file name for the grid.
+
+        >>> Grid(resolution_deg=5.625).label, Grid(resolution_deg=3, poles=True).label
+        ('5.625deg', '3deg-poles')
+        """
+        parts = [f"{self.resolution_deg:.10g}deg"]
+        parts += ["poles"] if self.poles else []
+        parts += [self.region.label] if self.region else []
+        return "-".join(parts)
+
+    def latitude_bounds(self) -> Axis:
+        """Borders of the rows in degrees, the poles at ±90, shape ``(latitude + 1,)``, north to south."""
+        rows = self.rows
+        return latitude_bounds(self._global_latitude())[rows.start : rows.stop + 1]
+
+    def longitude_bounds(self) -> Axis:
+        """Borders of the columns in degrees, from -d/2, shape ``(longitude + 1,)``."""
+        longitude = self.longitude
+        return np.append(longitude, longitude[-1] + self.resolution_deg) - self.resolution_deg / 2
+
+    def area_weights(self) -> Axis:
+        """Cell areas relative to the mean cell of the global grid, shape ``(latitude,)``.
+
+        The area of a row is the difference of the sines of its borders. The weights have mean 1
+        over the *global* grid and a region takes its part of them: weights computed on a crop would
+        let the outer rows swallow the polar caps.
+        """
+        area = -np.diff(np.sin(np.deg2rad(latitude_bounds(self._global_latitude()))))
+        return (area / area.mean())[self.rows]
+
+    def _global_latitude(self) -> Axis:
+        intervals = round(180 / self.resolution_deg)
+        if self.poles:
+            return 90 - self.resolution_deg * np.arange(intervals + 1, dtype=np.float64)
+        return 90 - self.resolution_deg * (np.arange(intervals, dtype=np.float64) + 0.5)
+
+    def _global_longitude(self) -> Axis:
+        return self.resolution_deg * np.arange(round(360 / self.resolution_deg), dtype=np.float64)
+
+
+def _span(inside: NDArray[np.bool_]) -> slice:
+    """The slice that holds the true values of a mask whose true values are contiguous."""
+    kept = np.flatnonzero(inside)
+    return slice(int(kept[0]), int(kept[-1]) + 1) if kept.size else slice(0, 0)
+
+
+def snap_axis(values: Axis, name: str) -> Axis:
+    """The exact regular axis that values rounded to millidegrees stand for.
+
+    The spacing becomes 360/n for an integer n, and the first value a multiple of half the spacing,
+    wherever no value moves by more than ``SNAP_TOLERANCE_DEG``.
+
+    Args:
+        values: degrees, increasing or decreasing, shape ``(n,)``.
+        name: of the axis, for the message.
+
+    Returns:
+        Values in the given order, shape ``(n,)``.
+
+    Raises:
+        ValueError: if the values are not finite or not regular to within the tolerance.
+
+    >>> float(snap_axis(np.array([89.297, 87.891, 86.484]), "latitude")[0])
+    89.296875
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"{name}: expected a one-dimensional axis of finite values, found shape {values.shape}")
+    if values.size == 1:
+        return values
+    steps = np.arange(values.size)
+    spacing = (values[-1] - values[0]) / steps[-1]
+    candidates = [values[0] + spacing * steps]
+    if spacing != 0:
+        exact = np.copysign(360 / max(round(360 / abs(spacing)), 1), spacing)
+        half = abs(exact) / 2
+        first = round(values[0] / half) * half
+        # The middle is the safest anchor where the first value is no multiple of half the spacing.
+        middle = values.mean() - exact * steps.mean()
+        candidates = [first + exact * steps, middle + exact * steps, *candidates]
+    for candidate in candidates:
+        if np.abs(candidate - values).max() <= SNAP_TOLERANCE_DEG and spacing != 0:
+            return candidate
+    found = np.diff(values)
+    raise ValueError(
+        f"{name}: expected a regular axis, found {values.size} values from {values[0]:g} to {values[-1]:g} "
+        f"with spacings from {found.min():g} to {found.max():g}"
+    )
+
+
+def latitude_bounds(latitude: Axis) -> Axis:
+    """Borders of the rows of a regular axis, with or without poles, in its own order.
+
+    Borders lie half-way between rows; the outer ones half a spacing beyond the outer rows and no
+    further than the poles, so that a row on a pole is half as wide as the others.
+
+    Args:
+        latitude: row centers in degrees, at least two, in either order, shape ``(latitude,)``.
+
+    Returns:
+        Degrees, shape ``(latitude + 1,)``.
+
+    Raises:
+        ValueError: if the axis is not regular or leaves -90 … 90.
+
+    >>> latitude_bounds(np.array([-90.0, 0.0, 90.0])).tolist()
+    [-90.0, -45.0, 45.0, 90.0]
+    """
+    centers = snap_axis(latitude, "latitude")
+    if centers.size < 2 or np.abs(centers).max() > 90 + SNAP_TOLERANCE_DEG:
+        raise ValueError(
+            f"latitude: expected two or more values in -90 … 90, found {centers.size} "
+            f"from {centers[0]:g} to {centers[-1]:g}"
+        )
+    half = (centers[1] - centers[0]) / 2
+    bounds = np.clip(np.append(centers - half, centers[-1] + half), -90, 90)
+    for edge in (0, -1):  # a border within rounding of a pole is the pole
+        if 90 - abs(bounds[edge]) <= SNAP_TOLERANCE_DEG:
+            bounds[edge] = np.copysign(90, bounds[edge])
+    return bounds
+
+
+def longitude_cells(longitude: Axis) -> tuple[Axis, float]:
+    """Western borders and common width of the columns of a regular axis.
+
+    The axis may start anywhere, wrap around the globe, and be the two ends of [0, 360) for a region
+    across 0°.
+
+    Args:
+        longitude: column centers in degrees, at least two, in any order, shape ``(longitude,)``.
+
+    Returns:
+        Western borders in degrees, in the given order, shape ``(longitude,)``, and the width in degrees.
+
+    Raises:
+        ValueError: if the axis is not regular around the circle or names a meridian twice.
+    """
+    start, order = _around(longitude)
+    centers = snap_axis(start + (np.asarray(longitude, dtype=np.float64)[order] - start) % 360, "longitude")
+    if centers.size < 2:
+        raise ValueError(f"longitude: expected two or more values, found {centers.size}")
+    width = float(centers[1] - centers[0])
+    if centers.size * width > 360 + SNAP_TOLERANCE_DEG:
+        raise ValueError(f"longitude: {centers.size} columns of {width:g}° are more than 360°")
+    west = np.empty_like(centers)
+    west[order] = centers - width / 2
+    return west, width
+
+
+def _around(longitude: Axis) -> tuple[float, NDArray[np.intp]]:
+    """First meridian after the widest gap, and the order of the columns eastward from there."""
+    circle = np.round(np.asarray(longitude, dtype=np.float64) % 360, 6) % 360
+    order = np.argsort(circle, kind="stable")
+    gaps = np.diff(circle[order], append=circle[order[0]] + 360)
+    # Several gaps are equal on a global grid: keep the order as it is unless one is clearly wider.
+    widest = int(np.argmax(gaps)) if gaps.max() > gaps.min() + 2 * SNAP_TOLERANCE_DEG else gaps.size - 1
+    order = np.roll(order, -(widest + 1))
+    return float(circle[order[0]]), order

@@ -1,0 +1,35 @@
+"""Training losses."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from weatherpeft.batch import Fields
+
+
+def normalized_squared_error(
+    prediction: "Fields", target: "Fields", scale: "Fields", surface_weight: float
+) -> torch.Tensor:
+    """Mean squared error of normalized fields: surface_weight · MSE(surface) + MSE(upper).
+
+    Args:
+        prediction: surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude,
+            longitude)`` each.
+        target: likewise.
+        scale: standard deviation of every variable that counts, surface ``()``, atmospheric
+            ``(level, 1, 1)``; variables that it does not name (placeholders) stay out.
+        surface_weight: weight of the surface part.
+
+    Returns:
+        A scalar.
+
+    Reference: WeatherPEFT, arXiv 2509.22020, downscaling experiment.
+    """
+
+    def part(predicted: dict[str, torch.Tensor], true: dict[str, torch.Tensor], by: dict[str, torch.Tensor]) -> torch.Tensor:
+        errors = [((predicted[name] - true[name]) / by[name]).square().mean() for name in by]
+        return torch.stack(errors).mean() if errors else torch.zeros(())
+
+    upper = part(prediction.atmospheric, target.atmospheric, scale.atmospheric)
+    return surface_weight * part(prediction.surface, target.surface, scale.surface).to(upper) + upper

@@ -1,0 +1,122 @@
+"""What every attached method shares: named parameters that AdamW trains, and their result.
+
+Heavy: imported by the methods' ``attach`` only. Names are ``backbone.<name>`` for pretrained
+parameters and ``<method>.<name>`` for a method's own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch.nn import Parameter
+
+from weatherpeft.interfaces import Backbone
+
+
+class DenseAdapter:
+    """Parameters trained in full by AdamW, and nothing else: most methods need no more.
+
+    Args:
+        parameters: by unique name; they are unfrozen.
+    """
+
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+        self._parameters = dict(parameters)
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(True)
+
+    def dense_parameters(self) -> dict[str, Parameter]:
+        """The parameters by name."""
+        return dict(self._parameters)
+
+    def trainable_backbone(self) -> int:
+        """Number of entries of all parameters."""
+        return sum(parameter.numel() for parameter in self._parameters.values())
+
+    def step(self, step: int, learning_rate: float) -> None:
+        """AdamW does it all."""
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """Copies of the parameters, on the CPU."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self._parameters.items()}
+
+    def load_result(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Copy a result into the parameters.
+
+        Args:
+            tensors: what ``result`` of the same methods on the same backbone gave.
+
+        Raises:
+            ValueError: naming the first key that is missing or unexpected, or whose shape or type
+                differs; nothing is copied then.
+        """
+        check_tensors(tensors, self._parameters)
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(tensors[name])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Nothing beyond the result and the trainer's AdamW."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Accept the empty state.
+
+        Raises:
+            ValueError: naming a key of a state that is not empty.
+        """
+        check_tensors(state, {})
+
+
+def check_tensors(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Compare keys, shapes and types.
+
+    Raises:
+        ValueError: naming the first key at fault, with what was found and expected.
+    """
+    for name in expected:
+        if name not in found:
+            raise ValueError(f"tensor {name!r} is missing; found {len(found)}, expected {len(expected)} tensors")
+    for name, tensor in found.items():
+        if name not in expected:
+            raise ValueError(f"unexpected tensor {name!r}; found {len(found)}, expected {len(expected)} tensors")
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise ValueError(
+                f"tensor {name!r} is {tuple(tensor.shape)} {tensor.dtype}, "
+                f"expected {tuple(wanted.shape)} {wanted.dtype}"
+            )
+
+
+def frozen_backbone(
+    model: Backbone, select: Callable[[str], bool] = lambda name: True
+) -> dict[str, Parameter]:
+    """Pretrained backbone parameters that no method attached before has claimed.
+
+    So each parameter of a list of methods is trained, counted and saved by one of them: the first.
+
+    Args:
+        model: the backbone under its methods.
+        select: picks by the pretrained name.
+
+    Returns:
+        The frozen ones among them, as ``backbone.<name>``.
+    """
+    return {
+        f"backbone.{name}": parameter
+        for name, parameter in model.backbone_parameters().items()
+        if select(name) and not parameter.requires_grad
+    }
+
+
+def is_bias(name: str) -> bool:
+    """Whether a parameter is a bias, of a linear layer or a normalization."""
+    return name.endswith(".bias")
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Make what is drawn on the CPU a function of the seed, and leave the global generators as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,47 @@
+"""The Fisher warm-up's Zarr store: one float32 array a backbone parameter."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+
+_CHUNK_ENTRIES = 2**22
+
+
+def write_fisher(directory: Path, fisher: Iterable[tuple[str, torch.Tensor]], samples: int) -> None:
+    """Write a new store; the same values give the same bytes.
+
+    Args:
+        directory: of the store, which must not exist.
+        fisher: pairs of a parameter's name and its diagonal Fisher information, in its shape.
+        samples: number of calibration samples, kept as an attribute.
+    """
+    group = zarr.create_group(directory, zarr_format=3, attributes={"samples": samples})
+    for name, values in fisher:
+        row = max(1, values[0].numel()) if values.dim() else 1
+        rows = max(1, min(_CHUNK_ENTRIES // row, len(values))) if values.dim() else 1
+        chunks = (rows, *values.shape[1:]) if values.dim() else ()
+        array = group.create_array(name, shape=tuple(values.shape), chunks=chunks, dtype="float32")
+        array[...] = values.detach().to("cpu", torch.float32).numpy()
+
+
+def read_fisher(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Read a store parameter by parameter.
+
+    Args:
+        directory: of the store.
+
+    Yields:
+        Name and diagonal Fisher information, float32 in the parameter's shape, ordered by name.
+
+    Raises:
+        ValueError: there is no such store.
+    """
+    try:
+        group = zarr.open_group(directory, mode="r")
+    except FileNotFoundError as error:
+        raise ValueError(f"found no Fisher store at {directory}") from error
+    for name, array in sorted(group.arrays()):
+        yield name, torch.from_numpy(np.asarray(array[...]))

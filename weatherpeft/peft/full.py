@@ -1,0 +1,22 @@
+"""Full tuning: the upper bound that the other methods are measured against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from weatherpeft.spec import Spec
+
+if TYPE_CHECKING:
+    from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+
+
+class Full(Spec):
+    """Trains every backbone parameter."""
+
+    name: Literal["full"]
+
+    def attach(self, model: Backbone, context: TuningContext) -> Adapter:
+        """Unfreeze the backbone."""
+        from weatherpeft.peft.adapter import DenseAdapter, frozen_backbone
+
+        return DenseAdapter(frozen_backbone(model))

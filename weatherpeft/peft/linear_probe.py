@@ -1,0 +1,22 @@
+"""Linear probe: the lower bound that the other methods are measured against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from weatherpeft.spec import Spec
+
+if TYPE_CHECKING:
+    from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+
+
+class LinearProbe(Spec):
+    """Trains no backbone parameter: encoder and decoder only, which every method trains."""
+
+    name: Literal["linear_probe"]
+
+    def attach(self, model: Backbone, context: TuningContext) -> Adapter:
+        """Leave the backbone frozen."""
+        from weatherpeft.peft.adapter import DenseAdapter
+
+        return DenseAdapter({})

@@ -1,0 +1,213 @@
+"""The modules of task-adaptive dynamic prompting: prompt generator and prompted window attention.
+
+Heavy: imported by ``Tadp.attach`` only.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from aurora.model.swin3d import WindowAttention
+from aurora.model.util import fp16_safe_scaled_dot_product_attention
+from einops import rearrange
+from torch import Tensor, nn
+
+from weatherpeft.interfaces import Backbone
+from weatherpeft.peft.adapter import DenseAdapter, seeded
+
+
+class Bottleneck(nn.Module):
+    """``h + up(gelu(down(h)))`` with ``h = norm(x)``, over the last axis.
+
+    The paper does not state the initialization. Here ``up`` is zero, so that the module starts as
+    its norm, and ``down`` is normal with variance 2 / width (He), without bias.
+    """
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        nn.init.kaiming_normal_(self.down.weight, nonlinearity="relu")
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., width)`` to the same shape."""
+        normed = self.norm(x)
+        return normed + self.up(F.gelu(self.down(normed)))
+
+
+class PromptGenerator(nn.Module):
+    """Patch-embedding weights to prompt tokens (arXiv 2509.22020, section on TADP).
+
+    The embedding is refined along the patch, the variables and the width in turn, each entry
+    attends to all others, and a linear map mixes them into prompts. The map starts as a truncated
+    normal of deviation 0.02 without bias, as Aurora's linear layers do; the paper does not say.
+
+    Args:
+        width: D, of the patch embedding.
+        variables: V.
+        patch: S, history × patch height × patch width.
+        prompts: P.
+    """
+
+    def __init__(self, width: int, variables: int, patch: int, prompts: int) -> None:
+        super().__init__()
+        self.along_patch = Bottleneck(patch, 8)
+        self.along_variables = Bottleneck(variables, variables // 2)
+        self.along_width = Bottleneck(width, 16)
+        self.norm = nn.LayerNorm(variables * patch)
+        self.mix = nn.Linear(variables * patch, prompts)
+        nn.init.trunc_normal_(self.mix.weight, std=0.02)
+        nn.init.zeros_(self.mix.bias)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """``(width, variable, patch)`` to ``(prompt, width)``."""
+        x = self.along_patch(embedding)
+        x = self.along_variables(rearrange(x, "width variable patch -> patch width variable"))
+        x = self.along_width(rearrange(x, "patch width variable -> variable patch width"))
+        tokens = self.along_width.norm(x.flatten(0, 1))[None]  # the same norm a second time, as published
+        attended = F.scaled_dot_product_attention(tokens, tokens, tokens)[0]
+        return self.mix(self.norm(attended.T)).T
+
+
+class PromptedWindowAttention(WindowAttention):
+    """Aurora's window attention with prompt tokens in every window.
+
+    The outputs at the prompt positions would be dropped, so the prompts are a prefix of the keys
+    and values: these are computed once for all windows, and only the window's tokens ask.
+
+    Never constructed: ``prompt`` changes the class of a pretrained attention, whose parameters
+    keep their names. The linear layers are called as modules and may be wrapped by other methods.
+    """
+
+    generator: PromptGenerator
+    embedding_weights: Callable[[], Tensor]
+    """Bound to the model, so that a deep copy of the model asks itself."""
+    _prefixes: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]]
+
+    @classmethod
+    def prompt(
+        cls, attention: nn.Module, generator: PromptGenerator, embedding_weights: Callable[[], Tensor]
+    ) -> Self:
+        """Turn a window attention into a prompted one, in place."""
+        attention.__class__ = cls
+        attention.generator = generator
+        attention.embedding_weights = embedding_weights  # type: ignore[assignment]
+        attention._prefixes = {}  # type: ignore[assignment]
+        return attention  # type: ignore[return-value]
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, rollout_step: int = 0) -> Tensor:
+        """Attend to the window's own tokens and the prompts.
+
+        Args:
+            x: tokens, ``(batch·window, token, width)``.
+            mask: added to the scores between the tokens, ``(window, token, token)``; zero is
+                added to those of the prompts.
+            rollout_step: for Aurora's own LoRA layers.
+
+        Returns:
+            Tokens, ``(batch·window, token, width)``.
+        """
+        query, key, value = self._project(x, rollout_step)
+        query = query.contiguous()  # else backward holds the whole of qkv beside the longer key and value
+        prompt_key, prompt_value = self._prefix(rollout_step, query.dtype)
+        key = torch.cat([prompt_key.expand(len(x), -1, -1, -1), key], dim=2)
+        value = torch.cat([prompt_value.expand(len(x), -1, -1, -1), value], dim=2)
+        if mask is not None:
+            mask = F.pad(mask, (key.shape[2] - mask.shape[2], 0))
+            mask = mask.repeat(len(x) // len(mask), 1, 1)[:, None]
+
+        safe = self.use_fp16_safe_attention
+        attend: Any = fp16_safe_scaled_dot_product_attention if safe else F.scaled_dot_product_attention
+        dropout = self.attn_drop if self.training else 0.0
+        out = attend(query, key, value, attn_mask=mask, dropout_p=dropout)
+        out = rearrange(out, "window head token channel -> window token (head channel)")
+        return self.proj_drop(self.proj(out) + self.lora_proj(out, rollout_step))
+
+    def _project(self, x: Tensor, rollout_step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of tokens ``(window, token, width)``, ``(window, head, token, channel)``."""
+        projected = self.qkv(x) + self.lora_qkv(x, rollout_step)
+        query, key, value = rearrange(
+            projected,
+            "window token (part head channel) -> part window head token channel",
+            part=3,
+            head=self.num_heads,
+        )
+        return query, key, value
+
+    def _prefix(self, rollout_step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Key and value of the prompts, ``(1, head, prompt, channel)``; constants at inference."""
+        if self.training or torch.is_grad_enabled():
+            self.forget()
+            return self._compute_prefix(rollout_step)
+        if (rollout_step, dtype) not in self._prefixes:
+            self._prefixes[rollout_step, dtype] = self._compute_prefix(rollout_step)
+        return self._prefixes[rollout_step, dtype]
+
+    def _compute_prefix(self, rollout_step: int) -> tuple[Tensor, Tensor]:
+        prompts = self.generator(self.embedding_weights())[None]
+        if prompts.shape[2] != self.dim:  # deeper stages are wider than the patch embedding
+            prompts = F.interpolate(prompts, size=self.dim, mode="linear", align_corners=False)
+        _, key, value = self._project(prompts, rollout_step)
+        return key, value
+
+    def forget(self) -> None:
+        """Drop the cached prefix, after parameters have changed."""
+        self._prefixes.clear()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode; parameters may have changed since the last time."""
+        self.forget()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:  # the module moves to another device or type
+        self.forget()
+        return super()._apply(*args, **kwargs)
+
+
+class PromptAdapter(DenseAdapter):
+    """Trains the prompt generators; a new result makes the attentions forget their cached prefixes."""
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], attentions: list[PromptedWindowAttention]
+    ) -> None:
+        super().__init__(parameters)
+        self._attentions = attentions
+
+    def load_result(self, tensors: Mapping[str, Tensor]) -> None:
+        """See ``DenseAdapter.load_result``."""
+        super().load_result(tensors)
+        for attention in self._attentions:
+            attention.forget()
+
+
+def attach_prompts(
+    model: Backbone, prompts: int, biases: Mapping[str, nn.Parameter], seed: int
+) -> PromptAdapter:
+    """Prompt every attention of the backbone, each with a generator of its own.
+
+    Args:
+        model: with Aurora's window attentions.
+        prompts: prompt tokens per window.
+        biases: backbone parameters to train along, by name.
+        seed: of the initialization.
+
+    Raises:
+        TypeError: an attention of another kind.
+    """
+    modules = model.attention_modules()
+    for path, module in modules.items():
+        if type(module) is not WindowAttention:
+            raise TypeError(f"{path} is a {type(module).__name__}, expected an Aurora WindowAttention")
+    width, variables, patch = model.embedding_weights().shape
+    parameters = dict(biases)
+    attentions = []
+    with seeded(seed):
+        for path, module in modules.items():
+            generator = PromptGenerator(width, variables, patch, prompts).to(next(module.parameters()))
+            attentions.append(PromptedWindowAttention.prompt(module, generator, model.embedding_weights))
+            parameters |= {f"tadp.{path}.{name}": value for name, value in generator.named_parameters()}
+    return PromptAdapter(parameters, attentions)

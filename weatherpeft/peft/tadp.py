@@ -1,0 +1,34 @@
+"""Task-adaptive dynamic prompting (TADP) of WeatherPEFT, arXiv 2509.22020."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from weatherpeft.spec import Spec
+
+if TYPE_CHECKING:
+    from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+
+
+class Tadp(Spec):
+    """Prompts made from the encoder's patch-embedding weights, in every attention of the backbone."""
+
+    name: Literal["tadp"]
+    prompts: Annotated[int, Field(ge=1)] = 30
+    """Prompt tokens in each attention window: 30, 5 and 20 in the paper's three tasks."""
+    biases: bool = True
+    """Whether the backbone's biases are trained too, as in the paper's preset."""
+
+    def attach(self, model: Backbone, context: TuningContext) -> Adapter:
+        """Give each block's attention a prompt generator of its own.
+
+        Raises:
+            TypeError: an attention that is of another kind than Aurora's window attention.
+        """
+        from weatherpeft.peft.adapter import frozen_backbone, is_bias
+        from weatherpeft.peft.prompting import attach_prompts
+
+        biases = frozen_backbone(model, is_bias) if self.biases else {}
+        return attach_prompts(model, self.prompts, biases, context.seed)

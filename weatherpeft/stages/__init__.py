@@ -1,0 +1,1 @@
+"""Stages: open, call, write. A stage is one typed function in a module of its name."""

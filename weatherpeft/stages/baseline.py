@@ -1,0 +1,88 @@
+"""Predict the test period without a network: interpolation, and per-pixel regression on it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from weatherpeft import store
+from weatherpeft.spec import Spec
+from weatherpeft.variables import FieldSet
+from weatherpeft.window import Split, Window
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from weatherpeft.batch import Samples
+
+
+class BaselineSpec(Spec):
+    """A baseline and its samples."""
+
+    baseline: Literal["interpolation", "regression"]
+    fields: FieldSet
+    window: Window
+    train: Split
+    test: Split
+
+
+def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path) -> None:
+    """Write predictions that every method has to beat.
+
+    ``interpolation`` is the last input frame on the target grid. ``regression`` corrects it with a slope
+    and an intercept of its own for every grid point and field, fitted by least squares to the training
+    split.
+
+    Args:
+        spec: which baseline and which samples.
+        data: artifacts of the regrid stage that cover the training and the test split.
+        output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
+    """
+    import numpy as np
+
+    from weatherpeft.batch import Samples
+    from weatherpeft.predictions import write_predictions
+
+    samples = Samples(spec.window, spec.fields, data, spec.test)
+
+    def interpolated(index: int) -> dict[str, np.ndarray]:
+        return samples.inputs(samples.samples[index])[-1]
+
+    predicted = interpolated
+    if spec.baseline == "regression":
+        slope, intercept = _fit(Samples(spec.window, spec.fields, data, spec.train))
+
+        def predicted(index: int) -> dict[str, np.ndarray]:
+            fields = interpolated(index)
+            return {name: (slope[name] * fields[name] + intercept[name]).astype(np.float32) for name in slope}
+
+    with store.artifact(output, spec, __name__, data) as directory:
+        write_predictions(predicted, samples, directory / "predictions.zarr")
+
+
+def _fit(samples: "Samples") -> tuple[dict[str, "np.ndarray"], dict[str, "np.ndarray"]]:
+    """Least squares of target on interpolated input at every grid point: slope and intercept by name.
+
+    Where the input does not vary the slope is 1, so that only the mean is corrected.
+    """
+    import numpy as np
+
+    names = (*samples.fields.measured.surface, *samples.fields.measured.atmospheric)
+    count = 0
+    mean: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    spread: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for sample in samples.samples:
+        count += 1
+        inputs, target = samples.inputs(sample)[-1], samples.target(sample)
+        for name in names:
+            x, y = inputs[name].astype(np.float64), target[name].astype(np.float64)
+            x_mean, y_mean = mean.get(name, (np.zeros_like(x), np.zeros_like(y)))
+            x_squares, products = spread.get(name, (np.zeros_like(x), np.zeros_like(x)))
+            x_step = x - x_mean
+            x_mean, y_mean = x_mean + x_step / count, y_mean + (y - y_mean) / count
+            mean[name] = (x_mean, y_mean)
+            spread[name] = (x_squares + x_step * (x - x_mean), products + x_step * (y - y_mean))
+    slope = {
+        name: np.divide(products, squares, out=np.ones_like(products), where=squares > 0)
+        for name, (squares, products) in spread.items()
+    }
+    return slope, {name: y - slope[name] * x for name, (x, y) in mean.items()}

@@ -1,0 +1,10 @@
+"""Tasks: what is predicted from what. A task is one file and its name in this union."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from weatherpeft.tasks.downscaling import Downscaling
+from weatherpeft.tasks.forecasting import Forecasting
+
+AnyTask = Annotated[Downscaling | Forecasting, Field(discriminator="name")]

@@ -1,0 +1,1 @@
+"""Training: the loop, the Fisher pass, checkpoints; it knows the interfaces only."""

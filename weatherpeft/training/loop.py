@@ -1,0 +1,160 @@
+"""The training loop: one code path for pretraining and for every method."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from weatherpeft.batch import Batch, Samples
+from weatherpeft.checkpoint import load_checkpoint, save_checkpoint
+from weatherpeft.interfaces import Adapter
+from weatherpeft.training.spec import Training
+
+Loss = Callable[[nn.Module, Batch], torch.Tensor]
+_log = logging.getLogger(__name__)
+
+
+def learning_rate(training: Training, step: int) -> float:
+    """Learning rate of a step, from 0: linear warm-up, then cosine to 0.
+
+    >>> training = Training(steps=10, learning_rate=1.0, warmup_steps=2)
+    >>> [round(learning_rate(training, step), 3) for step in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.038]
+    """
+    if step < training.warmup_steps:
+        return training.learning_rate * (step + 1) / training.warmup_steps
+    progress = (step - training.warmup_steps) / (training.steps - training.warmup_steps)
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass
+class History:
+    """Curves of a run.
+
+    Attributes:
+        train_loss: of every step.
+        validation_step: steps after which the model was validated.
+        validation_loss: mean loss of the validation samples then.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_step: list[int] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+
+    def to_dataset(self) -> xr.Dataset:
+        """Curves with dims ``step`` and ``validation_step``."""
+        return xr.Dataset(
+            {
+                "train_loss": ("step", np.asarray(self.train_loss, dtype=np.float64)),
+                "validation_loss": ("validation_step", np.asarray(self.validation_loss, dtype=np.float64)),
+            },
+            coords={
+                "step": np.arange(1, len(self.train_loss) + 1),
+                "validation_step": np.asarray(self.validation_step, dtype=np.int64),
+            },
+        )
+
+
+def train(
+    model: nn.Module,
+    dense: dict[str, nn.Parameter],
+    adapters: Sequence[Adapter],
+    samples: Samples,
+    validation: Samples,
+    loss: Loss,
+    training: Training,
+    seed: int,
+    work: Path,
+) -> History:
+    """Train a model in place.
+
+    The result is a function of the arguments: a killed training that is called again with the same
+    ``work`` directory goes on from its last checkpoint and ends with the same weights.
+
+    Args:
+        model: on its device.
+        dense: every parameter that AdamW trains, by name.
+        adapters: what updates parameters beyond that.
+        samples: training samples; their order is a function of the seed.
+        validation: validation samples.
+        loss: of a model on a batch.
+        training: schedule.
+        seed: of the sample order.
+        work: directory of the running training's checkpoint, of this training alone.
+
+    Raises:
+        FloatingPointError: a loss that is not finite; the message gives the step and the samples.
+    """
+    device = next(model.parameters()).device
+    decayed = [parameter for parameter in dense.values() if parameter.ndim > 1]
+    others = [parameter for parameter in dense.values() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=training.betas)
+    history, first = History(), 0
+    checkpoint = work / "checkpoint.pt"
+    if checkpoint.exists():
+        first = load_checkpoint(checkpoint, dense, optimizer, adapters, history.__dict__)
+        _log.info("resuming at step %d of %d", first, training.steps)
+    order = islice(samples.order(seed), first * training.batch_size, None)
+    model.train()
+    for step in range(first, training.steps):
+        rate = learning_rate(training, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        indices = list(islice(order, training.batch_size))
+        optimizer.zero_grad()
+        value = loss(model, samples.batch(indices).to(device))
+        if not torch.isfinite(value):
+            times = ", ".join(str(samples.samples[index].time) for index in indices)
+            raise FloatingPointError(f"loss is {value.item()} at step {step}, sample times {times}")
+        value.backward()
+        if training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(dense.values(), training.clip_norm)
+        optimizer.step()
+        for adapter in adapters:
+            adapter.step(step, rate)
+        history.train_loss.append(value.item())
+        done = step + 1
+        if done % training.validate_every == 0 or done == training.steps:
+            history.validation_step.append(done)
+            history.validation_loss.append(validate(model, validation, loss, training.validation_samples))
+            _log.info(
+                "step %d of %d: training loss %.5f, validation loss %.5f",
+                done,
+                training.steps,
+                float(np.mean(history.train_loss[-training.validate_every :])),
+                history.validation_loss[-1],
+            )
+        if done % training.checkpoint_every == 0:
+            save_checkpoint(checkpoint, done, dense, optimizer, adapters, history.__dict__)
+    return history
+
+
+@torch.no_grad()
+def validate(model: nn.Module, samples: Samples, loss: Loss, count: int) -> float:
+    """Mean loss of samples that are spread evenly over a split."""
+    device = next(model.parameters()).device
+    model.eval()
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
+    values = [loss(model, samples.batch([index]).to(device)).item() for index in chosen.tolist()]
+    model.train()
+    return float(np.mean(values))
+
+
+def single_batches(samples: Samples, count: int, seed: int) -> Iterator[Batch]:
+    """Batches of one sample each, chosen by the seed without repeats.
+
+    Raises:
+        ValueError: if the split has fewer samples than asked for.
+    """
+    if count > len(samples):
+        raise ValueError(f"{count} samples asked for, the split has {len(samples)}")
+    for index in islice(samples.order(seed), count):
+        yield samples.batch([index])

@@ -1,0 +1,19 @@
+"""What rebuilds a tuned model."""
+
+from weatherpeft.backbones import AnyBackbone
+from weatherpeft.peft import AnyMethod
+from weatherpeft.spec import Spec
+from weatherpeft.tasks import AnyTask
+from weatherpeft.variables import FieldSet
+
+
+class TunedModelSpec(Spec):
+    """What rebuilds a tuned model from its files."""
+
+    backbone: AnyBackbone
+    fields: FieldSet
+    task: AnyTask
+    methods: tuple[AnyMethod, ...]
+    pretrained: bool
+    """Start from pretrained weights, or from random ones."""
+    seed: int

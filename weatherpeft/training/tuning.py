@@ -1,0 +1,146 @@
+"""A pretrained model with its methods attached: what fine-tuning trains and prediction rebuilds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from weatherpeft.backbones import AnyBackbone
+from weatherpeft.batch import Batch, Fields
+from weatherpeft.interfaces import Adapter, Backbone, PeftMethod, Task, TuningContext
+from weatherpeft.tasks import AnyTask
+from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.variables import FieldSet
+
+PRETRAINED = "pretrained.ckpt"
+FISHER = "fisher.zarr"
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A model, its adapters, and the names of everything that is trained.
+
+    Attributes:
+        model: the backbone with its methods attached.
+        adapters: in the order of the methods.
+    """
+
+    model: Backbone
+    adapters: tuple[Adapter, ...]
+
+    def dense_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters that AdamW trains: encoder, decoder, and what the adapters add."""
+        found = self._ends()
+        for adapter in self.adapters:
+            for name, parameter in adapter.dense_parameters().items():
+                if name in found:
+                    raise ValueError(f"two methods train {name}")
+                found[name] = parameter
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """``trainable_backbone``, the paper's count, and ``trainable_total`` with encoder and decoder."""
+        backbone = sum(adapter.trainable_backbone() for adapter in self.adapters)
+        ends = sum(parameter.numel() for parameter in self._ends().values())
+        return {"trainable_backbone": backbone, "trainable_total": backbone + ends}
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """What the run keeps: encoder and decoder, and every adapter's result under its position."""
+        tensors: dict[str, torch.Tensor] = {name: p.detach().clone() for name, p in self._ends().items()}
+        for number, adapter in enumerate(self.adapters):
+            tensors |= {f"{number}.{name}": tensor for name, tensor in adapter.result().items()}
+        return tensors
+
+    def load_result(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put a saved result back.
+
+        Raises:
+            ValueError: naming a tensor that is missing or unknown.
+        """
+        left = dict(tensors)
+        with torch.no_grad():
+            for name, parameter in self._ends().items():
+                if name not in left:
+                    raise ValueError(f"tuned weights lack {name}")
+                parameter.copy_(left.pop(name))
+        for number, adapter in enumerate(self.adapters):
+            prefix = f"{number}."
+            own = {name.removeprefix(prefix): left.pop(name) for name in list(left) if name.startswith(prefix)}
+            adapter.load_result(own)
+        if left:
+            raise ValueError(f"tuned weights hold unknown tensors: {', '.join(left)}")
+
+    def _ends(self) -> dict[str, nn.Parameter]:
+        return {
+            f"{end}.{name}": parameter
+            for end, module in (("encoder", self.model.encoder), ("decoder", self.model.decoder))
+            for name, parameter in module.named_parameters()
+        }
+
+
+def build_model(
+    backbone: AnyBackbone, fields: FieldSet, task: AnyTask, seed: int, pretrained: Path | None
+) -> Backbone:
+    """A backbone for a task, with random weights or pretrained ones.
+
+    Args:
+        backbone: the size.
+        fields: what the model sees.
+        task: gives the lead time and whether the model predicts a residual.
+        seed: of the random weights.
+        pretrained: artifact of the pretrain stage, or a checkpoint file, or None.
+    """
+    model = backbone.build(fields, task.lead_hours, task.residual, seed)
+    if pretrained is not None:
+        model.load(pretrained / PRETRAINED if pretrained.is_dir() else pretrained)
+    return model
+
+
+def tuned_model(
+    spec: TunedModelSpec,
+    device: torch.device,
+    pretrained: Path | None,
+    steps: int = 1,
+    fisher: Path | None = None,
+) -> TunedModel:
+    """The model of a run before its first step.
+
+    Args:
+        spec: the model and its methods.
+        device: where it runs.
+        pretrained: where its weights come from, if it starts from pretrained ones.
+        steps: optimizer steps of the run.
+        fisher: artifact of the fisher stage, for methods that ask for it.
+
+    Raises:
+        ValueError: if the run starts from pretrained weights and none are given.
+    """
+    if spec.pretrained and pretrained is None:
+        raise ValueError("the run starts from pretrained weights, but none are given")
+    start = pretrained if spec.pretrained else None
+    model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start).to(device)
+    return attach(model, spec.methods, TuningContext(steps, spec.seed, fisher / FISHER if fisher else None))
+
+
+def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContext) -> TunedModel:
+    """Freeze a model's backbone and attach methods in their order."""
+    for parameter in model.backbone_parameters().values():
+        parameter.requires_grad_(False)
+    return TunedModel(model, tuple(method.attach(model, context) for method in methods))
+
+
+def task_loss(task: Task, scale: Fields, device: torch.device) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    """The loss of a model on a batch for a task."""
+    there = scale.to(device)
+
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        return task.loss(model(batch), batch.target, there)
+
+    return loss
+
+
+def training_device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

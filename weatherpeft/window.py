@@ -1,0 +1,52 @@
+"""What a sample is made of: times, grids, periods, members."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Period, Spec
+
+
+class Window(Spec):
+    """The frames of a sample, as hours relative to its time."""
+
+    input_grid: Grid
+    """Grid of the input's data; the input is interpolated to the target's grid."""
+    target_grid: Grid
+    """Grid of the model and of the target."""
+    input_hours: tuple[int, ...]
+    """Input frames, oldest first; the last is 0."""
+    target_hours: int
+    """Target frame."""
+
+
+class Split(Spec):
+    """Samples that belong together: whole windows inside one period, of some members."""
+
+    periods: tuple[Period, ...]
+    members: tuple[int, ...] = ()
+    """Ensemble members; empty where the data has no member dimension."""
+
+
+class Splits(Spec):
+    """Training, validation and test samples, without a day of a member in two of them."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            one, two = named[first], named[second]
+            if one.members and two.members and not set(one.members) & set(two.members):
+                continue
+            for period in one.periods:
+                for other in two.periods:
+                    if period.overlaps(other):
+                        raise ValueError(
+                            f"{first} period {period.label} and {second} period {other.label} share a day"
+                        )
+        return self

@@ -1,0 +1,50 @@
+rule download:
+    output:
+        directory(RAW),
+    params:
+        spec=spec("download"),
+        code=code("download"),
+    log:
+        f"{ROOT}/logs/download-{{period}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/download-{{period}}.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "weatherpeft download --spec {params.spec:q} --output {output} 2> {log}"
+
+
+rule regrid:
+    input:
+        raw=RAW,
+    output:
+        directory(REGRIDDED),
+    params:
+        spec=spec("regrid"),
+        code=code("regrid"),
+    log:
+        f"{ROOT}/logs/regrid-{{period}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/regrid-{{period}}.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "weatherpeft regrid --spec {params.spec:q} --raw {input.raw} --output {output} 2> {log}"
+
+
+rule statistics:
+    input:
+        data=regridded("train"),
+    output:
+        directory(STATISTICS),
+    params:
+        spec=spec("statistics"),
+        code=code("statistics"),
+    log:
+        f"{ROOT}/logs/statistics.log",
+    benchmark:
+        f"{ROOT}/benchmarks/statistics.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "weatherpeft statistics --spec {params.spec:q} --data {input.data} --output {output} 2> {log}"

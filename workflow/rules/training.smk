@@ -1,0 +1,66 @@
+rule pretrain:
+    input:
+        data=regridded("train", "validation"),
+        statistics=STATISTICS,
+    output:
+        directory(PRETRAINED),
+    params:
+        spec=spec("pretrain"),
+        code=code("pretrain"),
+        work=f"{ROOT}/work",
+    log:
+        f"{ROOT}/logs/pretrain.log",
+    benchmark:
+        f"{ROOT}/benchmarks/pretrain.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "weatherpeft pretrain --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
+        " --output {output} --work {params.work} 2> {log}"
+
+
+rule fisher:
+    input:
+        data=regridded("train"),
+        statistics=STATISTICS,
+        pretrained=experiment.pretrained(),
+    output:
+        directory(FISHER),
+    params:
+        spec=spec("fisher"),
+        code=code("fisher"),
+        pretrained=optional("pretrained", experiment.pretrained()),
+    log:
+        f"{ROOT}/logs/fisher.log",
+    benchmark:
+        f"{ROOT}/benchmarks/fisher.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "weatherpeft fisher --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
+        " {params.pretrained} --output {output} 2> {log}"
+
+
+rule finetune:
+    input:
+        data=regridded("train", "validation"),
+        statistics=STATISTICS,
+        pretrained=lambda wildcards: experiment.run_pretrained(wildcards.run),
+        fisher=lambda wildcards: experiment.run_fisher(wildcards.run),
+    output:
+        directory(RUN),
+    params:
+        spec=spec("finetune"),
+        code=code("finetune"),
+        work=f"{ROOT}/work",
+        pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
+        fisher=lambda wildcards: optional("fisher", experiment.run_fisher(wildcards.run)),
+    log:
+        f"{ROOT}/logs/finetune-{{run}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/finetune-{{run}}.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "weatherpeft finetune --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
+        " {params.pretrained} {params.fisher} --output {output} --work {params.work} 2> {log}"
