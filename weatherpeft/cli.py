@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pkgutil
+import re
 import sys
 import types
 import typing
@@ -137,8 +138,9 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
         stage = _load(stages, name)
         parameters = _parameters(stage)
         subparser = add(name, _summary(stage), _binder(stage, parameters))
+        helps = _argument_helps(stage)
         for parameter, (annotation, default) in parameters.items():
-            _add_option(subparser, parameter, annotation, default)
+            _add_option(subparser, parameter, annotation, default, helps.get(parameter, ""))
     add("schema", "Print the JSON schema of an experiment's configuration.", lambda _: _print_schema)
     check = add("check", "Validate an experiment's configuration.", lambda options: _checker(options.config))
     check.add_argument("config", type=Path, metavar="CONFIG", help="YAML file")
@@ -160,6 +162,13 @@ def _load(stages: str, name: str) -> Stage:
 
 def _summary(stage: Stage) -> str:
     return (inspect.getdoc(stage) or "").partition("\n")[0]
+
+
+def _argument_helps(stage: Stage) -> dict[str, str]:
+    """What the ``Args`` section of a stage's docstring says of each parameter."""
+    section = re.search(r"^Args:\n((?: .*\n?|\n)*)", inspect.getdoc(stage) or "", re.MULTILINE)
+    entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 _REQUIRED = inspect.Parameter.empty
@@ -194,10 +203,11 @@ def _are_paths(annotation: Any) -> bool:
     return get_origin(annotation) in (list, Sequence) and get_args(annotation) == (Path,)
 
 
-def _add_option(parser: argparse.ArgumentParser, name: str, annotation: Any, default: Any) -> None:
+def _add_option(parser: argparse.ArgumentParser, name: str, annotation: Any, default: Any, text: str) -> None:
+    if isinstance(default, str | int | float | Path):
+        text = f"{text} (default: {default})".strip()
     settings: dict[str, Any] = {"required": True} if default is _REQUIRED else {"default": default}
-    if isinstance(default, str | int | float | Path) and annotation is not bool:
-        settings["help"] = f"default: {default}".replace("%", "%%")
+    settings["help"] = text.replace("%", "%%")
     if _is_spec(annotation):
         settings |= {"metavar": "JSON|@FILE"}
     elif annotation is Path:

@@ -261,8 +261,8 @@ class Experiment(Spec):
             test=self.splits.test,
         )
 
-    def evaluate(self) -> EvaluateSpec:
-        """Spec of the evaluate jobs."""
+    def evaluate(self, label: str) -> EvaluateSpec:
+        """Spec of an evaluate job, the same for every forecast."""
         return EvaluateSpec(variables=self.variables, grid=self.task.window.target_grid)
 
     def report(self) -> ReportSpec:

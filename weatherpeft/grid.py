@@ -62,7 +62,9 @@ class Grid(Spec):
     @model_validator(mode="after")
     def _regular(self) -> Self:
         if not 0 < self.resolution_deg <= 90:
-            raise ValueError(f"resolution_deg: expected a value above 0 and up to 90, found {self.resolution_deg}")
+            raise ValueError(
+                f"resolution_deg: expected a value above 0 and up to 90, found {self.resolution_deg}"
+            )
         intervals = 180 / self.resolution_deg
         if abs(intervals - round(intervals)) > 1e-9:
             raise ValueError(
@@ -174,7 +176,9 @@ def snap_axis(values: Axis, name: str) -> Axis:
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(f"{name}: expected a one-dimensional axis of finite values, found shape {values.shape}")
+        raise ValueError(
+            f"{name}: expected a one-dimensional axis of finite values, found shape {values.shape}"
+        )
     if values.size == 1:
         return values
     steps = np.arange(values.size)
@@ -249,8 +253,6 @@ def longitude_cells(longitude: Axis) -> tuple[Axis, float]:
     if centers.size < 2:
         raise ValueError(f"longitude: expected two or more values, found {centers.size}")
     width = float(centers[1] - centers[0])
-    if centers.size * width > 360 + SNAP_TOLERANCE_DEG:
-        raise ValueError(f"longitude: {centers.size} columns of {width:g}° are more than 360°")
     west = np.empty_like(centers)
     west[order] = centers - width / 2
     return west, width
@@ -261,6 +263,8 @@ def _around(longitude: Axis) -> tuple[float, NDArray[np.intp]]:
     circle = np.round(np.asarray(longitude, dtype=np.float64) % 360, 6) % 360
     order = np.argsort(circle, kind="stable")
     gaps = np.diff(circle[order], append=circle[order[0]] + 360)
+    if gaps.min() <= SNAP_TOLERANCE_DEG:
+        raise ValueError(f"longitude: the meridian {circle[order][np.argmin(gaps)]:g}° is there twice")
     # Several gaps are equal on a global grid: keep the order as it is unless one is clearly wider.
     widest = int(np.argmax(gaps)) if gaps.max() > gaps.min() + 2 * SNAP_TOLERANCE_DEG else gaps.size - 1
     order = np.roll(order, -(widest + 1))

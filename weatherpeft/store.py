@@ -123,6 +123,9 @@ def write_dataset(dataset: "xr.Dataset", path: Path, mode: Literal["w", "a"] = "
     """
     import warnings
 
+    # Zarr 3 specifies strings of variable length only.
+    labels = {name: variable.astype(object) for name, variable in dataset.variables.items() if variable.dtype.kind == "U"}
+    dataset = dataset.assign(labels)
     with warnings.catch_warnings():
         # Consolidated metadata is not yet in the Zarr 3 specification; zarr-python writes and reads it.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")

@@ -1,8 +1,12 @@
-"""A small Aurora with active blocks, and a batch for it."""
+"""A small Aurora with active blocks, a batch for it, and the full Aurora without values."""
 
+import functools
+import unittest.mock
 from datetime import datetime
 
 import torch
+from aurora.model.swin3d import Swin3DTransformerBackbone, WindowAttention
+from torch import Tensor, nn
 
 from weatherpeft.backbones.aurora import Aurora
 from weatherpeft.backbones.aurora_model import AuroraBackbone
@@ -50,7 +54,7 @@ def small_batch(size: int = 2) -> Batch:
     """Random fields of a plausible size on a 16 × 32 grid."""
     generator = torch.Generator().manual_seed(2)
 
-    def noise(*shape: int) -> torch.Tensor:
+    def noise(*shape: int) -> Tensor:
         return torch.randn(size, *shape, 16, 32, generator=generator)
 
     def fields(*history: int) -> Fields:
@@ -70,9 +74,35 @@ def small_batch(size: int = 2) -> Batch:
     )
 
 
-def loss(model: AuroraBackbone, batch: Batch) -> torch.Tensor:
+def loss(model: AuroraBackbone, batch: Batch) -> Tensor:
     """Mean square error over the fields' own deviations."""
     prediction, target = model(batch), batch.target
     pairs = [(prediction.surface[name], field) for name, field in target.surface.items()]
     pairs += [(prediction.atmospheric[name], field) for name, field in target.atmospheric.items()]
     return torch.stack([((one - other) / other.std()).square().mean() for one, other in pairs]).mean()
+
+
+class FullAurora:
+    """Aurora's full configuration as shapes only."""
+
+    def __init__(self, variables: int) -> None:
+        linspace = functools.partial(torch.linspace, device="cpu")  # upstream reads values from it
+        with torch.device("meta"), unittest.mock.patch("torch.linspace", linspace):
+            self.backbone = Swin3DTransformerBackbone(
+                embed_dim=512,
+                window_size=(2, 6, 12),
+                encoder_depths=(6, 10, 8),
+                encoder_num_heads=(8, 16, 32),
+                decoder_depths=(8, 10, 6),
+                decoder_num_heads=(32, 16, 8),
+            ).requires_grad_(False)
+        self.variables = variables
+
+    def backbone_parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self.backbone.named_parameters())
+
+    def attention_modules(self) -> dict[str, nn.Module]:
+        return {path: m for path, m in self.backbone.named_modules() if isinstance(m, WindowAttention)}
+
+    def embedding_weights(self) -> Tensor:
+        return torch.empty(512, self.variables, 2 * 4 * 4, device="meta")

@@ -1,4 +1,4 @@
-"""Full tuning, linear probe, LoRA and what the methods share."""
+"""Full tuning, linear probe, LoRA, published counts, and what the methods share."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.peft.small_aurora import CONTEXT, small_aurora, small_batch
+from tests.peft.small_aurora import CONTEXT, FullAurora, small_aurora, small_batch
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.adapter import DenseAdapter, frozen_backbone, is_bias
 from weatherpeft.peft.full import Full
@@ -26,6 +26,11 @@ def test_full_trains_the_backbone() -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_full_needs_something_frozen() -> None:
+    with pytest.raises(ValueError, match="no frozen parameter"):
+        Full(name="full").attach(small_aurora().requires_grad_(True), CONTEXT)
+
+
 def test_linear_probe_trains_nothing_of_it() -> None:
     model = small_aurora()
     adapter = LinearProbe(name="linear_probe").attach(model, CONTEXT)
@@ -34,7 +39,7 @@ def test_linear_probe_trains_nothing_of_it() -> None:
 
 
 def test_lora_counts() -> None:
-    """Rank r adds r · (inputs + outputs) for every target layer: qkv and proj of widths 32 and 64, twice each."""
+    """Rank r adds r · (inputs + outputs) a layer: qkv and proj of widths 32 and 64, twice each."""
     model = small_aurora()
     biases = sum(p.numel() for name, p in model.backbone_parameters().items() if is_bias(name))
     adapter = Lora(name="lora", rank=4).attach(model, CONTEXT)
@@ -45,13 +50,32 @@ def test_lora_counts() -> None:
     assert first == "lora.encoder_layers.0.blocks.0.attn.qkv.lora_A.weight"
 
 
+@pytest.mark.parametrize(
+    ("variables", "prompts", "published"), [(11, 30, 1_439_712), (21, 5, 1_140_192), (13, 20, 1_340_400)]
+)
+def test_tadp_counts_are_the_published(variables: int, prompts: int, published: int) -> None:
+    model = FullAurora(variables)
+    assert sum(parameter.numel() for parameter in model.backbone.parameters()) == 1_239_943_168
+    assert len(model.attention_modules()) == 48
+    d, v, s, h = 512, variables, 32, variables // 2
+    block = (2 * 16 * d + 16 + d) + 2 * d + (2 * 8 * s + 8 + s) + 2 * s + (2 * v * h + h + v) + 2 * v
+    block += 2 * s * v + (s * v * prompts + prompts)
+    adapter = Tadp(name="tadp", prompts=prompts).attach(model, CONTEXT)
+    assert 48 * block == published
+    assert adapter.trainable_backbone() == published + 780_800
+
+
+def test_lora_count_is_the_published() -> None:
+    adapter = Lora(name="lora").attach(FullAurora(variables=11), CONTEXT)
+    assert adapter.trainable_backbone() == 2_850_816 + 780_800
+
+
 def test_lora_is_its_formula() -> None:
     model = small_aurora()
     layer = model.backbone.encoder_layers[0].blocks[0].attn.qkv
     adapter = Lora(name="lora", rank=4, alpha=6.0).attach(model, CONTEXT)
-    down, up = (
-        adapter.dense_parameters()[f"lora.encoder_layers.0.blocks.0.attn.qkv.lora_{part}.weight"] for part in "AB"
-    )
+    path = "lora.encoder_layers.0.blocks.0.attn.qkv"
+    down, up = (adapter.dense_parameters()[f"{path}.lora_{part}.weight"] for part in "AB")
     assert not up.any() and down.any()
     torch.nn.init.normal_(up)
     x = torch.randn(5, 32)
@@ -80,7 +104,8 @@ def test_lora_starts_as_a_function_of_the_seed_and_leaves_the_global_generator()
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    results = [Lora(name="lora").attach(small_aurora(), TuningContext(1, seed)).result() for seed in (0, 0, 1)]
+    contexts = [TuningContext(steps=1, seed=seed) for seed in (0, 0, 1)]
+    results = [Lora(name="lora").attach(small_aurora(), context).result() for context in contexts]
     assert torch.equal(torch.rand(1), expected)
     same, other = (
         [torch.equal(results[0][name], result[name]) for name in results[0] if "lora_A" in name]

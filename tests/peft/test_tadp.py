@@ -2,21 +2,24 @@
 
 import copy
 import functools
-import math
+from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
-from aurora.model.swin3d import Swin3DTransformerBackbone, WindowAttention
+from aurora.model.swin3d import WindowAttention
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tests.peft.small_aurora import CONTEXT, loss, small_aurora, small_batch
+from tests.peft.token_form import TokenForm
+from weatherpeft.batch import Fields
 from weatherpeft.peft.lora import Lora
+from weatherpeft.peft.per_sample import GradientStream
 from weatherpeft.peft.prompting import PromptedWindowAttention, PromptGenerator
 from weatherpeft.peft.tadp import Tadp
 
 TADP = Tadp(name="tadp", prompts=3)
+LORA = Lora(name="lora", rank=2)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -26,51 +29,6 @@ def perturb(module: nn.Module, std: float = 0.3) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter += std * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
-
-
-def reference_prompts(generator: PromptGenerator, embedding: Tensor, width: int) -> Tensor:
-    """The paper's five steps and the stretch in plain algebra, ``(prompt, width)``."""
-
-    def norm(x: Tensor, layer: nn.LayerNorm) -> Tensor:
-        centered = x - x.mean(-1, keepdim=True)
-        scale = (centered.square().mean(-1, keepdim=True) + layer.eps).sqrt()
-        return centered / scale * layer.weight + layer.bias
-
-    def adapter(x: Tensor, module: nn.Module) -> Tensor:
-        h = norm(x, module.norm)
-        hidden = h @ module.down.weight.T + module.down.bias
-        hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
-        return h + hidden @ module.up.weight.T + module.up.bias
-
-    d, v, s = embedding.shape
-    x = adapter(embedding, generator.along_patch)  # (D, V, S)
-    x = adapter(x.permute(2, 0, 1), generator.along_variables)  # (S, D, V)
-    x = adapter(x.permute(2, 0, 1), generator.along_width)  # (V, S, D)
-    x = norm(x.reshape(v * s, d), generator.along_width.norm)
-    x = torch.softmax(x @ x.T / math.sqrt(d), dim=-1) @ x
-    x = norm(x.T, generator.norm) @ generator.mix.weight.T + generator.mix.bias  # (D, P)
-    columns = []
-    for column in range(width):  # centers of the cells are aligned, borders are held
-        position = min(max((column + 0.5) * d / width - 0.5, 0), d - 1)
-        left = min(int(position), d - 2)
-        columns.append(x[left] * (left + 1 - position) + x[left + 1] * (position - left))
-    return torch.stack(columns, dim=-1)
-
-
-class TokenForm(nn.Module):
-    """The definition: prompts stand before the tokens of every window, their outputs are dropped."""
-
-    def __init__(self, attention: nn.Module, generator: PromptGenerator, model: nn.Module) -> None:
-        super().__init__()
-        self.attention, self.generator = attention, generator
-        self.embedding_weights = model.embedding_weights
-
-    def forward(self, x: Tensor, mask: Tensor | None = None, rollout_step: int = 0) -> Tensor:
-        prompts = reference_prompts(self.generator, self.embedding_weights(), self.attention.dim)
-        tokens = torch.cat([prompts.expand(len(x), -1, -1), x], dim=1)
-        if mask is not None:
-            mask = F.pad(mask, (len(prompts), 0, len(prompts), 0))
-        return self.attention(tokens, mask, rollout_step)[:, len(prompts) :]
 
 
 class Embedding(nn.Module):
@@ -93,15 +51,19 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
 def gradients(output: Tensor, *modules: nn.Module) -> Tensor:
     """Of all parameters in one vector: some biases have a gradient of zero, found as rounding noise."""
     weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
-    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad((output * weights).sum(), parameters)])
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    found = torch.autograd.grad((output * weights).sum(), parameters)
+    return torch.cat([gradient.flatten() for gradient in found])
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("option", ["plain", "fp16_safe", "aurora_lora"])
-def test_attention_is_the_token_form(dtype: torch.dtype, width: int, masked: bool, option: str) -> None:
+@pytest.mark.parametrize("samples", [1, 2])
+def test_attention_is_the_token_form(
+    dtype: torch.dtype, width: int, masked: bool, option: str, samples: int
+) -> None:
     torch.manual_seed(0)
     lora = {"use_lora": True, "lora_mode": "all", "lora_steps": 3} if option == "aurora_lora" else {}
     attention = WindowAttention(width, (2, 2, 3), num_heads=4, **lora)
@@ -112,7 +74,9 @@ def test_attention_is_the_token_form(dtype: torch.dtype, width: int, masked: boo
     perturb(generator)
     reference = TokenForm(copy.deepcopy(attention), generator, model).to(dtype)
     model.to(dtype)
-    prompted = PromptedWindowAttention.prompt(attention.to(dtype), copy.deepcopy(generator), model.embedding_weights)
+    own = copy.deepcopy(generator)
+    prompted = PromptedWindowAttention.prompt(attention.to(dtype), own, model.embedding_weights)
+    prompted.samples = samples
 
     x = torch.randn(2 * 4, 12, width, dtype=dtype)  # 2 samples of 4 windows
     mask = torch.where(torch.rand(4, 12, 12) < 0.4, -100.0, 0.0).to(dtype) if masked else None
@@ -129,7 +93,7 @@ def test_attention_is_the_token_form(dtype: torch.dtype, width: int, masked: boo
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("methods", [[TADP], [Lora(name="lora", rank=2), TADP], [TADP, Lora(name="lora", rank=2)]])
+@pytest.mark.parametrize("methods", [[TADP], [LORA, TADP], [TADP, LORA]])
 def test_model_is_the_token_form(dtype: torch.dtype, methods: list[Tadp | Lora]) -> None:
     """Stages of two widths, shifted windows, other methods' layers; gradients reach the encoder."""
     model = small_aurora(depth=2).to(dtype)
@@ -142,15 +106,19 @@ def test_model_is_the_token_form(dtype: torch.dtype, methods: list[Tadp | Lora])
     for path, attention in reference.attention_modules().items():
         block = reference.backbone.get_submodule(path.removesuffix(".attn"))
         generator = attention.generator
+        del attention.generator
         attention.__class__ = WindowAttention
         block.attn = TokenForm(attention, generator, reference)
-    reference_names = {
-        name.replace("attn.attention.generator", "attn.generator").replace("attn.attention", "attn"): parameter
-        for name, parameter in nn.ModuleList([reference.encoder, reference.backbone]).named_parameters()
-    }
+    renamed = nn.ModuleList([reference.encoder, reference.backbone]).named_parameters()
+    reference_names = {name.replace("attn.attention", "attn"): parameter for name, parameter in renamed}
+    assert reference_names.keys() == dict(trained.named_parameters()).keys()
 
-    x = torch.randn(1, 4 * 4 * 8, 32, dtype=dtype, generator=torch.Generator().manual_seed(4))
-    arguments = {"lead_times": torch.tensor([6.0], dtype=dtype), "rollout_step": 0, "patch_res": (4, 4, 8)}
+    x = torch.randn(2, 4 * 4 * 8, 32, dtype=dtype, generator=torch.Generator().manual_seed(4))
+    arguments = {
+        "lead_times": torch.tensor([6.0, 12.0], dtype=dtype),
+        "rollout_step": 0,
+        "patch_res": (4, 4, 8),
+    }
     found, expected = model.backbone(x, **arguments), reference.backbone(x, **arguments)
     assert_close(found, expected)
 
@@ -187,8 +155,8 @@ def test_cached_inference_is_the_training_forward_and_never_stale() -> None:
 
     loss(model, batch).backward()  # training in evaluation mode
     with torch.no_grad():
-        for parameter in model.encoder.surf_token_embeds.parameters():
-            parameter += 0.5
+        for other in model.attention_modules().values():
+            other.generator.mix.weight += 0.1
     assert not torch.equal(predict(), first)
 
     before = predict()
@@ -225,7 +193,7 @@ def test_a_deep_copy_reads_its_own_encoder() -> None:
             parameter.mul_(1.5)
         for attention in twin.attention_modules().values():
             assert attention.embedding_weights.__self__ is twin
-        twin.train(), model.train()
+        model.train()
         assert torch.equal(model(batch).channels(), expected)
 
     loss(twin, batch).backward()
@@ -242,6 +210,49 @@ def test_weights_get_one_gradient_a_backward_pass() -> None:
     weight.register_post_accumulate_grad_hook(lambda _: calls.append(1))
     loss(model, small_batch()).backward()
     assert calls == [1]
+
+
+def test_samples_stay_apart_in_the_squared_gradients() -> None:
+    """Per-sample squares of one batched backward pass against a backward pass for each sample."""
+    model, batch = small_aurora(depth=2), small_batch(2)
+    TADP.attach(model, CONTEXT)
+    parameters = {name: p for name, p in model.backbone_parameters().items() if "attn.qkv.weight" in name}
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+
+    def squared_error(window: slice) -> Tensor:
+        part = {name: field[window] for name, field in batch.inputs.surface.items()}
+        upper = {name: field[window] for name, field in batch.inputs.atmospheric.items()}
+        sample = replace(batch, inputs=Fields(part, upper), times=batch.times[window])
+        return (model(sample).channels() - batch.target.channels()[window]).square().mean()
+
+    expected = dict.fromkeys(parameters, 0.0)
+    for sample in range(2):
+        own = torch.autograd.grad(squared_error(slice(sample, sample + 1)), list(parameters.values()))
+        expected = {name: expected[name] + g.square() / 2 for name, g in zip(parameters, own, strict=True)}
+    found: dict[str, Tensor] = {}
+    with GradientStream(model.backbone, parameters, lambda name, _, square: found.update({name: square})):
+        squared_error(slice(None)).backward()
+    assert found.keys() == parameters.keys()
+    for name, square in found.items():
+        torch.testing.assert_close(square, expected[name], rtol=1e-3, atol=1e-5 * float(square.max()))
+
+
+def test_lower_precision_in_the_backbone() -> None:
+    model, batch = small_aurora(depth=2).eval(), small_batch()
+    TADP.attach(model, CONTEXT)
+    expected = model(batch).channels()
+    model.model.autocast_backbone = True  # to bfloat16
+    trained = model(batch).channels()
+    with torch.no_grad():
+        cached = model(batch).channels()
+        model.model.autocast_backbone = False
+        full = model(batch).channels()  # the cache is one of bfloat16
+    scale = expected.std(dim=(0, 2, 3), keepdim=True)
+    assert (trained - expected).abs().div(scale).max() < 0.05
+    assert not torch.equal(trained, expected)
+    assert (cached - trained).abs().div(scale).max() < 0.01
+    torch.testing.assert_close(full, expected, rtol=1e-6, atol=0)
 
 
 def test_activation_checkpointing_changes_nothing() -> None:
@@ -286,46 +297,3 @@ def test_a_second_attach_is_an_error() -> None:
     TADP.attach(model, CONTEXT)
     with pytest.raises(TypeError, match="encoder_layers.0.blocks.0.attn"):
         TADP.attach(model, CONTEXT)
-
-
-class FullAurora:
-    """Aurora's full configuration as shapes only."""
-
-    def __init__(self, variables: int) -> None:
-        with torch.device("meta"):
-            self.backbone = Swin3DTransformerBackbone(
-                embed_dim=512,
-                window_size=(2, 6, 12),
-                encoder_depths=(6, 10, 8),
-                encoder_num_heads=(8, 16, 32),
-                decoder_depths=(8, 10, 6),
-                decoder_num_heads=(32, 16, 8),
-            ).requires_grad_(False)
-        self.variables = variables
-
-    def backbone_parameters(self) -> dict[str, nn.Parameter]:
-        return dict(self.backbone.named_parameters())
-
-    def attention_modules(self) -> dict[str, nn.Module]:
-        return {path: m for path, m in self.backbone.named_modules() if isinstance(m, WindowAttention)}
-
-    def embedding_weights(self) -> Tensor:
-        return torch.empty(512, self.variables, 2 * 4 * 4, device="meta")
-
-
-@pytest.mark.parametrize(
-    ("variables", "prompts", "published"), [(11, 30, 1_439_712), (21, 5, 1_140_192), (13, 20, 1_340_400)]
-)
-def test_parameter_counts_are_the_published(
-    variables: int, prompts: int, published: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch, "linspace", functools.partial(torch.linspace, device="cpu"))
-    model = FullAurora(variables)
-    assert sum(parameter.numel() for parameter in model.backbone.parameters()) == 1_239_943_168
-    assert len(model.attention_modules()) == 48
-    d, v, s, h = 512, variables, 32, variables // 2
-    block = (2 * 16 * d + 16 + d) + 2 * d + (2 * 8 * s + 8 + s) + 2 * s + (2 * v * h + h + v) + 2 * v
-    block += 2 * s * v + (s * v * prompts + prompts)
-    adapter = Tadp(name="tadp", prompts=prompts).attach(model, CONTEXT)
-    assert 48 * block == published
-    assert adapter.trainable_backbone() == published + 780_800

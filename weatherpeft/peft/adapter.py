@@ -76,10 +76,10 @@ def check_tensors(found: Mapping[str, torch.Tensor], expected: Mapping[str, torc
     """
     for name in expected:
         if name not in found:
-            raise ValueError(f"tensor {name!r} is missing; found {len(found)}, expected {len(expected)} tensors")
+            raise ValueError(f"found {len(found)} tensors, expected {len(expected)}: {name!r} is missing")
     for name, tensor in found.items():
         if name not in expected:
-            raise ValueError(f"unexpected tensor {name!r}; found {len(found)}, expected {len(expected)} tensors")
+            raise ValueError(f"found {len(found)} tensors, expected {len(expected)}: {name!r} is unknown")
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise ValueError(

@@ -16,7 +16,14 @@ class Full(Spec):
     name: Literal["full"]
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
-        """Unfreeze the backbone."""
+        """Unfreeze the backbone.
+
+        Raises:
+            ValueError: nothing in it is frozen.
+        """
         from weatherpeft.peft.adapter import DenseAdapter, frozen_backbone
 
-        return DenseAdapter(frozen_backbone(model))
+        parameters = frozen_backbone(model)
+        if not parameters:
+            raise ValueError("full: found no frozen parameter in the backbone, expected all of them")
+        return DenseAdapter(parameters)

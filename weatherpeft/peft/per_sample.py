@@ -30,9 +30,9 @@ class GradientStream:
     will do. With more, the parameters must belong to ``nn.Linear`` or ``nn.LayerNorm`` layers, which
     change class until ``close`` and keep their parameters and names. Their inputs must have the
     batch as the slowest dimension: ``(batch, feature)``, or ``(batch·window, token, feature)`` with
-    the windows of a sample next to each other. The batch size is the first dimension of the first
-    tensor that the backbone is called with. A layer may be called several times in a forward pass,
-    and under activation checkpointing.
+    the windows of a sample next to each other; what the samples share, such as prompts, is repeated for
+    each of them. The batch size is the first dimension of the first tensor that the backbone is called
+    with. A layer may be called several times in a forward pass, and under activation checkpointing.
 
     With torch.distributed initialized, gradients and squares are averaged over the ranks, whose
     batches are of one size.
@@ -65,7 +65,7 @@ class GradientStream:
             if own and type(layer) in _PER_SAMPLE:
                 self._layers.append((layer, type(layer)))
                 layer.__class__ = _PER_SAMPLE[type(layer)]
-                layer._stream, layer._path = self, path  # type: ignore[assignment]
+                layer._stream, layer._path = self, path
                 self._any_size -= own
         for name, parameter in parameters.items():
             arrived = partial(self._arrived, name)
@@ -106,8 +106,8 @@ class GradientStream:
         self._captured.setdefault(name, []).append(sample_gradient)
         return torch.zeros_like(parameter)
 
-    def rows(self, inputs: torch.Tensor, features: int, path: str) -> int:
-        """Rows that each sample has in a layer's inputs.
+    def check(self, inputs: torch.Tensor, path: str) -> None:
+        """Whether every sample has rows of its own in a layer's inputs.
 
         Raises:
             ValueError: the inputs do not have the batch as their first dimension.
@@ -118,7 +118,6 @@ class GradientStream:
                 f"layer {path}: found inputs {tuple(inputs.shape)}, expected the batch of "
                 f"{self.batch_size} as the slowest dimension, for per-sample gradients"
             )
-        return inputs.numel() // features // self.batch_size
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note the batch size when the backbone is called to be trained."""
@@ -177,7 +176,7 @@ class _SampleLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
         layer, stream = ctx.layer, ctx.layer._stream
         need_inputs, need_weight, need_bias, _ = ctx.needs_input_grad
@@ -197,8 +196,9 @@ class _PerSampleLinear(nn.Linear):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if not self._stream.capturing:
             return super().forward(inputs)
-        self._stream.rows(inputs, self.in_features, self._path)
-        return _SampleLinear.apply(inputs, self.weight, self.bias, self)
+        self._stream.check(inputs, self._path)
+        outputs: torch.Tensor = _SampleLinear.apply(inputs, self.weight, self.bias, self)
+        return outputs
 
 
 class _SampleCopies(torch.autograd.Function):
@@ -211,7 +211,7 @@ class _SampleCopies(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return ctx.stream.capture(ctx.original, lambda i: gradient[i]), None, None
 
 
@@ -222,17 +222,17 @@ class _PerSampleLayerNorm(nn.LayerNorm):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if not self._stream.capturing:
             return super().forward(inputs)
-        features = self.weight.numel()
-        rows = self._stream.rows(inputs, features, self._path)
-        outputs = functional.layer_norm(inputs, self.normalized_shape, eps=self.eps)
-        outputs = outputs.reshape(self._stream.batch_size, rows, *self.normalized_shape)
+        self._stream.check(inputs, self._path)
+        normal = functional.layer_norm(inputs, self.normalized_shape, eps=self.eps)
+        outputs = normal.reshape(self._stream.batch_size, -1, *self.normalized_shape)
         outputs = outputs * self._copies(self.weight)
         if self.bias is not None:
             outputs = outputs + self._copies(self.bias)
         return outputs.reshape(inputs.shape)
 
     def _copies(self, parameter: nn.Parameter) -> torch.Tensor:
-        return _SampleCopies.apply(parameter, parameter, self._stream).unsqueeze(1)
+        copies: torch.Tensor = _SampleCopies.apply(parameter, parameter, self._stream)
+        return copies.unsqueeze(1)
 
 
 _PER_SAMPLE: dict[type[nn.Module], type[nn.Module]] = {

@@ -77,7 +77,9 @@ class PromptedWindowAttention(WindowAttention):
     """Aurora's window attention with prompt tokens in every window.
 
     The outputs at the prompt positions would be dropped, so the prompts are a prefix of the keys
-    and values: these are computed once for all windows, and only the window's tokens ask.
+    and values: these are computed once for all windows, and only the window's tokens ask. In
+    training they are computed once a sample: what each sample adds to the gradient of the linear
+    layers stays apart, as the per-sample Fisher information of SFAS needs it.
 
     Never constructed: ``prompt`` changes the class of a pretrained attention, whose parameters
     keep their names. The linear layers are called as modules and may be wrapped by other methods.
@@ -86,6 +88,8 @@ class PromptedWindowAttention(WindowAttention):
     generator: PromptGenerator
     embedding_weights: Callable[[], Tensor]
     """Bound to the model, so that a deep copy of the model asks itself."""
+    samples: int
+    """In the batch; the windows of a sample stand next to each other."""
     _prefixes: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]]
 
     @classmethod
@@ -96,6 +100,7 @@ class PromptedWindowAttention(WindowAttention):
         attention.__class__ = cls
         attention.generator = generator
         attention.embedding_weights = embedding_weights  # type: ignore[assignment]
+        attention.samples = 1  # type: ignore[assignment]
         attention._prefixes = {}  # type: ignore[assignment]
         return attention  # type: ignore[return-value]
 
@@ -114,8 +119,7 @@ class PromptedWindowAttention(WindowAttention):
         query, key, value = self._project(x, rollout_step)
         query = query.contiguous()  # else backward holds the whole of qkv beside the longer key and value
         prompt_key, prompt_value = self._prefix(rollout_step, query.dtype)
-        key = torch.cat([prompt_key.expand(len(x), -1, -1, -1), key], dim=2)
-        value = torch.cat([prompt_value.expand(len(x), -1, -1, -1), value], dim=2)
+        key, value = _prepend(prompt_key, key), _prepend(prompt_value, value)
         if mask is not None:
             mask = F.pad(mask, (key.shape[2] - mask.shape[2], 0))
             mask = mask.repeat(len(x) // len(mask), 1, 1)[:, None]
@@ -139,19 +143,19 @@ class PromptedWindowAttention(WindowAttention):
         return query, key, value
 
     def _prefix(self, rollout_step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Key and value of the prompts, ``(1, head, prompt, channel)``; constants at inference."""
+        """Key and value of the prompts, ``(sample or 1, head, prompt, channel)``; constants at inference."""
         if self.training or torch.is_grad_enabled():
             self.forget()
-            return self._compute_prefix(rollout_step)
+            return self._compute_prefix(rollout_step, self.samples)
         if (rollout_step, dtype) not in self._prefixes:
-            self._prefixes[rollout_step, dtype] = self._compute_prefix(rollout_step)
+            self._prefixes[rollout_step, dtype] = self._compute_prefix(rollout_step, 1)
         return self._prefixes[rollout_step, dtype]
 
-    def _compute_prefix(self, rollout_step: int) -> tuple[Tensor, Tensor]:
+    def _compute_prefix(self, rollout_step: int, samples: int) -> tuple[Tensor, Tensor]:
         prompts = self.generator(self.embedding_weights())[None]
         if prompts.shape[2] != self.dim:  # deeper stages are wider than the patch embedding
             prompts = F.interpolate(prompts, size=self.dim, mode="linear", align_corners=False)
-        _, key, value = self._project(prompts, rollout_step)
+        _, key, value = self._project(prompts.expand(samples, -1, -1), rollout_step)
         return key, value
 
     def forget(self) -> None:
@@ -166,6 +170,18 @@ class PromptedWindowAttention(WindowAttention):
     def _apply(self, *args: Any, **kwargs: Any) -> Self:  # the module moves to another device or type
         self.forget()
         return super()._apply(*args, **kwargs)
+
+
+def _prepend(prefix: Tensor, own: Tensor) -> Tensor:
+    """Join ``(sample, head, prompt, channel)`` and ``(sample·window, head, token, channel)``."""
+    own = own.unflatten(0, (len(prefix), -1))
+    prefix = prefix[:, None].expand(-1, own.shape[1], -1, -1, -1)
+    return torch.cat([prefix, own], dim=3).flatten(0, 1)
+
+
+def _note_samples(block: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    """Tell a block's attention, which sees windows only, of how many samples they are."""
+    block.attn.samples = len(arguments[0])  # type: ignore[union-attr]
 
 
 class PromptAdapter(DenseAdapter):
@@ -209,5 +225,6 @@ def attach_prompts(
         for path, module in modules.items():
             generator = PromptGenerator(width, variables, patch, prompts).to(next(module.parameters()))
             attentions.append(PromptedWindowAttention.prompt(module, generator, model.embedding_weights))
+            model.backbone.get_submodule(path.rpartition(".")[0]).register_forward_pre_hook(_note_samples)
             parameters |= {f"tadp.{path}.{name}": value for name, value in generator.named_parameters()}
     return PromptAdapter(parameters, attentions)

@@ -9,11 +9,14 @@ SMALLEST_NORM = 1e-200
 _MARGIN = 1 - 1e-12
 """Thresholds are lowered by more than float64 rounds, so that rounding never drops an entry."""
 
+_LEVELS = 64
+"""Most thresholds at a time: more of them drop more, and cost more."""
+
 
 class _Candidates(NamedTuple):
-    """Entries that may still be selected, all tensors ``(entry,)``."""
+    """Entries that may still be selected, by their pool index; all tensors ``(entry,)``."""
 
-    index: torch.Tensor
+    entry: torch.Tensor
     fisher: torch.Tensor
     uniform: torch.Tensor
     gradient: torch.Tensor
@@ -73,11 +76,9 @@ class Selection:
     @property
     def held(self) -> int:
         """Entries in memory."""
-        return sum(len(chunk.index) for chunk in self._chunks)
+        return sum(len(chunk.entry) for chunk in self._chunks)
 
-    def offer(
-        self, start: int, fisher: torch.Tensor, uniform: torch.Tensor, gradient: torch.Tensor
-    ) -> None:
+    def offer(self, start: int, fisher: torch.Tensor, uniform: torch.Tensor, gradient: torch.Tensor) -> None:
         """Take in consecutive entries of the pool; each entry is offered once, in any order.
 
         Args:
@@ -91,9 +92,9 @@ class Selection:
             self._norm = max(self._norm, float(fisher.max()))
         else:
             self._norm += float(fisher.sum(dtype=torch.float64)) / self._size
-        index = torch.arange(start, start + len(fisher), device=fisher.device)
+        entry = torch.arange(start, start + len(fisher), device=fisher.device)
         # Indexing by nonzero copies, so that the whole gradient is not kept alive by a view.
-        candidates = _Candidates(index, fisher, uniform, gradient)
+        candidates = _Candidates(entry, fisher, uniform, gradient)
         self._chunks.append(candidates.take(self._passes(candidates).nonzero().squeeze(1)))
         self.peak = max(self.peak, self.held)
         if self.held > self._room:
@@ -114,17 +115,17 @@ class Selection:
         norm = max(self._norm, SMALLEST_NORM)
         candidates = self._gather()
         score = candidates.fisher.double() / norm + self._noise_weight * candidates.uniform.double()
-        best = candidates.take(self._best(score, candidates.index))
-        best = best.take(best.index.argsort())
-        return best.index, best.gradient
+        best = candidates.take(self._best(score, candidates.entry))
+        best = best.take(best.entry.argsort())
+        return best.entry, best.gradient
 
     def _gather(self) -> _Candidates:
         self._chunks = [_Candidates(*(torch.cat(columns) for columns in zip(*self._chunks, strict=True)))]
         return self._chunks[0]
 
-    def _best(self, score: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def _best(self, score: torch.Tensor, entry: torch.Tensor) -> torch.Tensor:
         """Positions of the k largest scores, of equal ones those with the lower index."""
-        by_index = index.argsort()
+        by_index = entry.argsort()
         return by_index[score[by_index].argsort(descending=True, stable=True)[: self._k]]
 
     def _score(self, candidates: _Candidates, norm: float) -> torch.Tensor:
@@ -136,7 +137,7 @@ class Selection:
     def _passes(self, candidates: _Candidates) -> torch.Tensor:
         """Whether fewer than k known entries dominate each candidate."""
         if self._staircase is None:
-            return torch.ones_like(candidates.index, dtype=torch.bool)
+            return torch.ones_like(candidates.entry, dtype=torch.bool)
         norm, score, uniform = self._staircase
         below = len(score) - torch.searchsorted(score, self._score(candidates, norm), right=True)
         return candidates.uniform >= uniform[below]
@@ -147,7 +148,7 @@ class Selection:
         norm = max(self._norm, SMALLEST_NORM)
         score = self._score(candidates, norm)
         if self._noise_weight == 0:
-            best = self._best(score, candidates.index)
+            best = self._best(score, candidates.entry)
             self._chunks = [candidates.take(best)]
             never = torch.tensor([-torch.inf, torch.inf], device=score.device)
             self._staircase = _Staircase(norm, score[best].min().reshape(1), never)
@@ -155,10 +156,11 @@ class Selection:
         ranked = score.argsort(descending=True)
         uniform = candidates.uniform[ranked]
         # Among the first `rank` entries by score, k have at least the k-th largest noise of them.
-        ranks = [self._k]
-        while 2 * ranks[-1] <= len(ranked):
-            ranks.append(2 * ranks[-1])
-        thresholds = [uniform[:rank].topk(self._k).values[-1].double() for rank in ranks]
+        ranks = list(range(self._k, len(ranked) + 1, max(1, self._k // 4, len(ranked) // _LEVELS)))
+        largest, thresholds = uniform[: self._k], []
+        for rank, following in zip(ranks, [*ranks[1:], len(ranked)], strict=True):
+            thresholds.append(largest.min().double())
+            largest = torch.cat([largest, uniform[rank:following]]).topk(self._k).values
         scores = score[ranked[torch.tensor(ranks, device=ranked.device) - 1]]
         anything = uniform.new_full((1,), -torch.inf, dtype=torch.float64)
         self._staircase = _Staircase(

@@ -23,7 +23,7 @@ class Sfas(Spec):
     the method is attached, so it comes last in the list of methods.
     """
 
-    name: Literal["sfas"] = "sfas"
+    name: Literal["sfas"]
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.001
     """k as a share of what ``count_of`` counts."""
     count_of: Literal["model", "pool"] = "model"

@@ -43,7 +43,7 @@ class SfasAdapter:
             if not parameter.requires_grad
         }
         if not frozen:
-            raise ValueError("sfas: found no frozen parameter in the backbone, expected a pool to select from")
+            raise ValueError("sfas: found no frozen backbone parameter, expected a pool to select from")
         self._spec = spec
         self._context = context
         self._pool = Pool(frozen)
@@ -82,7 +82,7 @@ class SfasAdapter:
         return {}
 
     def trainable_backbone(self) -> int:
-        """k."""
+        """The k entries of a step."""
         return self._k
 
     def step(self, step: int, learning_rate: float) -> None:
@@ -108,19 +108,19 @@ class SfasAdapter:
         self._begin(step + 1)
 
     def result(self) -> dict[str, torch.Tensor]:
-        """The touched entries and their values, two tensors a parameter.
+        """The touched entries and their values, two tensors a parameter, on the CPU.
 
         Returns:
             ``sfas.<parameter>.index``, int64 in the flattened parameter, and
             ``sfas.<parameter>.value``, of every parameter with a touched entry.
         """
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._pool.parameters.items():
             start = self._pool.start[name]
             index = self._touched.between(start, start + parameter.numel())
             if len(index):
-                tensors[f"sfas.{name}.index"] = index
-                tensors[f"sfas.{name}.value"] = parameter.detach().view(-1)[index]
+                tensors[f"sfas.{name}.index"] = index.cpu()
+                tensors[f"sfas.{name}.value"] = parameter.detach().view(-1)[index].cpu()
         return tensors
 
     @torch.no_grad()
@@ -142,7 +142,10 @@ class SfasAdapter:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What resuming needs beside the result: the step, the optimizer's state, a smoothed Fisher."""
-        state = {f"sfas.{name}": tensor.clone() for name, tensor in self._optimizer.state_dict().items()}
+        state = {
+            f"sfas.{name}": tensor.to("cpu", copy=True)
+            for name, tensor in self._optimizer.state_dict().items()
+        }
         state["sfas.step"] = torch.tensor(self._step)
         if self._spec.beta < 1:
             state |= {f"sfas.fisher.{name}": values.clone() for name, values in self._fisher.items()}
@@ -162,15 +165,13 @@ class SfasAdapter:
         self._arrived: set[str] = set()
         annealed = self._spec.gamma * (1 - step / self._context.steps)
         self._noise_weight = annealed if self._spec.noise == "additive" else 0.0
-        self._selection = Selection(
-            self._k, self._pool.size, self._noise_weight, self._spec.normalizer
-        )
+        self._selection = Selection(self._k, self._pool.size, self._noise_weight, self._spec.normalizer)
 
     @torch.no_grad()
     def _consume(self, name: str, gradient: torch.Tensor, square: torch.Tensor) -> None:
         """Offer a parameter's entries to the selection, a chunk at a time."""
         if name in self._arrived:
-            raise ValueError(f"sfas: found a second gradient of {name} before step {self._step}, expected one")
+            raise ValueError(f"sfas: found two gradients of {name} before step {self._step}, expected one")
         if self._step >= self._context.steps:
             raise ValueError(f"sfas: found a gradient after the last of {self._context.steps} steps")
         if not bool(square.isfinite().all()):
@@ -202,13 +203,14 @@ class SfasAdapter:
         if self._context.fisher is None:
             raise ValueError(f"sfas: beta = {self._spec.beta} needs the Fisher warm-up's store, found none")
         self._directory = TemporaryDirectory(prefix="sfas-")
-        files = {}
+        files: dict[str, torch.Tensor] = {}
         for name, values in read_fisher(self._context.fisher):
             if name not in self._pool.parameters:
                 continue
             expected = self._pool.parameters[name].shape
             if values.shape != expected:
-                raise ValueError(f"sfas: Fisher of {name} has {tuple(values.shape)}, expected {tuple(expected)}")
+                found = f"{tuple(values.shape)}, expected {tuple(expected)}"
+                raise ValueError(f"sfas: Fisher information of {name} has shape {found}")
             path = Path(self._directory.name) / str(len(files))
             files[name] = torch.from_file(str(path), shared=True, size=values.numel(), dtype=torch.float32)
             files[name].copy_(values.reshape(-1))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -233,14 +233,15 @@ def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence
     """One line that names the first missing field and what of it is there."""
     first = missing[0]
     found = [key for key in seen if key.variable == first.variable]
-    names = ", ".join(str(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    names = (", ".join(str(path) for path in paths[:3]) or "no files") + more
     text = f"{names}: {first} is missing ({len(missing)} of {total} fields are)"
     levels = sorted({key.level for key in found if key.level is not None})
     members = sorted({key.member for key in found if key.member is not None})
     times = sorted({key.time for key in found if key.time is not None})
     if not found:
         row = VARIABLES[first.variable]
-        return f"{text}; found no {first.variable} at all (short name {row.short_name}, param id {row.param_id})"
+        return f"{text}; found none at all (short name {row.short_name}, param id {row.param_id})"
     if first.level is not None and first.level not in levels:
         return f"{text}; found no level {first.level}, only {', '.join(map(str, levels))} hPa"
     if first.member is not None and first.member not in members:
@@ -254,16 +255,16 @@ class _Stack:
     dtype = np.dtype(np.float32)
 
     def __init__(self, fields: NDArray[np.object_], layout: Layout) -> None:
-        self.fields = fields
+        self.fields: Any = fields
         self.shape = (*fields.shape, layout.latitude.size, layout.longitude.size)
         self.ndim = len(self.shape)
 
     def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.float32]:
-        chosen = self.fields[index[:-2]]
+        chosen = self.fields[(..., *index[:-2])]
         result = np.empty((*chosen.shape, *self.shape[-2:]), np.float32)
         for position in np.ndindex(chosen.shape):
-            result[position] = chosen[position].read()
-        return result[(..., *index[-2:])]
+            result[position] = cast(RawField, chosen[position]).read()
+        return result[..., index[-2], index[-1]]
 
 
 def _assemble(fields: Mapping[Key, RawField], request: DataRequest, layout: Layout) -> "xr.Dataset":
@@ -280,7 +281,8 @@ def _assemble(fields: Mapping[Key, RawField], request: DataRequest, layout: Layo
             if request.members:
                 axes["member"] = request.members
             hourly = row.kind == "accumulated"
-            axes[HOURLY_TIME if hourly else "time"] = valid_times(request, 1 if hourly else request.step_hours)
+            times = valid_times(request, 1 if hourly else request.step_hours)
+            axes[HOURLY_TIME if hourly else "time"] = list(times)
         if row.kind == "atmospheric":
             axes["level"] = variables.levels_hpa
         table = np.empty([len(values) for values in axes.values()], object)
@@ -306,7 +308,8 @@ def _versions(fields: Mapping[Key, RawField]) -> dict[str, str]:
             spans.setdefault(field.expver, []).append(key.time)
     for version in spans:
         if version.endswith("5"):
-            _log.warning("expver %s from %s: preliminary ERA5T, which may still change", version, min(spans[version]))
+            start = min(spans[version])
+            _log.warning("expver %s from %s: preliminary ERA5T, which may still change", version, start)
     text = (f"{name}: {len(t)} fields, {min(t)} to {max(t)}" for name, t in sorted(spans.items()))
     return {"expver": "; ".join(text)} if spans else {}
 
@@ -351,7 +354,7 @@ def inventory(path: Path) -> list[Message]:
     """
     import eccodes
 
-    messages = []
+    messages: list[Message] = []
     size = path.stat().st_size
     end = 0
     with path.open("rb") as headers, path.open("rb") as stream:
@@ -397,9 +400,8 @@ def _header(handle: int) -> Message:
     def optional(key: str) -> Any:
         return get(key) if eccodes.codes_is_defined(handle, key) else None
 
-    date, time = get("validityDate", int), get("validityTime", int)
-    valid_time = f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}T{time // 100:02d}:{time % 100:02d}"
-    steps = [int(part) for part in get("stepRange", str).rstrip("hms").split("-")]
+    digits = f"{get('validityDate', int):08d}{get('validityTime', int):04d}"
+    valid_time = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:]}"
     kind = get("gridType", str)
     geometry = [kind]
     if kind == "regular_ll":
@@ -418,7 +420,7 @@ def _header(handle: int) -> Message:
         type_of_level=get("typeOfLevel", str),
         level=get("level", int),
         valid_time=np.datetime64(valid_time, "m"),
-        interval_hours=steps[-1] - steps[0],
+        interval_hours=get("endStep", int) - get("startStep", int),
         member=optional("number"),
         expver=str(optional("expver") or ""),
         geometry=tuple(geometry),
@@ -452,7 +454,8 @@ def _grib_fields(path: Path, variables: VariableSet) -> Iterator[tuple[Key, RawF
             None if static else message.member,
         )
         if row.kind == "accumulated" and message.interval_hours > 1:
-            raise ValueError(f"{path}: {key}: expected a sum over 1 hour, found {message.interval_hours} hours")
+            hours = message.interval_hours
+            raise ValueError(f"{path}: {key}: expected a sum over 1 hour, found {hours} hours")
         try:
             layout = layouts.get(message.geometry) or _grib_layout(message.geometry)
         except ValueError as error:
@@ -534,38 +537,47 @@ def _roles(array: "xr.DataArray") -> dict[str, str]:
 def _netcdf_variable(
     path: Path, array: "xr.DataArray", roles: Mapping[str, str], row: Variable
 ) -> Iterator[tuple[Key, RawField]]:
+    """The fields of one variable; of a static one, the first."""
     axes = {role: array[name] for role, name in roles.items()}
-    for role in ("latitude", "longitude", *(() if row.kind == "static" else ("time",))):
+    static = row.kind == "static"
+    for role in ("latitude", "longitude", *(() if static else ("time",))):
         if role not in axes:
             raise ValueError(f"expected a coordinate {role}, found {', '.join(map(str, array.coords))}")
-    dimensions = {axes[role].dims[0]: role for role in axes if role != "expver" and axes[role].ndim == 1}
+    dimensions = {axis.dims[0]: role for role, axis in axes.items() if axis.ndim == 1 and role != "expver"}
     unknown = [name for name in array.dims if name not in dimensions and name != "expver"]
     if unknown:
         raise ValueError(f"unknown dimension {unknown[0]}")
     factor, offset = _conversion(str(array.attrs.get("units", "none")), row.units)
     layout = _layout(axes["latitude"].values, axes["longitude"].values)
     array = array.transpose(..., axes["latitude"].dims[0], axes["longitude"].dims[0])
-    times = np.atleast_1d(axes["time"].values) if "time" in axes and row.kind != "static" else [None]
-    if times[0] is not None and times.dtype.kind != "M":
-        raise ValueError(f"expected times of the standard calendar, found {times[0]}")
-    levels = _levels(axes["level"]) if "level" in axes else [None]
-    has_members = "member" in axes and row.kind != "static"
-    members = np.atleast_1d(axes["member"].values) if has_members else [None]
-    versions = _expver(axes.get("expver"), len(times))
-    # A static field is the first one of a file that repeats it.
-    skip = {name: 0 for name in array.dims if dimensions.get(name) in ("time", "member")} if row.kind == "static" else {}
-    for index in np.ndindex(len(times), len(levels), len(members)):
-        time, level, member = times[index[0]], levels[index[1]], members[index[2]]
-        place = dict(zip(("time", "level", "member"), index, strict=True))
-        where = {name: place[role] for name, role in dimensions.items() if role in place and name in array.dims}
-        key = Key(
-            row.name,
-            None if level is None else int(level),
-            None if time is None else time.astype("datetime64[m]"),
-            None if member is None else int(member),
-        )
-        read = partial(_read_slab, array, {**where, **skip}, layout, factor, offset, f"{path}: {key}")
-        yield key, RawField(path, versions[index[0]], key.member, layout, read)
+    values: dict[str, list[Any]] = {
+        "time": _times(axes["time"]) if "time" in axes and not static else [None],
+        "level": _levels(axes["level"]) if "level" in axes else [None],
+        "member": axes["member"].values.reshape(-1).tolist() if "member" in axes and not static else [None],
+    }
+    versions = _expver(axes.get("expver"), len(values["time"]))
+    for index in np.ndindex(*map(len, values.values())):
+        place = dict(zip(values, index, strict=True))
+        key = Key(row.name, **{role: values[role][place[role]] for role in values})
+        where = {
+            name: place[role] for name, role in dimensions.items() if role in place and name in array.dims
+        }
+        read = partial(_read_slab, array, where, layout, factor, offset, f"{path}: {key}")
+        yield key, RawField(path, versions[place["time"]], key.member, layout, read)
+
+
+def _times(coordinate: "xr.DataArray") -> list[np.datetime64]:
+    times = np.atleast_1d(coordinate.values)
+    if times.dtype.kind != "M":
+        raise ValueError(f"expected times of the standard calendar, found {times[0]!r}")
+    return list(times.astype("datetime64[m]"))
+
+
+def _levels(coordinate: "xr.DataArray") -> list[int | float]:
+    """Pressure in hPa; whole numbers, which are what a request can ask for, as integers."""
+    levels = np.atleast_1d(coordinate.values).astype(np.float64)
+    levels = np.round(levels / 100 if coordinate.attrs.get("units") == "Pa" else levels, 6)
+    return [int(level) if level == int(level) else float(level) for level in levels]
 
 
 def _expver(coordinate: "xr.DataArray | None", times: int) -> list[str]:
@@ -576,11 +588,6 @@ def _expver(coordinate: "xr.DataArray | None", times: int) -> list[str]:
     if coordinate.dims == ("expver",) or len(names) != times:
         return ["/".join(names)] * times
     return names
-
-
-def _levels(coordinate: "xr.DataArray") -> NDArray[Any]:
-    levels = np.atleast_1d(coordinate.values).astype(np.float64)
-    return np.round(levels / 100 if coordinate.attrs.get("units") == "Pa" else levels, 6)
 
 
 def _conversion(found: str, expected: str) -> tuple[float, float]:

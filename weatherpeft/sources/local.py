@@ -23,7 +23,7 @@ class Local(Spec):
     name: Literal["local"]
     """The source."""
     paths: tuple[str, ...]
-    """Files or glob patterns (``**`` for any folders), relative to the working directory; ``~`` is expanded."""
+    """Files or globs, ``**`` for any folders; relative to the working directory, ``~`` is expanded."""
     span: Period
     """What the files cover; they may hold more."""
 
@@ -44,7 +44,7 @@ class Local(Spec):
             names = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
             files = [Path(name).resolve() for name in names if Path(name).is_file()]
             if not files:
-                raise ValueError(f"source local: no file matches {pattern!r} (working directory {Path.cwd()})")
+                raise ValueError(f"source local: no file matches {pattern!r} in {Path.cwd()}")
             found.update(dict.fromkeys(files))
         if not found:
             raise ValueError("source local: expected at least one path, found none")

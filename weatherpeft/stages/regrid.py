@@ -64,7 +64,7 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         dataset = spec.source.decode(spec.request, raw)
         latitude, longitude = dataset["latitude"].values, dataset["longitude"].values
         regridders = [Regridder(latitude, longitude, grid, spec.method) for grid in spec.grids]
-        groups = []
+        groups: list[Any] = []
         for label, regridder in zip(labels, regridders, strict=True):
             path = directory / f"{label}.zarr"
             _create(path, dataset, regridder.target, _block_times(dataset, spec.grids), spec.method)
@@ -120,9 +120,7 @@ def _check_finite(values: "NDArray[np.float32]", block: "xr.DataArray") -> None:
     raise ValueError(f"{block.name}{', ' if place else ''}{place}: expected finite values, found {count} NaN")
 
 
-def _create(
-    path: Path, dataset: "xr.Dataset", grid: Grid, block_times: dict[str, int], method: str
-) -> None:
+def _create(path: Path, dataset: "xr.Dataset", grid: Grid, block_times: dict[str, int], method: str) -> None:
     """Write the metadata and coordinates of a store, its fields still unwritten."""
     import dask.array
     import numpy as np
@@ -131,7 +129,7 @@ def _create(
 
     from weatherpeft import store
 
-    coordinates: dict[str, Any] = {name: array.variable for name, array in dataset.coords.items()}
+    coordinates: dict[str, Any] = {str(name): array.variable for name, array in dataset.coords.items()}
     coordinates["latitude"] = ("latitude", grid.latitude, {"units": "degrees_north"})
     coordinates["longitude"] = ("longitude", grid.longitude, {"units": "degrees_east"})
     arrays: dict[str, Any] = {}

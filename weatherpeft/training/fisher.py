@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
 
+from weatherpeft.batch import Batch
 from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.fisher_store import write_fisher
 from weatherpeft.peft.per_sample import GradientStream
@@ -18,8 +19,8 @@ from weatherpeft.peft.per_sample import GradientStream
 
 def estimate_fisher(
     model: Backbone,
-    batches: Iterable[Any],
-    loss: Callable[[Any, Any], torch.Tensor],
+    batches: Iterable[Batch],
+    loss: Callable[[nn.Module, Batch], torch.Tensor],
     output: Path,
     *,
     scratch: Path | None = None,
@@ -32,8 +33,8 @@ def estimate_fisher(
 
     Args:
         model: in the mode (train or eval) in which it should be judged; left as it was found.
-        batches: what the model is called with, of any sizes.
-        loss: of a prediction and its batch, the mean over the batch's samples.
+        batches: on the model's device, of any sizes.
+        loss: of a model on a batch, the mean over the batch's samples.
         output: directory of the new Zarr store, which must not exist.
         scratch: existing directory for the sums, 8 bytes an entry; by default the system's.
 
@@ -44,6 +45,7 @@ def estimate_fisher(
         ValueError: there is no batch, or a gradient is not finite.
     """
     parameters = model.backbone_parameters()
+    module = cast(nn.Module, model)
     with TemporaryDirectory(prefix="fisher-", dir=scratch) as directory:
         sums = {
             name: torch.from_file(
@@ -59,11 +61,11 @@ def estimate_fisher(
 
         samples = 0
         with (
-            _only(cast(nn.Module, model), parameters.values()),
+            _only(module, parameters.values()),
             GradientStream(model.backbone, parameters, add) as stream,
         ):
             for batch in batches:
-                loss(model(batch), batch).backward()  # type: ignore[no-untyped-call]
+                loss(module, batch).backward()
                 samples += stream.batch_size
         if not samples:
             raise ValueError("found no calibration batch, expected at least one")

@@ -48,4 +48,4 @@ def regridded(*splits):
 
 def optional(flag, paths):
     """An option of the command line, where there is a path to give it."""
-    return f"--{flag} {paths}" if paths else ""
+    return " ".join([f"--{flag}", *paths]) if paths else ""

@@ -4,14 +4,14 @@ rule report:
         scores=expand(SCORES, forecast=FORECASTS),
         predictions=expand(PREDICTIONS, forecast=FORECASTS),
         runs=expand(RUN, run=experiment.run_labels()),
-        pretrained=PRETRAINED if experiment.pretraining else [],
+        pretrained=[PRETRAINED] if experiment.pretraining else [],
     output:
         directory(REPORT),
     params:
         spec=spec("report"),
         code=code("report"),
         benchmarks=f"{ROOT}/benchmarks",
-        pretrained=optional("pretrained", PRETRAINED if experiment.pretraining else ""),
+        pretrained=optional("pretrained", [PRETRAINED] if experiment.pretraining else []),
     log:
         f"{ROOT}/logs/report.log",
     benchmark:

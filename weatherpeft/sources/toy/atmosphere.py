@@ -47,6 +47,7 @@ class Atmosphere:
         now: valid time of the state, UTC.
         streamfunction: ``(layer, order, degree)``, in a²Ω.
         temperature: at 850 hPa, kelvin, ``(latitude, longitude)``.
+        temperature_anomaly: of ``temperature``, from thermal wind balance.
         humidity: specific, at 850 hPa, kg/kg.
         relative_humidity: at 850 hPa, 0…1.02.
         rise_east: slope of the orography, with ``rise_north``, meters per meter.
@@ -92,6 +93,7 @@ class Atmosphere:
         self._potential_vorticity = potential_vorticity
         self.streamfunction = self.model.streamfunction(potential_vorticity)
         self.temperature = self.balanced_temperature(850)
+        self.temperature_anomaly = np.zeros_like(self.temperature)
         self.humidity = 0.6 * saturation_humidity(self.temperature, 850)
         self._noise = self._draw_noise()
 
@@ -155,6 +157,7 @@ class Atmosphere:
             0.5 * balanced + 0.5 * (day.sea_surface_temperature - 9.5),
         )
         self.temperature += (balanced - self.temperature) / 20 + (surface - self.temperature) / 24
+        self.temperature_anomaly = self.temperature - balanced
 
         lift = -1.1 * 9.8 * 0.35 * (zonal * self.rise_east + meridional * self.rise_north)
         motion = self.vertical_motion + np.clip(lift, -0.8, 0.4)

@@ -29,7 +29,8 @@ SURFACE = (
 )
 STATIC = ("land_sea_mask", "geopotential_at_surface", "soil_type")
 
-_SUMMER_LAND_KELVIN = 6.5
+_SUMMER_WARMTH = 7.5
+_WINTER_COLD = 4.0
 _ALOFT_HPA = np.array([250, 500, 700, 850])
 _ALOFT_MOISTURE = np.array([0.45, 0.6, 0.8, 1.0])
 _ALOFT_DRYING = np.array([0.6, 0.9, 0.5, 0.0])
@@ -39,7 +40,7 @@ _BELOW_MOISTURE = np.array([1.0, 1.22])
 
 def level_fields(atmosphere: Atmosphere, pressure_hpa: int) -> dict[str, Array]:
     """Every field of ``ATMOSPHERIC`` at a pressure, ``(latitude, longitude)``, SI units."""
-    anomaly = atmosphere.temperature - atmosphere.balanced_temperature(850)
+    anomaly = atmosphere.temperature_anomaly
     temperature = atmosphere.balanced_temperature(pressure_hpa) + tracer_share(pressure_hpa) * anomaly
     height = atmosphere.balanced_height(pressure_hpa)
     height -= GAS_CONSTANT / GRAVITY * tracer_thickness(pressure_hpa) * anomaly
@@ -115,7 +116,7 @@ def _temperature_2m(
     daily = atmosphere.land_warming() * (1 - 0.55 * cloud) * (1 + 1e-4 * planet.height)
     daily *= (1.15 - 0.6 * planet.wetness) / (1 + wind_speed / 25)
     inversion = -5 * np.clip(day.winter, 0, 1) * land * np.exp(-wind_speed / 6) * (1 - 0.6 * cloud)
-    season = -_SUMMER_LAND_KELVIN * day.winter * land
+    season = land * np.where(day.winter < 0, -_SUMMER_WARMTH * day.winter, -_WINTER_COLD * day.winter)
     sea = day.sea_surface_temperature
     ice = np.clip(272.4 - sea, 0, 1)
     marine = (0.7 - 0.5 * ice) * sea + (0.3 + 0.5 * ice) * air

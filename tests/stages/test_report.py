@@ -1,0 +1,414 @@
+"""The report of a small made-up experiment, whose scores are chosen by hand."""
+
+import csv
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from weatherpeft import store
+from weatherpeft.batch import Samples
+from weatherpeft.grid import Grid
+from weatherpeft.predictions import write_predictions
+from weatherpeft.spec import Period, Spec
+from weatherpeft.stages.report import ReportedRun, ReportSpec, report
+from weatherpeft.variables import FieldSet, VariableSet, channel_label
+from weatherpeft.window import Split, Window
+
+VARIABLES = VariableSet(
+    surface=("2m_temperature", "10m_u_component_of_wind"),
+    atmospheric=("temperature", "geopotential", "specific_humidity"),
+    levels_hpa=(500, 850),
+    static=("land_sea_mask",),
+)
+LABELS = [channel_label(name, level) for name, level in VARIABLES.channels()]
+UNITS = {
+    "2t": 1.0,
+    "10u": 1.0,
+    "t500": 1.0,
+    "t850": 1.0,
+    "z500": 50.0,
+    "z850": 40.0,
+    "q500": 2e-4,
+    "q850": 5e-4,
+}
+"""RMSE of the field in the made-up scores, where the run's factor is 1."""
+FACTORS = {
+    "interpolation": 4.0,
+    "regression": 3.0,
+    "full-seed0": 1.0,
+    "full-seed1": 1.2,
+    "lora-seed0": 1.5,
+    "lora-seed1": 1.8,
+    "full_random-seed0": 2.0,
+    "full_random-seed1": 2.4,
+}
+COUNTS = {"full": (1000, 1500), "lora": (120, 620), "full_random": (1000, 1500)}
+TEST = Split(periods=(Period(start=date(2001, 3, 1), end=date(2001, 3, 2)),))
+STAGE = "weatherpeft.stages.report"
+
+
+class Made(Spec):
+    """Stands for the spec of another stage."""
+
+    note: str
+
+
+def spec_of(source: str = "toy", labels: tuple[str, ...] = tuple(FACTORS), split: Split = TEST) -> ReportSpec:
+    runs = []
+    for label in labels:
+        if "-seed" in label:
+            name, seed = label.split("-seed")
+            start = "random" if name.endswith("_random") else "pretrained"
+            runs.append(ReportedRun(label=label, name=name, seed=int(seed), start=start))
+    return ReportSpec(
+        experiment="tiny",
+        source=source,
+        fields=FieldSet(measured=VARIABLES, placeholders={"10m_v_component_of_wind": 0.5, "soil_type": 3.0}),
+        window=Window(
+            input_grid=Grid(resolution_deg=22.5),
+            target_grid=Grid(resolution_deg=11.25),
+            input_hours=(-6, 0),
+            target_hours=0,
+        ),
+        baselines=tuple(label for label in labels if "-seed" not in label),
+        runs=tuple(runs),
+        test=split,
+    )
+
+
+def fields_of(grid: Grid, members: tuple[int, ...] = ()) -> xr.Dataset:
+    """Smooth fields that differ by variable, level, time and member."""
+    times = np.arange("2001-03-01", "2001-03-03", 6, dtype="datetime64[h]").astype("datetime64[ns]")
+    latitude, longitude = np.deg2rad(grid.latitude)[:, None], np.deg2rad(grid.longitude)[None, :]
+    wave = np.cos(latitude) * np.sin(3 * longitude)
+    means = {"2m_temperature": 285, "temperature": 260, "geopotential": 5e4, "specific_humidity": 4e-3}
+    sizes = {"geopotential": 900, "specific_humidity": 1e-3}
+    count = max(1, len(members))
+    data = {}
+    for number, name in enumerate((*VARIABLES.surface, *VARIABLES.atmospheric)):
+        shift = 0.3 * np.arange(times.size)[:, None, None] + 0.5 * np.arange(count)[:, None, None, None]
+        field = means.get(name, 0) + sizes.get(name, 8) * (
+            wave * np.cos(shift + number) + 2 * np.cos(latitude)
+        )
+        dims = ("member", "time", "latitude", "longitude")
+        if name in VARIABLES.atmospheric:
+            field = np.stack([field, 1.1 * field], axis=2)
+            dims = ("member", "time", "level", "latitude", "longitude")
+        data[name] = (dims, field.astype(np.float32))
+    data["land_sea_mask"] = (("latitude", "longitude"), (wave + 0.5).clip(0, 1).astype(np.float32))
+    coordinates = {"time": times, "level": [500, 850], "latitude": grid.latitude, "longitude": grid.longitude}
+    dataset = xr.Dataset(data, coords=coordinates)
+    return dataset.assign_coords(member=list(members)) if members else dataset.isel(member=0)
+
+
+class Built:
+    """Paths of a made-up experiment."""
+
+    def __init__(self, root: Path, spec: ReportSpec) -> None:
+        self.root, self.spec = root, spec
+        labels = [*spec.baselines, *(run.label for run in spec.runs)]
+        members = spec.test.members
+        self.data = [root / "regridded" / "20010301-20010302"]
+        with store.artifact(self.data[0], Made(note="data"), STAGE) as directory:
+            for grid in (spec.window.input_grid, spec.window.target_grid):
+                store.write_dataset(fields_of(grid, members), directory / f"{grid.label}.zarr")
+        self.samples = Samples(spec.window, spec.fields, self.data, spec.test)
+        self.times = np.unique([sample.time for sample in self.samples.samples])
+        self.scores = [self.write_scores(label) for label in labels]
+        self.predictions = [self.write_predictions(label) for label in labels]
+        self.runs = [self.write_run(run.label) for run in spec.runs]
+        self.pretrained = root / "pretrained"
+        with store.artifact(self.pretrained, Made(note="pretrained"), STAGE) as directory:
+            self.write_history(directory, 1.0)
+        self.benchmarks = root / "benchmarks"
+        self.benchmarks.mkdir()
+        header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+        for label in labels[2:]:
+            text = header + "125.5\t0:02:05\t2048.0\t9.0\t9.0\t9.0\t0.0\t0.0\t98.0\t120.0\n"
+            (self.benchmarks / f"finetune-{label}.tsv").write_text(text)
+        (self.benchmarks / "statistics.tsv").write_text(
+            header + "0.3\t0:00:00\tNA\tNA\tNA\tNA\t-\t-\t0.0\tNA\n"
+        )
+
+    def write_scores(self, label: str, channels: tuple[str, ...] = tuple(LABELS)) -> Path:
+        """RMSE at the n-th of N times is factor · unit · (1 + (n - middle) / 10), so that its mean is known."""
+        path = self.root / "scores" / label
+        ramp = 1 + (np.arange(self.times.size) - (self.times.size - 1) / 2) / 10
+        rmse = FACTORS.get(label, 1.0) * ramp[:, None] * np.array([UNITS.get(name, 1.0) for name in channels])
+        dims = ("time", "channel")
+        if self.spec.test.members:
+            rmse, dims = np.stack([0.5 * rmse, 1.5 * rmse]), ("member", *dims)
+        dataset = xr.Dataset(
+            {"rmse": (dims, rmse), "bias": (dims, -rmse / 4)},
+            coords={"time": self.times.astype("datetime64[ns]"), "channel": list(channels)},
+        )
+        with store.artifact(path, Made(note=label), STAGE) as directory:
+            store.write_dataset(dataset, directory / "scores.zarr")
+        return path
+
+    def write_predictions(self, label: str) -> Path:
+        path = self.root / "predictions" / label
+        generator = np.random.default_rng(len(label))
+
+        def predict(index: int) -> dict[str, np.ndarray]:
+            target = self.samples.target(self.samples.samples[index])
+            return {
+                name: (field + FACTORS[label] * field.std() / 20 * generator.normal(size=field.shape)).astype(
+                    "f4"
+                )
+                for name, field in target.items()
+            }
+
+        with store.artifact(path, Made(note=label), STAGE) as directory:
+            write_predictions(predict, self.samples, directory / "predictions.zarr")
+        return path
+
+    def write_run(self, label: str) -> Path:
+        path = self.root / "runs" / label
+        backbone, total = COUNTS.get(label.split("-")[0], (300, 800))
+        facts = {"trainable_backbone": backbone, "trainable_total": total}
+        with store.artifact(path, Made(note=label), STAGE, facts=facts) as directory:
+            self.write_history(directory, FACTORS[label])
+        return path
+
+    def write_history(self, directory: Path, factor: float) -> None:
+        step = np.arange(1, 201)
+        noise = np.exp(0.2 * np.random.default_rng(7).normal(size=200))
+        dataset = xr.Dataset(
+            {
+                "train_loss": ("step", factor * (0.1 + np.exp(-step / 40)) * noise),
+                "validation_loss": (
+                    "validation_step",
+                    factor * (0.12 + np.exp(-np.arange(50, 201, 50) / 40)),
+                ),
+            },
+            coords={"step": step, "validation_step": np.arange(50, 201, 50)},
+        )
+        store.write_dataset(dataset, directory / "history.zarr")
+
+    def report(self, output: Path, **changes: object) -> Path:
+        arguments = {
+            "spec": self.spec,
+            "data": self.data,
+            "scores": self.scores,
+            "predictions": self.predictions,
+            "runs": self.runs,
+            "benchmarks": self.benchmarks,
+            "pretrained": self.pretrained,
+        }
+        report(**{**arguments, **changes}, output=output)
+        return output
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return Built(tmp_path_factory.mktemp("tiny"), spec_of())
+
+
+@pytest.fixture(scope="module")
+def written(built: Built) -> Path:
+    return built.report(built.root / "report")
+
+
+@pytest.fixture(scope="module")
+def html(written: Path) -> str:
+    return (written / "report.html").read_text(encoding="utf-8")
+
+
+def text_of(html: str) -> str:
+    """What a reader sees, without images."""
+    body = html[html.index("<body>") :]
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+def table_rows(html: str) -> dict[str, list[str]]:
+    """Cells of the score table by method."""
+    body = html[html.index("<h2>Scores</h2>") : html.index("<details>")]
+    rows = [
+        [text_of("<body>" + cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.S)]
+        for row in body.split("<tr")
+    ]
+    return {row[0].split()[0]: row[1:] for row in rows if row}
+
+
+def test_csv_has_the_mean_over_times(written: Path) -> None:
+    with (written / "scores.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert len(lines) == len(FACTORS) * len(LABELS) * 2
+    for line in lines:
+        expected = FACTORS[line["run"]] * UNITS[line["channel"]] * (1 if line["score"] == "rmse" else -0.25)
+        assert float(line["value"]) == pytest.approx(expected, rel=1e-6)
+    first = lines[0]
+    assert (first["run"], first["kind"], first["seed"], first["trainable_total"]) == (
+        "interpolation",
+        "baseline",
+        "",
+        "",
+    )
+    lora = next(line for line in lines if line["run"] == "lora-seed1" and line["channel"] == "z500")
+    assert {key: lora[key] for key in lora if key != "value"} == {
+        "run": "lora-seed1",
+        "name": "lora",
+        "seed": "1",
+        "start": "pretrained",
+        "kind": "method",
+        "variable": "geopotential",
+        "level_hpa": "500",
+        "channel": "z500",
+        "score": "rmse",
+        "units": "m2 s-2",
+        "trainable_backbone": "120",
+        "trainable_total": "620",
+    }
+    assert lora["value"] == "9.000000e+01"
+
+
+def test_score_table_has_spread_and_difference_to_full_tuning(html: str) -> None:
+    rows = table_rows(html)
+    assert list(rows) == ["interpolation", "regression", "full_random", "lora", "full"]
+    # Columns: two counts, then 2t 10u t850 z500 q850, then the fields better than the best baseline.
+    assert rows["full"] == ["1,000", "1,500", "1.100 ± 0.141", "1.100 ± 0.141", "1.100 ± 0.141"] + [
+        "55.00 ± 7.07",
+        "0.550 ± 0.071",
+        "8 of 8",
+    ]
+    assert rows["lora"][:3] == ["120", "620", "1.650 ± 0.212 +50.0 %"]
+    assert rows["lora"][5] == "82.50 ± 10.61 +50.0 %"
+    assert rows["interpolation"][:3] == ["-", "-", "4.000 +263.6 %"]
+    assert re.findall(r"<b>([\d.]+)</b>", html[html.index("<h2>Scores") : html.index("<details>")]) == [
+        *["1.100"] * 3,
+        "55.00",
+        "0.550",
+    ]
+
+
+def test_random_start_is_compared_from_the_data(html: str) -> None:
+    text = text_of(html)
+    assert (
+        "From pretrained weights, full has a lower RMSE than from random weights in 8 of 8 fields; "
+        "the median difference over all fields is −50.0 %." in text
+    )
+    assert "Pretrained relative to random −50.0 % −50.0 %" in text
+
+
+def test_page_names_placeholders_and_planet(html: str) -> None:
+    text = text_of(html)
+    assert "This is a toy planet, not Earth." in text
+    assert (
+        "constant placeholders, not trained on, not scored: 10 m zonal wind" not in text
+        and "10 m meridional wind (10m_v_component_of_wind = 0.5 m s⁻¹); Soil type (soil_type = 3)" in text
+    )
+
+
+def test_page_is_whole(html: str) -> None:
+    assert "http://" not in html and "https://" not in html and "<script" not in html
+    assert html.count('src="data:image/png;base64,') == html.count("<img ") == 3 + 2
+    assert "nan" not in text_of(html)
+    for title in ("Latitude-weighted RMSE of every field", "Bias (prediction − target", "Every recorded job"):
+        assert title in html
+
+
+def test_page_has_time_and_memory(html: str) -> None:
+    text = text_of(html)
+    assert "full-seed0 2 min 06 s 2 min 00 s 2.0 GB" in text
+    assert "statistics 0.3 s - -" in text
+
+
+def test_text_fits_a_terminal(written: Path) -> None:
+    lines = (written / "scores.txt").read_text().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[1] == "A toy planet, not Earth: compare methods, not skill."
+    assert lines[2].endswith("not scored: 10m_v_component_of_wind, soil_type")
+    names = [line.split()[0] for line in lines[9:14]]
+    assert names == ["interpolation", "regression", "full_random", "lora", "full"]
+    assert lines[12].split() == [
+        "lora",
+        "120",
+        "620",
+        "1.650",
+        "1.650",
+        "1.650",
+        "82.50",
+        "0.825",
+        "+50.0%",
+        "+50.0%",
+    ]
+    assert lines[-1].split() == ["full", "2", "0.141", "0.141", "0.141", "7.07", "0.071"]
+
+
+def test_text_drops_fields_that_do_not_fit() -> None:
+    from weatherpeft.reporting.scores import Entry, rows_of, scored_channels
+    from weatherpeft.reporting.table import terminal_text
+
+    channels = scored_channels(VARIABLES)
+    rmse = np.arange(1.0, len(channels) + 1)
+    entry = Entry("x", "m" * 80, "method", rmse, rmse, 0, "pretrained", 10**9, 2 * 10**9)
+    lines = terminal_text(["title"], rows_of([entry]), channels).splitlines()
+    assert max(map(len, lines)) <= 120 and "2t" in lines[4] and "q850" not in lines[4]
+
+
+def test_tables_are_the_same_twice_and_without_times_of_jobs(built: Built, written: Path) -> None:
+    again = built.report(built.root / "again", benchmarks=None)
+    for name in ("scores.csv", "scores.txt"):
+        assert (again / name).read_bytes() == (written / name).read_bytes()
+    third = built.report(built.root / "third", benchmarks=None)
+    assert (again / "report.html").read_bytes() == (third / "report.html").read_bytes()
+    assert "Not recorded." in (again / "report.html").read_text()
+
+
+def test_record_tells_inputs_of_the_same_name_apart(written: Path) -> None:
+    record = json.loads((written / "provenance.json").read_text())
+    assert {"scores/full-seed0", "predictions/full-seed0", "runs/full-seed0"} <= set(record["inputs"])
+
+
+def test_members_single_seeds_and_no_extras(tmp_path: Path) -> None:
+    split = Split(periods=TEST.periods, members=(3, 5))
+    labels = ("interpolation", "regression", "lora-seed0")
+    built = Built(tmp_path, spec_of("era5", labels, split))
+    page = (built.report(tmp_path / "report", pretrained=None) / "report.html").read_text()
+    assert "toy planet" not in page and "±" not in page[page.index("<table") : page.index("</table")]
+    assert "difference to full tuning" not in page and "Pretrained weights against" not in page
+    assert table_rows(page)["lora"][2] == "1.500"
+    assert "member 3" in page
+
+
+@pytest.mark.parametrize("which", ["scores", "predictions", "runs"])
+def test_missing_and_unknown_artifacts_are_named(built: Built, tmp_path: Path, which: str) -> None:
+    paths = getattr(built, which)
+    with pytest.raises(ValueError, match=r"no (scores|predictions|finetune artifact) of full_random-seed1"):
+        built.report(tmp_path / "report", **{which: paths[:-1]})
+    with pytest.raises(ValueError, match="stranger-seed0: .* of an unknown run"):
+        built.report(tmp_path / "report", **{which: [*paths, tmp_path / "stranger-seed0"]})
+    assert not (tmp_path / "report").exists()
+
+
+def test_scores_of_other_fields_or_times_are_refused(tmp_path: Path) -> None:
+    built = Built(tmp_path, spec_of(labels=("interpolation", "regression", "lora-seed0")))
+    built.write_scores("lora-seed0", (*LABELS[:-1], "msl"))
+    with pytest.raises(ValueError, match="lora-seed0: channels differ .*; missing: q850; unexpected: msl"):
+        built.report(tmp_path / "report")
+    built.times = built.times[:-1]
+    built.write_scores("lora-seed0")
+    with pytest.raises(
+        ValueError, match=r"lora-seed0: scored times are not those of the test split.*expected 7 "
+    ):
+        built.report(tmp_path / "report")
+
+
+def test_scores_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = Built(tmp_path, spec_of(labels=("interpolation", "regression", "lora-seed0")))
+    monkeypatch.setitem(UNITS, "z500", np.nan)
+    built.write_scores("lora-seed0")
+    with pytest.raises(ValueError, match="lora-seed0: rmse is not finite for z500"):
+        built.report(tmp_path / "report")
+
+
+def test_broken_benchmark_is_named(built: Built, tmp_path: Path) -> None:
+    (tmp_path / "predict-x.tsv").write_text("seconds\n1\n")
+    with pytest.raises(ValueError, match="predict-x.tsv: not a benchmark file"):
+        built.report(tmp_path / "report", benchmarks=tmp_path)

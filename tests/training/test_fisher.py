@@ -1,0 +1,89 @@
+"""The Fisher warm-up against squared gradients of single samples."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+import zarr
+
+from tests.peft.small_aurora import loss, small_aurora, small_batch
+from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
+from weatherpeft.peft.fisher_store import read_fisher, write_fisher
+from weatherpeft.training.fisher import estimate_fisher
+
+
+def digest(directory: Path) -> str:
+    """Of all names and bytes below a directory."""
+    found = hashlib.sha256()
+    for path in sorted(directory.rglob("*")):
+        found.update(str(path.relative_to(directory)).encode())
+        found.update(path.read_bytes() if path.is_file() else b"")
+    return found.hexdigest()
+
+
+def test_is_the_mean_of_per_sample_squares(tmp_path: Path) -> None:
+    model = Toy()
+    model.decoder.bias.requires_grad_(False)
+    flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    classes = [type(module) for module in model.modules()]
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    batches = [toy_batch(0, 3), toy_batch(1, 1), toy_batch(2, 2)]
+    assert estimate_fisher(model, batches, toy_loss, tmp_path / "fisher.zarr", scratch=tmp_path) == 6
+
+    assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == flags
+    assert [type(module) for module in model.modules()] == classes
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert [path.name for path in tmp_path.iterdir()] == ["fisher.zarr"]
+
+    model.backbone.requires_grad_(True)
+    samples = [sample for batch in batches for sample in sample_gradients(model, batch)]
+    found = dict(read_fisher(tmp_path / "fisher.zarr"))
+    assert found.keys() == model.backbone_parameters().keys()
+    assert not found["idle.weight"].any()
+    for name, values in found.items():
+        expected = torch.stack([sample[name] for sample in samples]).square().mean(0)
+        assert values.dtype == torch.float32
+        torch.testing.assert_close(values.double(), expected, rtol=1e-6, atol=1e-15)
+
+
+def test_on_aurora_a_batch_equals_its_samples(tmp_path: Path) -> None:
+    model, batch = small_aurora(), small_batch(1)
+    for number in (1, 2):
+        assert estimate_fisher(model, [batch] * number, loss, tmp_path / str(number)) == number
+    once, twice = (dict(read_fisher(tmp_path / name)) for name in ("1", "2"))
+    assert once.keys() == model.backbone_parameters().keys()
+    assert all(values.any() for values in once.values())
+    assert all(torch.equal(values, twice[name]) for name, values in once.items())
+
+
+def test_the_same_values_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        estimate_fisher(Toy(), [toy_batch(0)], toy_loss, tmp_path / name)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+def test_a_store_keeps_shapes_and_the_number_of_samples(tmp_path: Path) -> None:
+    values = {
+        "b.weight": torch.rand(3000, 3000),
+        "a.scale": torch.tensor(2.0),
+        "a.bias": torch.rand(7, dtype=torch.float64),
+    }
+    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=5)
+    found = dict(read_fisher(tmp_path / "fisher.zarr"))
+    assert list(found) == sorted(values)
+    assert all(torch.equal(found[name], tensor.float()) for name, tensor in values.items())
+    group = zarr.open_group(tmp_path / "fisher.zarr", mode="r")
+    assert group.attrs["samples"] == 5
+    assert group["b.weight"].chunks == (2**22 // 3000, 3000)
+
+
+def test_errors(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found no calibration batch"):
+        estimate_fisher(Toy(), [], toy_loss, tmp_path / "fisher.zarr")
+    with pytest.raises(ValueError, match=r"narrow\.\w+ is not finite after 0 samples"):
+        estimate_fisher(Toy(), [toy_batch(0) * torch.nan], toy_loss, tmp_path / "fisher.zarr")
+    assert not (tmp_path / "fisher.zarr").exists()
+    with pytest.raises(ValueError, match="found no Fisher store"):
+        list(read_fisher(tmp_path / "fisher.zarr"))

@@ -1,0 +1,213 @@
+"""Curves as PNG images, the same bytes for the same data."""
+
+import base64
+import io
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from weatherpeft.reporting.scores import Channel, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_STYLE: dict[str, Any] = {
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a94a0",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e8ec",
+    "legend.frameon": False,
+}
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#000000")
+_DASHES = ("-", "--", ":", "-.")
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure for the page.
+
+    Attributes:
+        source: PNG as a data URI.
+        width: in CSS pixels.
+        text: what it shows, for those who cannot see it.
+    """
+
+    source: str
+    width: int
+    text: str
+
+
+def pretty_units(units: str) -> str:
+    """Units with superscripts.
+
+    >>> pretty_units("m2 s-2"), pretty_units("1")
+    ('m² s⁻²', '1')
+    """
+    parts = units.split()
+    symbols = [part.rstrip("-0123456789") for part in parts]
+    return " ".join(
+        symbol + part[len(symbol) :].translate(_SUPERSCRIPTS) if symbol else part
+        for part, symbol in zip(parts, symbols, strict=True)
+    )
+
+
+@contextmanager
+def style(more: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """The package's own style, whatever the user's is; no figure is made through global state."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        settings: Any = {**_STYLE, **(more or {})}
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def image_of(figure: Figure, text: str, resolution: int) -> Image:
+    """A figure as it goes into the page.
+
+    Args:
+        figure: its width in inches is a hundredth of that on the page.
+        text: what it shows.
+        resolution: dots an inch.
+    """
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=resolution, facecolor="white", metadata={"Software": None})
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    return Image(f"data:image/png;base64,{data}", round(figure.get_figwidth() * 100), text)
+
+
+def color_of(name: str, names: Sequence[str]) -> str:
+    """The same color for a method in every figure."""
+    return _COLORS[list(names).index(name) % len(_COLORS)]
+
+
+def _dashes_of(name: str, names: Sequence[str]) -> str:
+    return _DASHES[list(names).index(name) // len(_COLORS) % len(_DASHES)]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Losses of a training.
+
+    Attributes:
+        name: of the method.
+        step: ``(step,)``.
+        train_loss: ``(step,)``.
+        validation_step: ``(validation_step,)``.
+        validation_loss: ``(validation_step,)``.
+    """
+
+    name: str
+    step: np.ndarray
+    train_loss: np.ndarray
+    validation_step: np.ndarray
+    validation_loss: np.ndarray
+
+
+def smoothed(values: np.ndarray, window: int) -> np.ndarray:
+    """Centered running mean; at the ends over what there is.
+
+    >>> smoothed(np.array([0.0, 3.0, 6.0]), 3).tolist()
+    [1.5, 3.0, 4.5]
+    """
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(values.size)
+    first, last = np.maximum(place - window // 2, 0), np.minimum(place + window // 2 + 1, values.size)
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def training_curves(curves: Sequence[Curve], pretraining: Curve | None) -> Image:
+    """Training and validation loss of every run, one color a method, and of the pretraining."""
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    with style():
+        count = 3 if pretraining else 2
+        figure = Figure(figsize=(12.2, 4.6), layout="constrained")
+        axes = figure.subplots(1, count, squeeze=False)[0]
+        for curve in curves:
+            named = curve is next(other for other in curves if other.name == curve.name)
+            line = {
+                "color": color_of(curve.name, names),
+                "linestyle": _dashes_of(curve.name, names),
+                "linewidth": 1.5,
+                "label": curve.name if named else None,
+            }
+            _plot_training(axes[0], curve, line)
+            axes[1].plot(curve.validation_step, curve.validation_loss, marker="o", markersize=3, **line)
+        for axis, title in zip(axes, ("Fine-tuning: training", "Fine-tuning: validation"), strict=False):
+            axis.set_title(title)
+        if pretraining:
+            _plot_training(axes[2], pretraining, {"color": "#8a94a0", "linewidth": 1.5, "label": "training"})
+            axes[2].plot(
+                pretraining.validation_step,
+                pretraining.validation_loss,
+                marker="o",
+                markersize=3,
+                color="#0072b2",
+                label="validation",
+            )
+            axes[2].set_title("Pretraining (another task)")
+            axes[2].legend(loc="upper right")
+        for axis in axes:
+            axis.set_yscale("log")
+            axis.set_xlabel("Optimizer step")
+        axes[0].set_ylabel("Loss (normalized units)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+        return image_of(figure, f"Training and validation loss of {', '.join(names)}", 160)
+
+
+def _plot_training(axis: "Axes", curve: Curve, line: dict[str, Any]) -> None:
+    window = max(1, curve.step.size // 40)
+    axis.plot(curve.step, smoothed(curve.train_loss, window), **line)
+
+
+def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int]) -> Image:
+    """RMSE against the number of trained backbone parameters, baselines as lines.
+
+    Args:
+        rows: methods and baselines.
+        channels: fields of the scores.
+        shown: positions of the fields to draw, one panel each.
+    """
+    methods = [row for row in rows if row.kind == "method"]
+    baselines = [row for row in rows if row.kind == "baseline"]
+    names = [row.name for row in methods]
+    counts = [row.trainable_backbone[-1] for row in methods if row.trainable_backbone]
+    with style():
+        figure = Figure(figsize=(4.07 * len(shown), 4.4), layout="constrained")
+        axes = figure.subplots(1, len(shown), squeeze=False)[0]
+        for axis, index in zip(axes, shown, strict=True):
+            factor, units = channels[index].display
+            for row in methods:
+                spread = None if row.rmse_spread is None else factor * row.rmse_spread[index]
+                axis.errorbar(
+                    row.trainable_backbone[-1],
+                    factor * row.rmse[index],
+                    yerr=spread,
+                    fmt="s" if row.start == "random" else "o",
+                    color=color_of(row.name, names),
+                    markersize=7,
+                    label=row.name,
+                )
+            for row, dashes in zip(baselines, ("--", ":", "-."), strict=False):
+                axis.axhline(factor * row.rmse[index], color="#5b6670", linestyle=dashes, label=row.name)
+            smallest = min((count for count in counts if count > 0), default=1)
+            axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+            axis.set_xlim(left=-0.15 * smallest, right=max(counts, default=1) * 3 + 1)
+            axis.set_ylim(bottom=0)
+            axis.set_xlabel("Trained backbone parameters")
+            axis.set_ylabel(f"RMSE ({pretty_units(units)})")
+            axis.set_title(textwrap.shorten(channels[index].long_name, 45))
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+        return image_of(figure, "RMSE against the number of trained backbone parameters", 160)

@@ -1,0 +1,221 @@
+"""The page: text and numbers for the template."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weatherpeft.reporting.benchmarks import Job, duration_text, memory_text
+from weatherpeft.reporting.figures import Image, pretty_units
+from weatherpeft.reporting.scores import (
+    Channel,
+    Row,
+    best_baseline,
+    difference_percent,
+    full_tuning,
+    headline,
+    ordered,
+    random_starts,
+)
+from weatherpeft.reporting.table import count_text, decimals, percent_text
+from weatherpeft.variables import VARIABLES
+
+_TEMPLATE = "page.html.jinja"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Images of the page.
+
+    Attributes:
+        maps: one image a field.
+        maps_caption: what the maps show.
+        training: losses.
+        cost: accuracy against the number of trained parameters.
+    """
+
+    maps: list[Image]
+    maps_caption: str
+    training: Image
+    cost: Image
+
+
+def render(
+    experiment: str,
+    source: str,
+    facts: Sequence[tuple[str, str]],
+    placeholders: dict[str, float],
+    rows: Sequence[Row],
+    channels: Sequence[Channel],
+    figures: Figures,
+    run_labels: Sequence[str],
+    jobs: Sequence[Job] | None,
+    artifacts: Sequence[dict[str, str]],
+    packages: dict[str, str],
+) -> str:
+    """The page as HTML without anything to load.
+
+    Args:
+        experiment: its name.
+        source: name of the data source.
+        facts: what the experiment is, as names and texts.
+        placeholders: value of every declared constant.
+        rows: methods and baselines.
+        channels: fields of the rows' scores.
+        figures: images.
+        run_labels: fine-tuning jobs.
+        jobs: time and memory; None where they were not recorded.
+        artifacts: ``name``, ``code``, ``spec`` and ``digest`` of what was read.
+        packages: versions by name.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = ordered(rows, channels)
+    return environment.get_template(_TEMPLATE).render(
+        experiment=experiment,
+        source=source,
+        facts=facts,
+        placeholders=[_placeholder(name, value) for name, value in placeholders.items()],
+        table=_score_table(rows, channels),
+        channel_tables=[_channel_table(rows, channels, score) for score in ("rmse", "bias")],
+        comparisons=[_comparison(*pair, channels) for pair in random_starts(rows)],
+        figures=figures,
+        jobs=None if jobs is None else _job_tables(jobs, run_labels),
+        artifacts=artifacts,
+        packages=packages,
+    )
+
+
+def _placeholder(name: str, value: float) -> str:
+    variable = VARIABLES[name]
+    units = "" if variable.units == "1" else f" {pretty_units(variable.units)}"
+    return f"{variable.long_name} ({name} = {value:g}{units})"
+
+
+def _score_table(rows: Sequence[Row], channels: Sequence[Channel]) -> dict[str, Any]:
+    shown, full, baseline = headline(channels), full_tuning(rows), best_baseline(rows)
+    columns = [
+        _column([row.rmse for row in rows], [row.rmse_spread for row in rows], channels, i) for i in shown
+    ]
+    lines = []
+    for number, row in enumerate(rows):
+        relative = difference_percent(row, full) if full else None
+        cells = []
+        for index, column in zip(shown, columns, strict=True):
+            cell = dict(column[number])
+            cell["relative"] = "" if relative is None or row is full else _signed(relative[index])
+            cells.append(cell)
+        better = ""
+        if baseline is not None and row.kind == "method":
+            better = f"{int((row.rmse < baseline).sum())} of {len(channels)}"
+        lines.append(
+            {
+                "row": row,
+                "backbone": count_text(row.trainable_backbone),
+                "total": count_text(row.trainable_total),
+                "cells": cells,
+                "better": better,
+            }
+        )
+    return {
+        "heads": [_head(channels[index]) for index in shown],
+        "lines": lines,
+        "relative": full is not None,
+        "seeds": sorted({row.seeds for row in rows if row.kind == "method"}),
+        "better": baseline is not None,
+    }
+
+
+def _head(channel: Channel) -> dict[str, str]:
+    return {"label": channel.label, "units": pretty_units(channel.display[1]), "title": channel.long_name}
+
+
+def _column(
+    means: Sequence[np.ndarray], spreads: Sequence[np.ndarray | None], channels: Sequence[Channel], index: int
+) -> list[dict[str, Any]]:
+    """Cells of one field's RMSE: text, spread over seeds, and whether no row is better."""
+    factor = channels[index].display[0]
+    values = factor * np.array([mean[index] for mean in means])
+    places = decimals(values)
+    return [
+        {
+            "text": f"{value:.{places}f}",
+            "spread": "" if spread is None else f"{factor * spread[index]:.{places}f}",
+            "best": bool(value == values.min()),
+        }
+        for value, spread in zip(values, spreads, strict=True)
+    ]
+
+
+def _signed(value: float) -> str:
+    return percent_text(value).replace("-", "−").replace("%", " %")
+
+
+def _channel_table(rows: Sequence[Row], channels: Sequence[Channel], score: str) -> dict[str, Any]:
+    lines = []
+    for index, channel in enumerate(channels):
+        factor, units = channel.display
+        values = factor * np.array([getattr(row, score)[index] for row in rows])
+        places = decimals(np.abs(values))
+        nearest = np.abs(values).min()
+        cells = [(f"{v:.{places}f}".replace("-", "−"), bool(abs(v) == nearest)) for v in values]
+        line = {"name": channel.long_name, "label": channel.label, "units": pretty_units(units)}
+        lines.append({**line, "cells": cells})
+    title = {"rmse": "Latitude-weighted RMSE", "bias": "Bias (prediction − target, area-weighted)"}[score]
+    return {"title": title, "names": [row.name for row in rows], "lines": lines}
+
+
+def _comparison(pretrained: Row, random: Row, channels: Sequence[Channel]) -> dict[str, Any]:
+    """The same method from pretrained and from random weights, and what the numbers say."""
+    pair, shown = (pretrained, random), headline(channels)
+    columns = [
+        _column([row.rmse for row in pair], [row.rmse_spread for row in pair], channels, i) for i in shown
+    ]
+    difference = difference_percent(pretrained, random)
+    lower = int((pretrained.rmse < random.rmse).sum())
+    known = difference[np.isfinite(difference)]
+    median = _signed(float(np.median(known))) if known.size else "-"
+    seeds = min(row.seeds for row in pair)
+    return {
+        "name": pretrained.name,
+        "heads": [_head(channels[index]) for index in shown],
+        "lines": [
+            {"name": f"{row.name} ({row.start} weights)", "cells": [column[number] for column in columns]}
+            for number, row in enumerate(pair)
+        ],
+        "difference": [_signed(difference[index]) for index in shown],
+        "statement": (
+            f"From pretrained weights, {pretrained.name} has a lower RMSE than from random weights "
+            f"in {lower} of {len(channels)} fields; the median difference over all fields is {median}."
+        ),
+        "caution": "One seed each: the spread between seeds is not known." if seeds == 1 else "",
+    }
+
+
+def _job_tables(jobs: Sequence[Job], run_labels: Sequence[str]) -> dict[str, Any]:
+    def line(job: Job | None, stage: str, label: str) -> dict[str, str]:
+        seconds, cpu, memory = (job.seconds, job.cpu_seconds, job.memory_mb) if job else (None, None, None)
+        return {
+            "stage": stage,
+            "label": label,
+            "time": duration_text(seconds),
+            "cpu": duration_text(cpu),
+            "memory": memory_text(memory),
+        }
+
+    training = {job.label: job for job in jobs if job.stage == "finetune"}
+    total = sum(job.seconds for job in jobs if job.seconds is not None)
+    return {
+        "runs": [line(training.get(label), "finetune", label) for label in run_labels],
+        "all": [line(job, job.stage, job.label) for job in jobs],
+        "total": duration_text(total),
+    }

@@ -1,0 +1,233 @@
+"""Scores of runs and baselines, averaged over times and members, then over seeds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from weatherpeft import store
+from weatherpeft.variables import VARIABLES, VariableSet, channel_label
+
+SCORES = ("rmse", "bias")
+RANDOM_SUFFIX = "_random"
+"""``full_random`` is ``full`` from random weights."""
+_HEADLINE = (("2t",), ("10u",), ("10v",), ("t850",), ("u850",), ("z500",), ("q850", "q700"))
+_DISPLAY = {"kg kg-1": (1e3, "g kg-1")}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A scored field.
+
+    Attributes:
+        variable: WeatherBench 2 name.
+        level_hpa: pressure level; None at the surface.
+        label: short, for example ``t850``.
+    """
+
+    variable: str
+    level_hpa: int | None
+    label: str
+
+    @property
+    def units(self) -> str:
+        """SI units of the data."""
+        return VARIABLES[self.variable].units
+
+    @property
+    def display(self) -> tuple[float, str]:
+        """Factor and units for readers: humidity in g kg-1, everything else as it is."""
+        return _DISPLAY.get(self.units, (1.0, self.units))
+
+    @property
+    def long_name(self) -> str:
+        """For titles, for example ``Temperature at 850 hPa``."""
+        name = VARIABLES[self.variable].long_name
+        return name if self.level_hpa is None else f"{name} at {self.level_hpa} hPa"
+
+
+def scored_channels(variables: VariableSet) -> list[Channel]:
+    """Every field that is scored, in the order of the data."""
+    return [Channel(name, level, channel_label(name, level)) for name, level in variables.channels()]
+
+
+def headline(channels: Sequence[Channel]) -> list[int]:
+    """Positions of the fields that stand for the others; the first six where none of them is there."""
+    position = {channel.label: index for index, channel in enumerate(channels)}
+    groups = [[position[label] for label in labels if label in position] for labels in _HEADLINE]
+    return [group[0] for group in groups if group] or list(range(min(6, len(channels))))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Scores of one run or baseline.
+
+    Attributes:
+        label: folder name of its artifacts.
+        name: row of the tables.
+        kind: what it is.
+        seed: of a run.
+        start: weights that a run started from.
+        trainable_backbone: parameters trained at a step, encoder and decoder left out, of a run.
+        trainable_total: all parameters trained at a step, of a run.
+        rmse: mean over times and members, ``(channel,)``, in SI units.
+        bias: likewise.
+    """
+
+    label: str
+    name: str
+    kind: Literal["method", "baseline"]
+    rmse: np.ndarray
+    bias: np.ndarray
+    seed: int | None = None
+    start: Literal["pretrained", "random"] | None = None
+    trainable_backbone: int | None = None
+    trainable_total: int | None = None
+
+
+def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean RMSE and bias of an artifact of the evaluate stage, over times and members.
+
+    Args:
+        path: the artifact.
+        channels: fields that it must hold, and no others.
+        times: valid times that it must hold, and no others.
+
+    Returns:
+        RMSE and bias, ``(channel,)`` each.
+
+    Raises:
+        ValueError: scores that are absent, not finite, or of other fields or times; it names the path.
+    """
+    dataset = store.open_dataset(path / "scores.zarr")
+    missing = [name for name in (*SCORES, "channel", "time") if name not in dataset.variables]
+    if missing:
+        raise ValueError(f"{path}: scores.zarr lacks {', '.join(missing)}")
+    expected, found = [channel.label for channel in channels], [str(v) for v in dataset.channel.values]
+    if set(expected) != set(found) or len(expected) != len(found):
+        lacking = ", ".join(label for label in expected if label not in found) or "none"
+        extra = ", ".join(label for label in found if label not in expected) or "none"
+        raise ValueError(
+            f"{path}: channels differ from the experiment's; missing: {lacking}; unexpected: {extra}"
+        )
+    if not np.array_equal(np.sort(dataset.time.values), np.sort(times)):
+        raise ValueError(
+            f"{path}: scored times are not those of the test split: "
+            f"expected {_span(times)}, found {_span(dataset.time.values)}"
+        )
+    means = []
+    for name in SCORES:
+        scores = dataset[name].transpose("channel", ...).sel(channel=expected).values
+        mean = scores.reshape(len(expected), -1).mean(axis=1, dtype=np.float64)
+        if not np.isfinite(mean).all():
+            wrong = [label for label, value in zip(expected, mean, strict=True) if not np.isfinite(value)]
+            raise ValueError(f"{path}: {name} is not finite for {', '.join(wrong)}")
+        means.append(mean)
+    return means[0], means[1]
+
+
+def _span(times: np.ndarray) -> str:
+    if times.size == 0:
+        return "no times"
+    ends = np.datetime_as_string(np.sort(times)[[0, -1]], unit="h")
+    return f"{times.size} from {ends[0]} to {ends[1]}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores of a method over its seeds, or of a baseline.
+
+    Attributes:
+        name: of the method or baseline.
+        kind: what it is.
+        start: weights that the runs started from.
+        seeds: number of runs.
+        trainable_backbone: the different counts of the runs, increasing; empty for a baseline.
+        trainable_total: likewise.
+        rmse: mean over seeds, ``(channel,)``.
+        rmse_spread: sample standard deviation over seeds, ``(channel,)``; None for a single run.
+        bias: mean over seeds, ``(channel,)``.
+    """
+
+    name: str
+    kind: Literal["method", "baseline"]
+    start: Literal["pretrained", "random"] | None
+    seeds: int
+    trainable_backbone: tuple[int, ...]
+    trainable_total: tuple[int, ...]
+    rmse: np.ndarray
+    rmse_spread: np.ndarray | None
+    bias: np.ndarray
+
+
+def rows_of(entries: Sequence[Entry]) -> list[Row]:
+    """One row a name, in the order of the first entries.
+
+    Raises:
+        ValueError: if runs of one name started from different weights.
+    """
+    rows = []
+    for name in dict.fromkeys(entry.name for entry in entries):
+        group = [entry for entry in entries if entry.name == name]
+        if len({(entry.kind, entry.start) for entry in group}) > 1:
+            labels = ", ".join(entry.label for entry in group)
+            raise ValueError(f"{name}: runs with this name started from different weights: {labels}")
+        rmse = np.stack([entry.rmse for entry in group])
+        rows.append(
+            Row(
+                name=name,
+                kind=group[0].kind,
+                start=group[0].start,
+                seeds=len(group),
+                trainable_backbone=_counts(entry.trainable_backbone for entry in group),
+                trainable_total=_counts(entry.trainable_total for entry in group),
+                rmse=rmse.mean(axis=0),
+                rmse_spread=rmse.std(axis=0, ddof=1) if len(group) > 1 else None,
+                bias=np.stack([entry.bias for entry in group]).mean(axis=0),
+            )
+        )
+    return rows
+
+
+def _counts(values: Iterable[int | None]) -> tuple[int, ...]:
+    return tuple(sorted({value for value in values if value is not None}))
+
+
+def ordered(rows: Sequence[Row], channels: Sequence[Channel]) -> list[Row]:
+    """Baselines, then methods, each from the largest RMSE of t850 (or the first field) to the smallest."""
+    labels = [channel.label for channel in channels]
+    column = labels.index("t850") if "t850" in labels else 0
+    return sorted(rows, key=lambda row: (row.kind == "method", -row.rmse[column], row.name))
+
+
+def full_tuning(rows: Sequence[Row]) -> Row | None:
+    """The row that others are compared with: full tuning of the pretrained model."""
+    return next((row for row in rows if row.name == "full" and row.start == "pretrained"), None)
+
+
+def difference_percent(row: Row, reference: Row) -> np.ndarray:
+    """RMSE relative to another row's, in percent above (+) or below (-) it, ``(channel,)``.
+
+    NaN where the other is zero.
+    """
+    zero = reference.rmse == 0
+    return np.where(zero, np.nan, 100 * (row.rmse / np.where(zero, 1, reference.rmse) - 1))
+
+
+def random_starts(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Pairs of a method from pretrained and from random weights, matched by ``RANDOM_SUFFIX``."""
+    by_name = {row.name: row for row in rows}
+    pairs = []
+    for row in rows:
+        partner = by_name.get(row.name.removesuffix(RANDOM_SUFFIX))
+        if row.start == "random" and partner is not None and partner.start == "pretrained":
+            pairs.append((partner, row))
+    return pairs
+
+
+def best_baseline(rows: Sequence[Row]) -> np.ndarray | None:
+    """Smallest RMSE of a baseline in each field, ``(channel,)``; None without baselines."""
+    found = [row.rmse for row in rows if row.kind == "baseline"]
+    return np.min(found, axis=0) if found else None
