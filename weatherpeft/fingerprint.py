@@ -7,6 +7,9 @@ covers every first-party module that it imports, directly or through others, ins
 An extension package lists its members in ``__init__``. That list does not count as an import, nor
 as code: a member counts where ``extensions`` names it, or where a module that counts imports it.
 So a changed method reruns the runs that use it, and a new one reruns nothing.
+
+A file beside a module that the module names in a string, such as a template, counts as its code.
+Digests hold within one minor version of Python: the syntax tree is the interpreter's.
 """
 
 import ast

@@ -104,7 +104,7 @@ class Backbone(Protocol):
         ...
 
     def attention_modules(self) -> dict[str, torch.nn.Module]:
-        """The window attention of every block by its path below the model."""
+        """The window attention of every block by its path below ``backbone``."""
         ...
 
     def embedding_weights(self) -> torch.Tensor:

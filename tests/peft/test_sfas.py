@@ -6,83 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as distributed
-from torch import Tensor, nn
+from torch import Tensor
 
+from tests.peft.dense_sfas import RATE, STEPS, Dense, attach, train, tuned, weights
+from tests.peft.sfas_rank import SPEC, run, run_rank
 from tests.peft.small_aurora import loss, small_aurora, small_batch
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
-from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import sfas_adapter
-from weatherpeft.peft.fisher_store import write_fisher
-from weatherpeft.peft.noise import uniform_noise
 from weatherpeft.peft.sfas import Sfas
-from weatherpeft.peft.sfas_adapter import SfasAdapter
-
-STEPS = 8
-SPEC = Sfas(name="sfas", fraction=0.1, count_of="pool", weight_decay=0.5)
-RATE = 0.05
-
-
-def attach(model: nn.Module, spec: Sfas = SPEC, **context: object) -> SfasAdapter:
-    return spec.attach(model, TuningContext(**{"steps": STEPS, "seed": 3, **context}))
-
-
-def weights(model: nn.Module) -> Tensor:
-    """The backbone as one vector."""
-    return torch.cat([p.detach().flatten() for p in model.backbone_parameters().values()])
-
-
-def train(model: Toy, adapter: SfasAdapter, steps: range, size: int = 3) -> list[Tensor]:
-    """Selected entries of every step."""
-    chosen = []
-    for step in steps:
-        toy_loss(model, toy_batch(step, size)).backward()
-        adapter.step(step, RATE / (step + 1))
-        chosen.append(adapter.selection)
-    return chosen
-
-
-def tuned(spec: Sfas = SPEC, steps: range = range(STEPS), **context: object) -> tuple[Toy, list[Tensor]]:
-    model = Toy()
-    return model, train(model, attach(model, spec, **context), steps)
-
-
-class Dense:
-    """The published rule with a full mask, and AdamW with full moments that the mask resets."""
-
-    def __init__(self, spec: Sfas, model: nn.Module, fisher: Tensor | None = None) -> None:
-        self.spec = spec
-        parameters = model.backbone_parameters().values()
-        self.matrix = torch.cat([torch.full((p.numel(),), p.dim() > 1) for p in parameters])
-        self.k = round(spec.fraction * len(self.matrix))
-        self.fisher = fisher
-        dtype = next(iter(parameters)).dtype
-        self.first, self.second, self.age = (torch.zeros(len(self.matrix), dtype=dtype) for _ in range(3))
-
-    def step(self, weight: Tensor, samples: list[Tensor], step: int, rate: float) -> tuple[Tensor, Tensor]:
-        """New weights and the mask, from every sample's gradient."""
-        spec, gradient = self.spec, torch.stack(samples).mean(0)
-        fisher = torch.stack(samples).square().mean(0)
-        if self.fisher is not None:
-            fisher = self.fisher = spec.beta * self.fisher + (1 - spec.beta) * fisher
-        norm = fisher.max() if spec.normalizer == "max" else fisher.double().mean()
-        score = fisher.double() / norm
-        if spec.noise == "additive":
-            noise = uniform_noise(3, step, 0, len(weight), weight.device)
-            score = score + spec.gamma * (1 - step / STEPS) * noise
-        order = np.lexsort((np.arange(len(score)), -score.numpy()))
-        mask = torch.zeros(len(weight), dtype=torch.bool)
-        mask[torch.from_numpy(order[: self.k].copy())] = True
-
-        one, two = spec.betas
-        self.age = torch.where(mask, self.age + 1, 0)
-        self.first = torch.where(mask, one * self.first + (1 - one) * gradient, 0)
-        self.second = torch.where(mask, two * self.second + (1 - two) * gradient.square(), 0)
-        mean = self.first / (1 - one ** self.age.double())
-        root = (self.second / (1 - two ** self.age.double())).sqrt()
-        decay = torch.where(self.matrix, spec.weight_decay, 0.0)
-        moved = weight - rate * decay * weight - rate * mean / (root + spec.eps)
-        return torch.where(mask, moved.to(weight), weight), mask
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -153,26 +84,25 @@ def test_everything_selected_is_adamw() -> None:
 
 def test_the_noise_is_added_and_anneals() -> None:
     """Entries without any Fisher information are selected early on, and no more at the end."""
-    model = Toy()
-    idle = len(model.backbone.idle.weight.flatten())
-    first_idle = len(weights(model)) - idle
-    pure = attach(Toy(), Sfas(**{**SPEC.model_dump(), "noise": "none"}))
-    overlap, reached = [], []
-    spec = Sfas(**{**SPEC.model_dump(), "gamma": 2.0, "fraction": 0.2})
-    steps = 200
-    for step in (0, 100, 199):
-        model = Toy()
-        adapter = attach(model, spec, steps=steps)
-        pure = attach(other := Toy(), Sfas(**{**spec.model_dump(), "noise": "none"}), steps=steps)
-        for each in (adapter, pure):
-            each.load_state_dict({**each.state_dict(), "sfas.step": torch.tensor(step)})
-        for each, one in ((model, adapter), (other, pure)):
-            toy_loss(each, toy_batch(0)).backward()
-            one.step(step, RATE)
-        overlap.append(len(np.intersect1d(adapter.selection, pure.selection)) / adapter.selected)
-        reached.append(int((adapter.selection >= first_idle).sum()))
-    assert overlap[0] < 0.5 and overlap[0] < overlap[1] < overlap[2] and overlap[2] > 0.9
-    assert reached[0] > 0 and reached[2] == 0
+
+    def selection(noise: str, step: int) -> Tensor:
+        spec = Sfas(**{**SPEC.model_dump(), "noise": noise, "gamma": 1.0})
+        adapter = attach(model := Toy(), spec, steps=10_000)
+        adapter.load_state_dict({**adapter.state_dict(), "sfas.step": torch.tensor(step)})
+        toy_loss(model, toy_batch(0)).backward()
+        adapter.step(step, RATE)
+        return adapter.selection
+
+    first_idle = len(weights(Toy())) - 9
+    pure = selection("none", 0)
+    assert (pure < first_idle).all()
+    overlap, idle = [], []
+    for step in (0, 9000, 9990):
+        noisy = selection("additive", step)
+        overlap.append(len(np.intersect1d(noisy, pure)))
+        idle.append(int((noisy >= first_idle).sum()))
+    assert overlap[0] < overlap[1] < overlap[2] and overlap[2] >= len(pure) - 1
+    assert idle[0] > 0 and idle[2] == 0
 
 
 def test_an_entry_that_returns_starts_anew() -> None:
@@ -203,31 +133,13 @@ def test_the_mask_is_a_function_of_seed_and_step(monkeypatch: pytest.MonkeyPatch
     assert not torch.equal(chosen[0], different[0])
 
 
-def rank(number: int, folder: Path) -> None:
-    """One of two processes, each with half of every batch."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{folder}/store", rank=number, world_size=2)
-    model = Toy()
-    adapter = attach(model)
-    for step in range(3):
-        half = toy_batch(step, 4)[2 * number : 2 * number + 2]
-        toy_loss(model, half).backward()
-        adapter.step(step, RATE)
-    torch.save((weights(model), adapter.selection), folder / f"{number}.pt")
-    distributed.destroy_process_group()
-
-
 def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(rank, (tmp_path,), nprocs=2)
-    model = Toy()
-    adapter = attach(model)
-    for step in range(3):
-        toy_loss(model, toy_batch(step, 4)).backward()
-        adapter.step(step, RATE)
+    torch.multiprocessing.spawn(run_rank, (tmp_path,), nprocs=2)
     one, other = (torch.load(tmp_path / f"{number}.pt") for number in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert torch.equal(one[1], adapter.selection)
-    torch.testing.assert_close(one[0], weights(model), rtol=1e-12, atol=1e-12)
+    values, selection = run()
+    assert torch.equal(one[1], selection)
+    torch.testing.assert_close(one[0], values, rtol=1e-12, atol=1e-12)
 
 
 def test_the_pool_is_what_is_frozen_in_the_backbone() -> None:
@@ -286,131 +198,3 @@ def test_nothing_dense_is_held() -> None:
     assert all(tensor.numel() <= adapter.selected for tensor in state.values())
     dense = [v for v in vars(adapter).values() if isinstance(v, Tensor) and v.numel() >= size]
     assert not dense and adapter._touched._bytes.nbytes <= size / 8 + 1
-
-
-def test_a_result_is_a_sparse_delta() -> None:
-    model = Toy()
-    adapter = attach(model)
-    train(model, adapter, range(3))
-    result = adapter.result()
-    indices = [tensor for key, tensor in result.items() if key.endswith(".index")]
-    assert sum(map(len, indices)) == adapter.touched < len(weights(model))
-    assert all(tensor.dtype == torch.int64 for tensor in indices)
-    fresh = Toy()
-    loaded = attach(fresh)
-    loaded.load_result(result)
-    assert torch.equal(weights(fresh), weights(model))
-    assert loaded.touched == adapter.touched
-    for key in ("sfas.norm.weight.stranger", "sfas.stranger.index"):
-        with pytest.raises(ValueError, match="stranger"):
-            loaded.load_result({**result, key: torch.zeros(1)})
-    with pytest.raises(ValueError, match="twice.weight.value"):
-        loaded.load_result({k: v for k, v in result.items() if k != "sfas.twice.weight.value"})
-
-
-@pytest.fixture
-def fisher(tmp_path: Path) -> Path:
-    """A warm-up store that favors the layer which is never called."""
-    generator = torch.Generator().manual_seed(0)
-    values = {
-        name: torch.rand(parameter.shape, generator=generator) * (100 if name == "idle.weight" else 1e-3)
-        for name, parameter in Toy().backbone_parameters().items()
-    }
-    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=4)
-    return tmp_path / "fisher.zarr"
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_a_killed_run_resumes(beta: float, fisher: Path) -> None:
-    spec = Sfas(**{**SPEC.model_dump(), "beta": beta})
-    straight, chosen = tuned(spec, fisher=fisher)
-    model = Toy()
-    adapter = attach(model, spec, fisher=fisher)
-    train(model, adapter, range(3))
-    result = {key: tensor.clone() for key, tensor in adapter.result().items()}
-    state = adapter.state_dict()
-    train(model, adapter, range(3, 5))  # what is lost
-    fresh = Toy()
-    resumed = attach(fresh, spec, fisher=fisher)
-    resumed.load_result(result)
-    resumed.load_state_dict(state)
-    same = train(fresh, resumed, range(3, STEPS))
-    assert all(torch.equal(one, other) for one, other in zip(chosen[3:], same, strict=True))
-    assert torch.equal(weights(fresh), weights(straight))
-    assert resumed.touched == len(torch.cat(chosen).unique())
-
-
-class TestMemoryOfTheFisherInformation:
-    def test_smooths(self, fisher: Path) -> None:
-        spec = Sfas(**{**SPEC.model_dump(), "beta": 0.7, "gamma": 0.01})
-        assert spec.needs_fisher and not SPEC.needs_fisher
-        model = Toy()
-        stored = {name: values for name, values in sfas_adapter.read_fisher(fisher)}
-        start = torch.cat([stored[name].flatten() for name in model.backbone_parameters()]).double()
-        dense, adapter = Dense(spec, model, start), attach(model, spec, fisher=fisher)
-        for step in range(STEPS):
-            samples = [
-                torch.cat([g.flatten() for g in s.values()]) for s in sample_gradients(model, toy_batch(step))
-            ]
-            _, mask = dense.step(weights(model), samples, step, RATE)
-            train(model, adapter, range(step, step + 1))
-            assert torch.equal(adapter.selection, mask.nonzero().squeeze(1))
-            held = torch.cat([values for values in adapter._fisher.values()]).double()
-            by_name = torch.cat(
-                [dense.fisher[adapter._pool.start[n] :][: len(v)] for n, v in adapter._fisher.items()]
-            )
-            torch.testing.assert_close(held, by_name, rtol=1e-5, atol=1e-9)
-
-    def test_one_is_a_static_mask(self, fisher: Path) -> None:
-        spec = Sfas(**{**SPEC.model_dump(), "beta": 1.0, "noise": "none", "fraction": 0.06})
-        _, chosen = tuned(spec, fisher=fisher)
-        assert all(torch.equal(chosen[0], other) for other in chosen)
-        assert (chosen[0] >= len(weights(Toy())) - 9).sum() == 9  # all of the idle layer
-
-    def test_needs_a_fitting_store(self, tmp_path: Path) -> None:
-        spec = Sfas(**{**SPEC.model_dump(), "beta": 0.5})
-        with pytest.raises(ValueError, match="needs the Fisher warm-up's store"):
-            attach(Toy(), spec)
-        with pytest.raises(ValueError, match="found no Fisher store"):
-            attach(Toy(), spec, fisher=tmp_path / "none.zarr")
-        write_fisher(tmp_path / "short.zarr", [("norm.weight", torch.ones(4))], 1)
-        with pytest.raises(ValueError, match=r"lacks condition\.bias"):
-            attach(Toy(), spec, fisher=tmp_path / "short.zarr")
-        write_fisher(tmp_path / "other.zarr", [("norm.weight", torch.ones(5))], 1)
-        with pytest.raises(ValueError, match=r"norm\.weight has shape \(5,\), expected \(4,\)"):
-            attach(Toy(), spec, fisher=tmp_path / "other.zarr")
-
-
-class TestErrors:
-    def test_nothing_frozen(self) -> None:
-        with pytest.raises(ValueError, match="no frozen backbone parameter"):
-            attach(Toy().requires_grad_(True))
-
-    def test_steps_out_of_order(self) -> None:
-        model = Toy()
-        adapter = attach(model)
-        with pytest.raises(ValueError, match="no gradient at step 0"):
-            adapter.step(0, RATE)
-        toy_loss(model, toy_batch(0)).backward()
-        with pytest.raises(ValueError, match="found step 1, expected 0"):
-            adapter.step(1, RATE)
-
-    def test_two_backward_passes(self) -> None:
-        model = Toy()
-        attach(model)
-        toy_loss(model, toy_batch(0)).backward()
-        with pytest.raises(ValueError, match="found two gradients of narrow"):
-            toy_loss(model, toy_batch(0)).backward()
-
-    def test_a_step_after_the_last(self) -> None:
-        model = Toy()
-        adapter = attach(model, steps=1)
-        train(model, adapter, range(1))
-        with pytest.raises(ValueError, match="after the last of 1 steps"):
-            toy_loss(model, toy_batch(0)).backward()
-
-    def test_a_gradient_that_is_not_finite(self) -> None:
-        model = Toy()
-        attach(model)
-        with pytest.raises(ValueError, match="gradient of narrow.* at step 0 is not finite"):
-            (toy_loss(model, toy_batch(0)) * torch.inf).backward()

@@ -60,7 +60,10 @@ def sample_gradients(model: Toy, batch: Tensor) -> list[dict[str, Tensor]]:
     found = []
     for sample in batch:
         own = torch.autograd.grad(
-            toy_loss(model, sample[None]), list(parameters.values()), allow_unused=True, materialize_grads=True
+            toy_loss(model, sample[None]),
+            list(parameters.values()),
+            allow_unused=True,
+            materialize_grads=True,
         )
         found.append(dict(zip(parameters, own, strict=True)))
     return found

@@ -26,7 +26,7 @@ from weatherpeft.sources.toy.dynamics import (
     linear_balance,
 )
 from weatherpeft.sources.toy.files import spin_up
-from weatherpeft.sources.toy.grib import forecast_step
+from weatherpeft.sources.toy.grib import GribFile, forecast_step
 from weatherpeft.sources.toy.grid import Grid
 from weatherpeft.sources.toy.planet import make_planet
 from weatherpeft.sources.toy.spectral import GaussianTransform, Synthesis, coupling, legendre, resize
@@ -283,6 +283,7 @@ def test_planet_resembles_the_earth_and_is_the_same_on_every_grid() -> None:
     weights = np.cos(fine.latitude) + np.zeros(fine.shape)
     assert 0.2 < np.average(planet.land_sea_mask, weights=weights) < 0.4
     assert 2000 < planet.height.max() < 7000
+    assert (planet.land_sea_mask == 0).mean() > 0.4
     assert set(np.unique(planet.soil_type)) == set(range(8))
     assert (planet.soil_type[planet.land_sea_mask <= 0.5] == 0).all()
     for field in (planet.land_sea_mask, planet.height, planet.wetness):
@@ -479,6 +480,17 @@ def test_decode_gives_the_canonical_dataset(raw: Path) -> None:
     assert set(dataset.data_vars) == {*SURFACE, *ATMOSPHERIC, *STATIC, "total_precipitation"}
     row = next(m for m in messages(raw / "single_levels.grib") if m["paramId"] == 167)
     np.testing.assert_allclose(dataset["2m_temperature"].isel(time=0).values, row["values"], rtol=1e-6)
+
+
+def test_a_constant_field_does_not_spoil_those_that_follow(tmp_path: Path) -> None:
+    grid, moment = Grid(7.5), datetime(2001, 1, 15, 6)
+    ramp = np.arange(25 * 48.0).reshape(25, 48)
+    with GribFile(tmp_path / "file.grib", grid) as file:
+        for values in (np.zeros(grid.shape), ramp, np.full(grid.shape, 3.0), ramp):
+            file.hourly_sum(228, moment, values)
+    rows = list(messages(tmp_path / "file.grib"))
+    for row, expected in zip(rows, (np.zeros(grid.shape), ramp, np.full(grid.shape, 3.0), ramp), strict=True):
+        np.testing.assert_allclose(row["values"], expected, atol=0.02)
 
 
 def test_forecast_steps_cover_the_day() -> None:

@@ -48,7 +48,7 @@ def test_is_the_mean_of_per_sample_squares(tmp_path: Path) -> None:
         torch.testing.assert_close(values.double(), expected, rtol=1e-6, atol=1e-15)
 
 
-def test_on_aurora_a_batch_equals_its_samples(tmp_path: Path) -> None:
+def test_on_aurora_a_sample_twice_counts_as_once(tmp_path: Path) -> None:
     model, batch = small_aurora(), small_batch(1)
     for number in (1, 2):
         assert estimate_fisher(model, [batch] * number, loss, tmp_path / str(number)) == number

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from weatherpeft.reporting.scores import Channel, Row
 
@@ -155,10 +156,12 @@ def training_curves(curves: Sequence[Curve], pretraining: Curve | None) -> Image
                 color="#0072b2",
                 label="validation",
             )
-            axes[2].set_title("Pretraining (another task)")
+            axes[2].set_title("Pretraining")
             axes[2].legend(loc="upper right")
         for axis in axes:
             axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
+            axis.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
             axis.set_xlabel("Optimizer step")
         axes[0].set_ylabel("Loss (normalized units)")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -201,9 +204,7 @@ def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int])
                 )
             for row, dashes in zip(baselines, ("--", ":", "-."), strict=False):
                 axis.axhline(factor * row.rmse[index], color="#5b6670", linestyle=dashes, label=row.name)
-            smallest = min((count for count in counts if count > 0), default=1)
-            axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
-            axis.set_xlim(left=-0.15 * smallest, right=max(counts, default=1) * 3 + 1)
+            _count_axis(axis, counts)
             axis.set_ylim(bottom=0)
             axis.set_xlabel("Trained backbone parameters")
             axis.set_ylabel(f"RMSE ({pretty_units(units)})")
@@ -211,3 +212,16 @@ def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int])
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
         return image_of(figure, "RMSE against the number of trained backbone parameters", 160)
+
+
+def _count_axis(axis: "Axes", counts: Sequence[int]) -> None:
+    """A logarithmic axis over the counts, with a place for zero where a count is zero."""
+    positive = [count for count in counts if count > 0] or [1]
+    first, last = np.floor(np.log10(min(positive))), np.ceil(np.log10(max(positive)))
+    ticks = [*([0.0] if 0 in counts else []), *10.0 ** np.arange(first, last + 1)]
+    if 0 in counts:
+        axis.set_xscale("symlog", linthresh=10.0**first, linscale=0.7)
+    else:
+        axis.set_xscale("log")
+    axis.set_xticks(ticks)
+    axis.set_xlim(ticks[0] * 0.6 if ticks[0] else -0.2 * ticks[1], ticks[-1] * 1.7)

@@ -77,10 +77,11 @@ def maps(
     aspect = abs(south_north[0] - south_north[-1]) / (west_east[-1] - west_east[0])
     columns, rows = max(3, len(forecasts)), 3 if forecasts else 1
     width = 3.95 * columns
-    height = rows * (3.6 * min(aspect, 1.3) + 0.42) + 1.0
+    height = rows * (3.7 * min(aspect, 1.3) + 0.45) + 0.95
     with style({"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
+        upper, lower = figure.subfigures(2, 1, height_ratios=[height - 0.75, 0.75])
+        axes, color_axes = upper.subplots(rows, columns, squeeze=False), lower.subplots(1, 2)
 
         def draw(axis: "Axes", title: str, field: np.ndarray, colors: dict[str, Any]) -> "QuadMesh":
             mesh = axis.pcolormesh(west_east, south_north, field, rasterized=True, **colors)
@@ -118,23 +119,14 @@ def maps(
                     axis.set_xlabel("Longitude")
                 else:
                     axis.tick_params(labelbottom=False)
-        bars = [
+        meanings = [
             (mesh, f"{channel.long_name} ({units})"),
             (error_mesh, f"Error: prediction − target ({units})"),
         ]
-        for mappable, label in bars:
-            figure.colorbar(
-                mappable,
-                ax=axes,
-                location="bottom",
-                label=label,
-                extend="both",
-                shrink=0.5,
-                aspect=45,
-                pad=0.01,
-            )
+        for axis, (mappable, label) in zip(color_axes, meanings, strict=True):
+            figure.colorbar(mappable, cax=axis, orientation="horizontal", label=label, extend="both")
         text = f"Maps of {channel.long_name}: {source[0]}, target, {', '.join(forecasts)}, and their errors"
-        return image_of(figure, text, 110)
+        return image_of(figure, text, 140)
 
 
 def _geographic(axis: "Axes") -> None:

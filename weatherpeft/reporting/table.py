@@ -97,7 +97,7 @@ def terminal_text(title: Sequence[str], rows: Sequence[Row], channels: Sequence[
     if full:
         for place in compared:
             percent = [difference_percent(row, full)[shown[place]] for row in rows]
-            relative.append([[labels[place], "to full", ""], *[[percent_text(value)] for value in percent]])
+            relative.append([[labels[place], "vs full", ""], *[[percent_text(value)] for value in percent]])
     fields = [_field(channels[index], [row.rmse[index] for row in rows]) for index in shown]
     lines = _aligned([first, *counts], fields, relative)
     blocks = ["\n".join(title), "Latitude-weighted RMSE, mean over test samples and seeds\n" + lines]

@@ -195,7 +195,13 @@ def open_canonical(paths: Sequence[Path], request: DataRequest) -> "xr.Dataset":
 
 
 def valid_times(request: DataRequest, step_hours: int) -> NDArray[np.datetime64]:
-    """UTC, to the minute, from 00 UTC of the first day to the end of the last, ``(time,)``."""
+    """UTC, to the minute, from 00 UTC of the first day to the end of the last, ``(time,)``.
+
+    Raises:
+        ValueError: if the step is less than an hour.
+    """
+    if step_hours < 1:
+        raise ValueError(f"step_hours: expected 1 or more, found {step_hours}")
     start, stop = request.period.start, request.period.end + timedelta(days=1)
     return np.arange(np.datetime64(start, "m"), np.datetime64(stop, "m"), np.timedelta64(step_hours, "h"))
 
@@ -498,8 +504,10 @@ def _netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterat
         _check_classic(path)
     try:
         dataset = xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ValueError(f"{path}: truncated or damaged {kind} ({error})") from error
+    except ValueError as error:  # xarray's messages have several lines
+        raise ValueError(f"{path}: cannot decode {kind} ({' '.join(str(error).split())})") from error
     for array in dataset.data_vars.values():
         roles = _roles(array)
         for row in _rows(variables):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from weatherpeft.batch import Samples
+    from weatherpeft.grid import Grid
     from weatherpeft.reporting.figures import Curve, Image
     from weatherpeft.reporting.scores import Channel, Entry
 
@@ -92,6 +93,7 @@ def report(
     samples = Samples(spec.window, spec.fields, data, spec.test)
     entries = _entries(spec, channels, samples, scores_of, runs_of)
     rows = rows_of(entries)
+    jobs = read_jobs(benchmarks) if benchmarks else None
     curves = [_curve(run.name, runs_of[run.label]) for run in spec.runs]
     pretraining = _curve("pretraining", pretrained) if pretrained else None
     maps, caption = _maps(spec, channels, samples, data, predictions_of)
@@ -114,7 +116,7 @@ def report(
         channels=channels,
         figures=images,
         run_labels=labels,
-        jobs=read_jobs(benchmarks) if benchmarks else None,
+        jobs=jobs,
         artifacts=[digests(name, record) for name, record in records.items()],
         packages=packages(records.values()),
     )
@@ -261,17 +263,25 @@ def _title(spec: ReportSpec) -> list[str]:
     return title
 
 
+def _hours_text(hours: int) -> str:
+    return f"{hours:+d} h".replace("-", "−") if hours else "0 h"
+
+
+def _grid_text(grid: "Grid") -> str:
+    rows, columns = grid.shape
+    return f"{grid.label.replace('deg', '°')} ({rows} × {columns} cells)"
+
+
 def _facts(spec: ReportSpec, samples: "Samples") -> list[tuple[str, str]]:
     measured, window = spec.fields.measured, spec.window
-    rows, columns = window.target_grid.shape
-    frames = ", ".join(f"{hours:+d} h" if hours else "0 h" for hours in window.input_hours)
+    frames = ", ".join(map(_hours_text, window.input_hours))
     test = ", ".join(f"{period.start} to {period.end}" for period in spec.test.periods)
     members = f", members {', '.join(map(str, spec.test.members))}" if spec.test.members else ""
     seeds = sorted({run.seed for run in spec.runs})
     facts = [
         ("Data source", spec.source),
-        ("Input", f"{frames}, grid {window.input_grid.label}"),
-        ("Target", f"{window.target_hours:+d} h, grid {window.target_grid.label} ({rows} × {columns} cells)"),
+        ("Input", f"{frames}, grid {_grid_text(window.input_grid)}"),
+        ("Target", f"{_hours_text(window.target_hours)}, grid {_grid_text(window.target_grid)}"),
         ("Surface fields", ", ".join(measured.surface).replace("_", " ")),
         ("Upper-air fields", ", ".join(measured.atmospheric).replace("_", " ")),
         ("Pressure levels", f"{', '.join(map(str, measured.levels_hpa))} hPa" if measured.levels_hpa else ""),

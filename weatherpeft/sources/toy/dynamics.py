@@ -17,8 +17,8 @@ WIND_UNIT = EARTH_RADIUS * ROTATION_RATE
 """Meters a second in one earth radius times Ω."""
 WIND_LIMIT = 130.0
 """Meters a second: a faster wind means that the time step was unstable."""
-TIME_STEP_SECONDS = {21: 1800, 31: 1200, 42: 900, 63: 720}
-"""Stable for jets of 90 m/s; each divides an hour."""
+TIME_STEP_SECONDS = {21: 1800, 31: 1200, 42: 900, 63: 600}
+"""Stable for winds up to 120 m/s; each divides an hour."""
 
 _HYPERDIFFUSION_DAYS = {21: 2.0, 31: 1.0, 42: 0.5, 63: 0.2}
 _DEFORMATION_RADII = (700e3, 450e3)

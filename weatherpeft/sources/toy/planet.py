@@ -136,7 +136,7 @@ def make_planet(latitudes_deg: Array, longitudes_deg: Array, seed: int) -> Plane
         distance = np.minimum(distance, _distance(latitude, longitude, *ellipse))
     distance = np.minimum(distance, (90 + latitude) / 21)
     inland = 1 - np.sqrt(distance) + 0.16 * fray(-2.2, 0)
-    land = 1 / (1 + np.exp(-np.clip(inland / 0.035, -40, 40)))
+    land = np.round(1 / (1 + np.exp(-np.clip(inland / 0.035, -40, 40))), 3)
 
     ridges = np.clip(0.45 + 0.65 * (1 - np.abs(fray(-2.0, 1))), 0, None)
     ranges = np.zeros(latitude.shape)

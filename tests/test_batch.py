@@ -1,0 +1,107 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import RegularGridInterpolator
+
+from tests import small_data as small
+from weatherpeft import store
+from weatherpeft.batch import Samples
+from weatherpeft.variables import FieldSet
+
+JANUARY = small.period("2001-01-01", "2001-01-03")
+FEBRUARY = small.period("2001-02-01", "2001-02-02")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("regridded")
+    return [small.write_period(root, JANUARY), small.write_period(root, FEBRUARY, seed=1)]
+
+
+def test_every_window_lies_inside_one_period(data):
+    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY, FEBRUARY))
+    # 3 and 2 days of 4 times; the first time of a period has no frame 6 hours before it in the period
+    assert len(samples) == 11 + 7
+    first = {np.datetime64("2001-01-01T00", "ns"), np.datetime64("2001-02-01T00", "ns")}
+    assert not first & {sample.time for sample in samples.samples}
+
+
+def test_a_split_within_a_period_cuts_its_windows_there(data):
+    later = small.period("2001-01-02", "2001-01-02")
+    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(later))
+    assert [str(sample.time)[:13] for sample in samples.samples] == ["2001-01-02T06", "2001-01-02T12", "2001-01-02T18"]
+
+
+def test_adjacent_stores_make_one_axis(tmp_path):
+    one, two = small.period("2001-01-01", "2001-01-01"), small.period("2001-01-02", "2001-01-02")
+    data = [small.write_period(tmp_path, one), small.write_period(tmp_path, two)]
+    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(small.period("2001-01-01", "2001-01-02")))
+    assert np.datetime64("2001-01-02T00", "ns") in {sample.time for sample in samples.samples}
+
+
+def test_batch_holds_the_stored_values_and_the_interpolated_input(data):
+    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY))
+    batch = samples.batch([4, 2])
+    fine = store.open_dataset(data[0] / f"{small.FINE.label}.zarr")
+    coarse = store.open_dataset(data[0] / f"{small.COARSE.label}.zarr")
+    for row, index in enumerate([4, 2]):
+        time = samples.samples[index].time
+        assert np.datetime64(batch.times[row]) == time
+        np.testing.assert_array_equal(
+            batch.target.atmospheric["temperature"][row].numpy(), fine.temperature.sel(time=time).values
+        )
+        for frame, hours in enumerate((-6, 0)):
+            stored = coarse["2m_temperature"].sel(time=time + np.timedelta64(hours, "h"))
+            longitude = np.append(coarse.longitude.values, 360.0)
+            wrapped = np.concatenate([stored.values, stored.values[:, :1]], axis=1)
+            interpolate = RegularGridInterpolator((coarse.latitude.values[::-1], longitude), wrapped[::-1])
+            inner = np.abs(small.FINE.latitude) <= coarse.latitude.values.max()
+            points = np.stack(np.meshgrid(small.FINE.latitude[inner], small.FINE.longitude, indexing="ij"), -1)
+            np.testing.assert_allclose(
+                batch.inputs.surface["2m_temperature"][row, frame].numpy()[inner], interpolate(points), rtol=1e-5
+            )
+    assert batch.inputs.atmospheric["temperature"].shape == (2, 2, 2, *small.FINE.shape)
+    np.testing.assert_array_equal(batch.static["land_sea_mask"].numpy(), fine.land_sea_mask.values)
+    assert batch.target.channels().shape == (2, 3, *small.FINE.shape)
+
+
+def test_placeholders_are_constant_and_follow_the_measured_fields(data):
+    fields = FieldSet(measured=small.VARIABLES, placeholders={"mean_sea_level_pressure": 1e5, "soil_type": 1.0})
+    batch = Samples(small.WINDOW, fields, data, small.split(JANUARY)).batch([0])
+    assert list(batch.inputs.surface) == ["2m_temperature", "mean_sea_level_pressure"]
+    assert torch.all(batch.inputs.surface["mean_sea_level_pressure"] == 1e5)
+    assert torch.all(batch.static["soil_type"] == 1)
+
+
+def test_members_are_samples_of_their_own(tmp_path):
+    data = [small.write_period(tmp_path, FEBRUARY, members=(0, 1, 2, 3))]
+    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY, members=(1, 3)))
+    assert len(samples) == 7 * 2 and {sample.member for sample in samples.samples} == {1, 3}
+    fine = store.open_dataset(data[0] / f"{small.FINE.label}.zarr")
+    index = next(i for i, sample in enumerate(samples.samples) if sample.member == 3)
+    np.testing.assert_array_equal(
+        samples.batch([index]).target.surface["2m_temperature"][0].numpy(),
+        fine["2m_temperature"].sel(member=3, time=samples.samples[index].time).values,
+    )
+
+
+def test_order_depends_on_the_seed_alone_and_visits_everything_each_epoch(data):
+    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY))
+    count = len(samples)
+    taken = list(islice(samples.order(3), 2 * count))
+    assert taken == list(islice(samples.order(3), 2 * count))
+    assert taken != list(islice(samples.order(4), 2 * count))
+    assert sorted(taken[:count]) == sorted(taken[count:]) == list(range(count))
+    assert taken[:count] != taken[count:]
+
+
+def test_errors_name_what_is_missing(data):
+    with pytest.raises(ValueError, match="20050101-20050101"):
+        Samples(small.WINDOW, small.FIELDS, data, small.split(small.period("2005-01-01", "2005-01-01")))
+    lacking = FieldSet(measured=small.VARIABLES.model_copy(update={"surface": ("surface_pressure",)}))
+    with pytest.raises(ValueError, match="surface_pressure is missing"):
+        Samples(small.WINDOW, lacking, data, small.split(JANUARY))
+    with pytest.raises(ValueError, match="is in another store too"):
+        Samples(small.WINDOW, small.FIELDS, [data[0], data[0]], small.split(JANUARY))
