@@ -7,7 +7,10 @@ WORKERS ?= 2
 
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+TESTED := $(VENV)/.tested
 REPORT := results/default/report
+SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow config tests benchmarks docs \
+	-type f -not -path '*/__pycache__/*')
 
 # The workflow's jobs call the command weatherpeft.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -48,9 +51,14 @@ lint: $(INSTALLED)
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
+# Tests that passed are not run again until a file changes; `make --always-make test` runs them anyway.
 .PHONY: test
-test: lint
+test: $(TESTED)
+
+$(TESTED): $(INSTALLED) $(SOURCES)
+	@$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 pytest --numprocesses $(WORKERS)
+	@touch $@
 
 # Downloaded data and results stay: remove data/ and results/ by hand.
 .PHONY: clean

@@ -13,7 +13,10 @@ from weatherpeft.window import Split, Window
 
 COARSE, FINE = Grid(resolution_deg=22.5), Grid(resolution_deg=11.25)
 VARIABLES = VariableSet(
-    surface=("2m_temperature",), atmospheric=("temperature",), levels_hpa=(500, 850), static=("land_sea_mask",)
+    surface=("2m_temperature",),
+    atmospheric=("temperature",),
+    levels_hpa=(500, 850),
+    static=("land_sea_mask",),
 )
 FIELDS = FieldSet(measured=VARIABLES)
 WINDOW = Window(input_grid=COARSE, target_grid=FINE, input_hours=(-6, 0), target_hours=0)

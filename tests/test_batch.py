@@ -31,7 +31,11 @@ def test_every_window_lies_inside_one_period(data):
 def test_a_split_within_a_period_cuts_its_windows_there(data):
     later = small.period("2001-01-02", "2001-01-02")
     samples = Samples(small.WINDOW, small.FIELDS, data, small.split(later))
-    assert [str(sample.time)[:13] for sample in samples.samples] == ["2001-01-02T06", "2001-01-02T12", "2001-01-02T18"]
+    assert [str(sample.time)[:13] for sample in samples.samples] == [
+        "2001-01-02T06",
+        "2001-01-02T12",
+        "2001-01-02T18",
+    ]
 
 
 def test_adjacent_stores_make_one_axis(tmp_path):
@@ -58,9 +62,13 @@ def test_batch_holds_the_stored_values_and_the_interpolated_input(data):
             wrapped = np.concatenate([stored.values, stored.values[:, :1]], axis=1)
             interpolate = RegularGridInterpolator((coarse.latitude.values[::-1], longitude), wrapped[::-1])
             inner = np.abs(small.FINE.latitude) <= coarse.latitude.values.max()
-            points = np.stack(np.meshgrid(small.FINE.latitude[inner], small.FINE.longitude, indexing="ij"), -1)
+            points = np.stack(
+                np.meshgrid(small.FINE.latitude[inner], small.FINE.longitude, indexing="ij"), -1
+            )
             np.testing.assert_allclose(
-                batch.inputs.surface["2m_temperature"][row, frame].numpy()[inner], interpolate(points), rtol=1e-5
+                batch.inputs.surface["2m_temperature"][row, frame].numpy()[inner],
+                interpolate(points),
+                rtol=1e-5,
             )
     assert batch.inputs.atmospheric["temperature"].shape == (2, 2, 2, *small.FINE.shape)
     np.testing.assert_array_equal(batch.static["land_sea_mask"].numpy(), fine.land_sea_mask.values)
@@ -68,7 +76,9 @@ def test_batch_holds_the_stored_values_and_the_interpolated_input(data):
 
 
 def test_placeholders_are_constant_and_follow_the_measured_fields(data):
-    fields = FieldSet(measured=small.VARIABLES, placeholders={"mean_sea_level_pressure": 1e5, "soil_type": 1.0})
+    fields = FieldSet(
+        measured=small.VARIABLES, placeholders={"mean_sea_level_pressure": 1e5, "soil_type": 1.0}
+    )
     batch = Samples(small.WINDOW, fields, data, small.split(JANUARY)).batch([0])
     assert list(batch.inputs.surface) == ["2m_temperature", "mean_sea_level_pressure"]
     assert torch.all(batch.inputs.surface["mean_sea_level_pressure"] == 1e5)

@@ -20,7 +20,10 @@ def test_value_by_hand():
 
 
 def test_what_has_no_scale_stays_out():
-    prediction, target = fields({"a": 5.0, "placeholder": 9.0}, {"c": 1.0}), fields({"a": 5.0, "placeholder": 0.0}, {"c": 1.0})
+    prediction, target = (
+        fields({"a": 5.0, "placeholder": 9.0}, {"c": 1.0}),
+        fields({"a": 5.0, "placeholder": 0.0}, {"c": 1.0}),
+    )
     scale = Fields({"a": torch.tensor(1.0)}, {"c": torch.ones(3, 1, 1)})
     assert normalized_squared_error(prediction, target, scale, 0.25).item() == 0
     assert normalized_squared_error(prediction, target, Fields({}, scale.atmospheric), 0.25).item() == 0

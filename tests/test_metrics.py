@@ -32,7 +32,9 @@ def test_rmse_by_brute_force():
         for column in range(GRID.shape[1]):
             total += area * (prediction[row, column] - target[row, column]) ** 2
             weight += area
-    assert latitude_weighted_rmse(prediction, target, WEIGHTS) == pytest.approx(np.sqrt(total / weight), rel=1e-12)
+    assert latitude_weighted_rmse(prediction, target, WEIGHTS) == pytest.approx(
+        np.sqrt(total / weight), rel=1e-12
+    )
 
 
 def test_shapes_must_agree():

@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -116,7 +116,9 @@ class GridReader:
             dataset = store.open_dataset(path)
             for name in names:
                 if name not in dataset:
-                    raise ValueError(f"{path}: variable {name} is missing; found {', '.join(dataset.data_vars)}")
+                    raise ValueError(
+                        f"{path}: variable {name} is missing; found {', '.join(map(str, dataset.data_vars))}"
+                    )
             for index, time in enumerate(dataset.time.values):
                 if time in self._position:
                     raise ValueError(f"{path}: time {time} is in another store too")
@@ -188,7 +190,9 @@ class Samples:
             else interpolation_matrices(window.input_grid, window.target_grid)
         )
         self._static = {
-            name: torch.from_numpy(np.array(self._fill(name) if name in fields.placeholders else self._target.static(name)))
+            name: torch.from_numpy(
+                np.array(self._fill(name) if name in fields.placeholders else self._target.static(name))
+            )
             for name in fields.all.static
         }
         self.samples = self._find()
@@ -244,7 +248,9 @@ class Samples:
         grid = self.window.target_grid
 
         def history(name: str) -> torch.Tensor:
-            return torch.from_numpy(np.stack([np.stack([frame[name] for frame in window]) for window in frames]))
+            return torch.from_numpy(
+                np.stack([np.stack([frame[name] for frame in window]) for window in frames])
+            )
 
         def moment(name: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([target[name] for target in targets]))

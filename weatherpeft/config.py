@@ -13,7 +13,7 @@ from weatherpeft.interfaces import DataRequest
 from weatherpeft.peft import AnyMethod
 from weatherpeft.sources import AnySource
 from weatherpeft.spec import Period, Spec
-from weatherpeft.stages.baseline import BaselineSpec
+from weatherpeft.stages.baseline import Baseline, BaselineSpec
 from weatherpeft.stages.download import DownloadSpec
 from weatherpeft.stages.evaluate import EvaluateSpec
 from weatherpeft.stages.finetune import FinetuneSpec
@@ -77,7 +77,7 @@ class Experiment(Spec):
     variables: VariableSet
     """Fields that are in the data."""
     placeholders: dict[str, float] = {}
-    """Constant fields that the backbone needs and the data has not; they are neither trained on nor scored."""
+    """Constant fields that the backbone needs and the data has not; neither trained on nor scored."""
     regridding: Literal["conservative", "bilinear"] = "conservative"
     splits: Splits
     task: AnyTask
@@ -92,7 +92,7 @@ class Experiment(Spec):
     """Fine-tuning's schedule."""
     runs: dict[Label, Run] = Field(min_length=1)
     """What is compared."""
-    baselines: tuple[Literal["interpolation", "regression"], ...] = ("interpolation", "regression")
+    baselines: tuple[Baseline, ...] = ("interpolation", "regression")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -112,7 +112,9 @@ class Experiment(Spec):
         for split in (self.splits.train, self.splits.validation, self.splits.test):
             for period in split.periods:
                 if not any(period.overlaps(other) for other in periods):
-                    raise ValueError(f"split period {period.label} lies in no period of source {self.source.name}")
+                    raise ValueError(
+                        f"split period {period.label} lies in no period of source {self.source.name}"
+                    )
         return self
 
     @property
@@ -251,7 +253,7 @@ class Experiment(Spec):
         """Spec of a predict job."""
         return PredictSpec(model=self._model(label), test=self.splits.test)
 
-    def baseline(self, label: str) -> BaselineSpec:
+    def baseline(self, label: Baseline) -> BaselineSpec:
         """Spec of a baseline job."""
         return BaselineSpec(
             baseline=label,

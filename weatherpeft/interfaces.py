@@ -6,10 +6,10 @@ its package. The spec is light; heavy imports stand inside the methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from weatherpeft.spec import Period, Spec
 from weatherpeft.variables import VariableSet
@@ -36,7 +36,10 @@ class DataRequest(Spec):
 class Source(Protocol):
     """A provider of raw data."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the source in a configuration."""
+        ...
 
     def periods(self) -> tuple[Period, ...]:
         """The download jobs, one a period; they do not overlap."""
@@ -87,9 +90,20 @@ class Backbone(Protocol):
     ``backbone`` is what lies between them: the pool of the parameter-efficient methods.
     """
 
-    encoder: torch.nn.Module
-    decoder: torch.nn.Module
-    backbone: torch.nn.Module
+    @property
+    def encoder(self) -> torch.nn.Module:
+        """From fields to tokens."""
+        ...
+
+    @property
+    def decoder(self) -> torch.nn.Module:
+        """From tokens to fields."""
+        ...
+
+    @property
+    def backbone(self) -> torch.nn.Module:
+        """Between them."""
+        ...
 
     def __call__(self, batch: Batch) -> Fields:
         """Predict the fields of one time, in physical units.
@@ -100,7 +114,7 @@ class Backbone(Protocol):
         ...
 
     def backbone_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The pretrained parameters of ``backbone`` by name, as they were before any method was attached."""
+        """The pretrained parameters of ``backbone`` by name, as before any method was attached."""
         ...
 
     def attention_modules(self) -> dict[str, torch.nn.Module]:
@@ -109,6 +123,30 @@ class Backbone(Protocol):
 
     def embedding_weights(self) -> torch.Tensor:
         """Patch-embedding weights of the variables in use, ``(width, variable, history·patch·patch)``."""
+        ...
+
+    def load(self, path: Path) -> None:
+        """Load a checkpoint in the upstream package's format.
+
+        Raises:
+            ValueError: naming the file and the weights that do not fit.
+        """
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """As of ``torch.nn.Module``."""
+        ...
+
+    def train(self, mode: bool = True) -> Self:
+        """As of ``torch.nn.Module``."""
+        ...
+
+    def eval(self) -> Self:
+        """As of ``torch.nn.Module``."""
+        ...
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """As of ``torch.nn.Module``."""
         ...
 
 
@@ -157,7 +195,10 @@ class Adapter(Protocol):
 class PeftMethod(Protocol):
     """A parameter-efficient method, as its spec."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the method in a configuration."""
+        ...
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Attach to a model whose backbone is frozen; unfreeze what the method trains.
@@ -170,9 +211,15 @@ class PeftMethod(Protocol):
 class Task(Protocol):
     """What is predicted from what, and how wrong a prediction is."""
 
-    name: str
-    residual: bool
-    """Whether the model predicts the difference to its last input frame."""
+    @property
+    def name(self) -> str:
+        """Of the task in a configuration."""
+        ...
+
+    @property
+    def residual(self) -> bool:
+        """Whether the model predicts the difference to its last input frame."""
+        ...
 
     @property
     def window(self) -> Window:

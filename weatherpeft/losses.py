@@ -27,7 +27,9 @@ def normalized_squared_error(
     Reference: WeatherPEFT, arXiv 2509.22020, downscaling experiment.
     """
 
-    def part(predicted: dict[str, torch.Tensor], true: dict[str, torch.Tensor], by: dict[str, torch.Tensor]) -> torch.Tensor:
+    def part(
+        predicted: dict[str, torch.Tensor], true: dict[str, torch.Tensor], by: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
         errors = [((predicted[name] - true[name]) / by[name]).square().mean() for name in by]
         return torch.stack(errors).mean() if errors else torch.zeros(())
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from weatherpeft import store
 
@@ -21,7 +22,7 @@ def write_predictions(predict: Predict, samples: "Samples", path: Path) -> None:
     Args:
         predict: fields ``([level,] latitude, longitude)`` by name, of the sample with this index.
         samples: the split.
-        path: the store, with dims ``([member,] time, [level,] latitude, longitude)`` and ``time`` the valid time.
+        path: the store, with dims ``([member,] time, [level,] latitude, longitude)``; ``time`` is valid time.
 
     Raises:
         ValueError: a prediction that is not finite; the message names the variable and the time.
@@ -57,17 +58,13 @@ def write_predictions(predict: Predict, samples: "Samples", path: Path) -> None:
         coords=coordinates,
     )
     store.write_dataset(template, path, compute=False)
+    arrays = dict(zarr.open_group(path, mode="r+").arrays())
     position = {time: index for index, time in enumerate(times)}
     for index, sample in enumerate(samples.samples):
+        column = position[sample.time + lead]
+        place = (column,) if sample.member is None else (members.index(sample.member), column)
         fields = predict(index)
-        region = {"time": slice(position[sample.time + lead], position[sample.time + lead] + 1)}
-        if sample.member is not None:
-            row = members.index(sample.member)
-            region["member"] = slice(row, row + 1)
-        moment = {}
-        for name in template.data_vars:
-            field = fields[str(name)]
-            if not np.isfinite(field).all():
+        for name in map(str, template.data_vars):
+            if not np.isfinite(fields[name]).all():
                 raise ValueError(f"prediction of {name} at {sample.time + lead} is not finite")
-            moment[name] = (template[name].dims, field[(np.newaxis,) * len(counts)])
-        store.write_dataset(xr.Dataset(moment), path, mode="r+", region=region)
+            arrays[name][place] = fields[name]

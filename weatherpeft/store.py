@@ -51,7 +51,7 @@ def artifact(
         record = {
             "spec": spec.model_dump(mode="json"),
             "code": fingerprint(code, spec_modules(spec)),
-            "inputs": {path.name: artifact_digest(path) for path in inputs},
+            "inputs": {"/".join(path.parts[-2:]): artifact_digest(path) for path in inputs},
             "packages": _versions(),
             "digest": content_digest(temporary),
             **(facts or {}),
@@ -112,19 +112,25 @@ def content_digest(directory: Path) -> str:
     return total.hexdigest()
 
 
-def write_dataset(dataset: "xr.Dataset", path: Path, mode: Literal["w", "a"] = "w", **options: Any) -> None:
+def write_dataset(
+    dataset: "xr.Dataset", path: Path, mode: Literal["w", "a", "r+"] = "w", **options: Any
+) -> None:
     """Write a dataset as a Zarr store of format 3 with consolidated metadata.
 
     Args:
         dataset: fields; chunked arrays are written chunk by chunk.
         path: the store.
-        mode: ``w`` to create, ``a`` to append or fill.
+        mode: ``w`` to create, ``a`` to add, ``r+`` to fill what is there.
         options: passed to ``xarray.Dataset.to_zarr``.
     """
     import warnings
 
     # Zarr 3 specifies strings of variable length only.
-    labels = {name: variable.astype(object) for name, variable in dataset.variables.items() if variable.dtype.kind == "U"}
+    labels = {
+        name: variable.astype(object)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind == "U"
+    }
     dataset = dataset.assign(labels)
     with warnings.catch_warnings():
         # Consolidated metadata is not yet in the Zarr 3 specification; zarr-python writes and reads it.
@@ -142,7 +148,7 @@ def open_dataset(path: Path) -> "xr.Dataset":
 
     if not path.is_dir():
         raise ValueError(f"{path}: no such Zarr store")
-    return xr.open_zarr(path, consolidated=True)
+    return xr.open_zarr(path, consolidated=True, chunks=None)
 
 
 def _versions() -> dict[str, str]:

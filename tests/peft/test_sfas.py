@@ -86,7 +86,7 @@ def test_the_noise_is_added_and_anneals() -> None:
     """Entries without any Fisher information are selected early on, and no more at the end."""
 
     def selection(noise: str, step: int) -> Tensor:
-        spec = Sfas(**{**SPEC.model_dump(), "noise": noise, "gamma": 1.0})
+        spec = Sfas(**{**SPEC.model_dump(), "noise": noise, "gamma": 1.0, "fraction": 0.3})
         adapter = attach(model := Toy(), spec, steps=10_000)
         adapter.load_state_dict({**adapter.state_dict(), "sfas.step": torch.tensor(step)})
         toy_loss(model, toy_batch(0)).backward()

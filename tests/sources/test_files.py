@@ -15,7 +15,8 @@ import xarray as xr
 
 from weatherpeft.grid import Grid
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.files import HOURLY_TIME, inventory, open_canonical, sniff
+from weatherpeft.sources.files import HOURLY_TIME, open_canonical, sniff
+from weatherpeft.sources.grib import inventory
 
 GRID = Grid(resolution_deg=15, poles=True)
 START = datetime(2001, 1, 1)

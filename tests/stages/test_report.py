@@ -381,6 +381,35 @@ def test_members_single_seeds_and_no_extras(tmp_path: Path) -> None:
     assert "member 5;" in page and "Not recorded." in page
 
 
+def test_reads_what_baseline_and_evaluate_write(tmp_path: Path) -> None:
+    from weatherpeft.stages.baseline import BaselineSpec, baseline
+    from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
+
+    spec = spec_of(labels=("interpolation", "lora-seed0"))
+    built = Built(tmp_path, spec)
+    made = BaselineSpec(
+        baseline="interpolation", fields=spec.fields, window=spec.window, train=spec.test, test=spec.test
+    )
+    baseline(made, built.data, built.predictions[0])
+    evaluated = EvaluateSpec(variables=VARIABLES, grid=spec.window.target_grid)
+    evaluate(evaluated, built.data, built.predictions[0], built.scores[0])
+    written = built.report(tmp_path / "report", benchmarks=None)
+    weights = spec.window.target_grid.area_weights()[:, None]
+    errors = []
+    for sample in built.samples.samples:
+        error = (
+            built.samples.inputs(sample)[-1]["temperature"][1]
+            - built.samples.target(sample)["temperature"][1]
+        )
+        errors.append(np.sqrt((weights * error**2).mean()))
+    with (written / "scores.csv").open() as stream:
+        line = next(
+            line for line in csv.DictReader(stream) if (line["channel"], line["score"]) == ("t850", "rmse")
+        )
+    assert line["run"] == "interpolation"
+    assert float(line["value"]) == pytest.approx(np.mean(errors), rel=1e-4)
+
+
 @pytest.mark.parametrize("which", ["scores", "predictions", "runs"])
 def test_missing_and_unknown_artifacts_are_named(built: Built, tmp_path: Path, which: str) -> None:
     paths = getattr(built, which)

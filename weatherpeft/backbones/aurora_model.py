@@ -9,10 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aurora as upstream
 import torch
 from torch import nn
 
-import aurora as upstream
 from weatherpeft.batch import Batch, Fields
 from weatherpeft.variables import VARIABLES, FieldSet
 
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from weatherpeft.backbones import aurora as aurora_spec
 
 _SHORT = {name: row.short_name for name, row in VARIABLES.items()}
-_PER_VARIABLE = re.compile(r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+")
+_PER_VARIABLE = re.compile(
+    r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+"
+)
 _log = logging.getLogger(__name__)
 
 
 class Aurora(upstream.Aurora):
     """Upstream Aurora that loads the part of a checkpoint that its variables need."""
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """Load weights by name.
 
         Per-variable weights of variables that the model has not are left out, and those of variables that
@@ -42,10 +46,14 @@ class Aurora(upstream.Aurora):
         wrong = [name for name in (*missing, *unknown) if not _PER_VARIABLE.match(name)]
         wrong += [name for name in own if name in state_dict and own[name].shape != state_dict[name].shape]
         if wrong:
-            raise ValueError(f"checkpoint does not fit the model: {', '.join(wrong[:5])} ({len(wrong)} in all)")
+            raise ValueError(
+                f"checkpoint does not fit the model: {', '.join(wrong[:5])} ({len(wrong)} in all)"
+            )
         if missing:
             _log.warning("not in the checkpoint, starting from random weights: %s", ", ".join(missing))
-        return super().load_state_dict({name: state_dict[name] for name in own if name in state_dict}, False, assign)
+        return super().load_state_dict(
+            {name: state_dict[name] for name in own if name in state_dict}, False, assign
+        )
 
 
 class ResidualAurora(Aurora):
@@ -68,7 +76,9 @@ class AuroraBackbone(nn.Module):
         seed: of the initial weights.
     """
 
-    def __init__(self, spec: "aurora_spec.Aurora", fields: FieldSet, *, lead_hours: int, residual: bool, seed: int) -> None:
+    def __init__(
+        self, spec: "aurora_spec.Aurora", fields: FieldSet, *, lead_hours: int, residual: bool, seed: int
+    ) -> None:
         super().__init__()
         self.spec, self.fields = spec, fields
         variables = fields.all
@@ -139,7 +149,8 @@ class AuroraBackbone(nn.Module):
 
         Variables come in the encoder's own alphabetical order, surface and static first.
         """
-        embeds = (self.encoder.surf_token_embeds, self.encoder.atmos_token_embeds)
+        encoder = self.model.encoder
+        embeds = (encoder.surf_token_embeds, encoder.atmos_token_embeds)
         weights = [weight for embed in embeds for weight in embed.weights.values()]
         return torch.cat([weight.flatten(2) for weight in weights], dim=1)
 

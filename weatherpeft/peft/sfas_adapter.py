@@ -19,7 +19,7 @@ from weatherpeft.peft.selection import Selection
 from weatherpeft.peft.sfas import Sfas
 from weatherpeft.peft.sparse_adam import SparseAdam
 
-CHUNK_ENTRIES = 2**20
+CHUNK_ENTRIES = 2**15
 """Entries scored at once; bounds the temporary memory, never the result."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from weatherpeft.reporting.scores import Channel, Row
 
@@ -160,8 +160,9 @@ def training_curves(curves: Sequence[Curve], pretraining: Curve | None) -> Image
             axes[2].legend(loc="upper right")
         for axis in axes:
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
-            axis.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
             axis.set_xlabel("Optimizer step")
         axes[0].set_ylabel("Loss (normalized units)")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -217,11 +218,11 @@ def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int])
 def _count_axis(axis: "Axes", counts: Sequence[int]) -> None:
     """A logarithmic axis over the counts, with a place for zero where a count is zero."""
     positive = [count for count in counts if count > 0] or [1]
-    first, last = np.floor(np.log10(min(positive))), np.ceil(np.log10(max(positive)))
+    first, last = np.floor(np.log10([min(positive), max(positive)]))
     ticks = [*([0.0] if 0 in counts else []), *10.0 ** np.arange(first, last + 1)]
     if 0 in counts:
         axis.set_xscale("symlog", linthresh=10.0**first, linscale=0.7)
     else:
         axis.set_xscale("log")
     axis.set_xticks(ticks)
-    axis.set_xlim(ticks[0] * 0.6 if ticks[0] else -0.2 * ticks[1], ticks[-1] * 1.7)
+    axis.set_xlim(ticks[0] * 0.6 if ticks[0] else -0.2 * ticks[1], max(positive) * 3)

@@ -80,7 +80,8 @@ def maps(
     height = rows * (3.7 * min(aspect, 1.3) + 0.45) + 0.95
     with style({"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        upper, lower = figure.subfigures(2, 1, height_ratios=[height - 0.75, 0.75])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[height - 0.75, 0.75])
+        upper, lower = parts
         axes, color_axes = upper.subplots(rows, columns, squeeze=False), lower.subplots(1, 2)
 
         def draw(axis: "Axes", title: str, field: np.ndarray, colors: dict[str, Any]) -> "QuadMesh":

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from weatherpeft.batch import Samples
 
+Baseline = Literal["interpolation", "regression"]
+
 
 class BaselineSpec(Spec):
     """A baseline and its samples."""
 
-    baseline: Literal["interpolation", "regression"]
+    baseline: Baseline
     fields: FieldSet
     window: Window
     train: Split

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weatherpeft import store
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
 from weatherpeft.variables import VariableSet, channel_label
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class EvaluateSpec(Spec):
@@ -67,7 +71,7 @@ def evaluate(spec: EvaluateSpec, data: Sequence[Path], predictions: Path, output
         store.write_dataset(dataset, directory / "scores.zarr")
 
 
-def _check(predicted: "xr.Dataset", spec: EvaluateSpec, path: Path) -> None:  # noqa: F821
+def _check(predicted: "xr.Dataset", spec: EvaluateSpec, path: Path) -> None:
     import numpy as np
 
     for name in (*spec.variables.surface, *spec.variables.atmospheric):

@@ -43,7 +43,9 @@ def fisher(
 
     device = training_device()
     samples = Samples(spec.task.window, spec.fields, data, spec.train)
-    model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, pretrained if spec.pretrained else None)
+    model = build_model(
+        spec.backbone, spec.fields, spec.task, spec.seed, pretrained if spec.pretrained else None
+    )
     model = model.to(device)
     loss = task_loss(spec.task, training_scale(statistics, spec.fields.measured), device)
     inputs = [*data, statistics, *([pretrained] if pretrained else [])]

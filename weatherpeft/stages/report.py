@@ -121,9 +121,7 @@ def report(
         packages=packages(records.values()),
     )
     tidy, aligned = table.csv_text(entries, channels), table.terminal_text(_title(spec), rows, channels)
-    # Folders of different stages have the same names here: the record needs their parents' names too.
-    facts = {"inputs": {name: record["digest"] for name, record in records.items()}}
-    with store.artifact(output, spec, __name__, (), facts) as directory:
+    with store.artifact(output, spec, __name__, inputs) as directory:
         for name, text in (("report.html", html), ("scores.csv", tidy), ("scores.txt", aligned)):
             (directory / name).write_text(text, encoding="utf-8")
 

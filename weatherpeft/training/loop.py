@@ -14,10 +14,10 @@ from torch import nn
 
 from weatherpeft.batch import Batch, Samples
 from weatherpeft.checkpoint import load_checkpoint, save_checkpoint
-from weatherpeft.interfaces import Adapter
+from weatherpeft.interfaces import Adapter, Backbone
 from weatherpeft.training.spec import Training
 
-Loss = Callable[[nn.Module, Batch], torch.Tensor]
+Loss = Callable[[Backbone, Batch], torch.Tensor]
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +63,7 @@ class History:
 
 
 def train(
-    model: nn.Module,
+    model: Backbone,
     dense: dict[str, nn.Parameter],
     adapters: Sequence[Adapter],
     samples: Samples,
@@ -95,7 +95,10 @@ def train(
     device = next(model.parameters()).device
     decayed = [parameter for parameter in dense.values() if parameter.ndim > 1]
     others = [parameter for parameter in dense.values() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=training.betas)
     history, first = History(), 0
     checkpoint = work / "checkpoint.pt"
@@ -138,7 +141,7 @@ def train(
 
 
 @torch.no_grad()
-def validate(model: nn.Module, samples: Samples, loss: Loss, count: int) -> float:
+def validate(model: Backbone, samples: Samples, loss: Loss, count: int) -> float:
     """Mean loss of samples that are spread evenly over a split."""
     device = next(model.parameters()).device
     model.eval()

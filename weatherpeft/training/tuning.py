@@ -67,7 +67,9 @@ class TunedModel:
                 parameter.copy_(left.pop(name))
         for number, adapter in enumerate(self.adapters):
             prefix = f"{number}."
-            own = {name.removeprefix(prefix): left.pop(name) for name in list(left) if name.startswith(prefix)}
+            own = {
+                name.removeprefix(prefix): left.pop(name) for name in list(left) if name.startswith(prefix)
+            }
             adapter.load_result(own)
         if left:
             raise ValueError(f"tuned weights hold unknown tensors: {', '.join(left)}")
@@ -131,11 +133,11 @@ def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContex
     return TunedModel(model, tuple(method.attach(model, context) for method in methods))
 
 
-def task_loss(task: Task, scale: Fields, device: torch.device) -> Callable[[nn.Module, Batch], torch.Tensor]:
+def task_loss(task: Task, scale: Fields, device: torch.device) -> Callable[[Backbone, Batch], torch.Tensor]:
     """The loss of a model on a batch for a task."""
     there = scale.to(device)
 
-    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss(model: Backbone, batch: Batch) -> torch.Tensor:
         return task.loss(model(batch), batch.target, there)
 
     return loss
