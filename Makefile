@@ -9,7 +9,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.tested
 REPORT := results/default/report
-SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow config tests benchmarks docs \
+SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow config tests docs \
 	-type f -not -path '*/__pycache__/*')
 
 # The workflow's jobs call the command weatherpeft.
@@ -36,7 +36,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 .PHONY: demo
 demo: $(INSTALLED)
-	snakemake --cores all --configfile config/default.yaml
+	snakemake --configfile config/default.yaml
 	@echo
 	@cat $(REPORT)/scores.txt
 	@echo
@@ -64,4 +64,4 @@ $(TESTED): $(INSTALLED) $(SOURCES)
 .PHONY: clean
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build *.egg-info
-	find weatherpeft tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find weatherpeft tests -name __pycache__ -type d -prune -exec rm -rf {} +

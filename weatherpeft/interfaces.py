@@ -73,7 +73,7 @@ class TuningContext:
     """What a method may need to know when it is attached.
 
     Attributes:
-        steps: optimizer steps of the whole run.
+        steps: optimizer steps of the whole run; 0 where the model only predicts.
         seed: of the run; every random choice of a method is a function of it.
         fisher: directory of the Fisher warm-up's Zarr store, or None where no method asks for it.
     """

@@ -8,6 +8,10 @@ SMALLEST_NORM = 1e-200
 """Stands in for a norm of zero, that is, where no entry has any Fisher information."""
 _MARGIN = 1 - 1e-12
 """Thresholds are lowered by more than float64 rounds, so that rounding never drops an entry."""
+_COARSE_MARGIN = 1 - 1e-5
+"""The same for float32."""
+_SMALLEST_FLOAT32 = 1e-37
+"""Below it float32 loses precision."""
 
 _LEVELS = 64
 """Most thresholds at a time: more of them drop more, and cost more."""
@@ -95,7 +99,8 @@ class Selection:
         entry = torch.arange(start, start + len(fisher), device=fisher.device)
         # Indexing by nonzero copies, so that the whole gradient is not kept alive by a view.
         candidates = _Candidates(entry, fisher, uniform, gradient)
-        self._chunks.append(candidates.take(self._passes(candidates).nonzero().squeeze(1)))
+        candidates = candidates.take(self._may_pass(candidates).nonzero().squeeze(1))
+        self._chunks.append(candidates.take(self._passes(candidates)))
         self.peak = max(self.peak, self.held)
         if self.held > self._room:
             self._prune()
@@ -133,6 +138,16 @@ class Selection:
         if self._noise_weight == 0:
             return candidates.fisher.double()
         return candidates.fisher.double() + (self._noise_weight * norm) * candidates.uniform.double()
+
+    def _may_pass(self, candidates: _Candidates) -> torch.Tensor:
+        """A cheap necessary condition in float32: a score on the staircase, or noise above all of it."""
+        if self._staircase is None:
+            return torch.ones_like(candidates.entry, dtype=torch.bool)
+        norm, score, uniform = self._staircase
+        approximate = candidates.fisher.float().add(candidates.uniform, alpha=self._noise_weight * norm)
+        lowest = float(score[0]) * _COARSE_MARGIN - _SMALLEST_FLOAT32
+        highest = float(uniform[-1]) * _COARSE_MARGIN
+        return (approximate >= lowest).logical_or_(candidates.uniform >= highest)
 
     def _passes(self, candidates: _Candidates) -> torch.Tensor:
         """Whether fewer than k known entries dominate each candidate."""

@@ -20,7 +20,9 @@ from weatherpeft.peft.sfas import Sfas
 from weatherpeft.peft.sparse_adam import SparseAdam
 
 CHUNK_ENTRIES = 2**15
-"""Entries scored at once; bounds the temporary memory, never the result."""
+"""Entries scored at once on the CPU, what fits a core's cache; never changes the result."""
+ACCELERATOR_CHUNKS = 128
+"""As many of them at once elsewhere, where each call costs more."""
 
 
 class SfasAdapter:
@@ -54,9 +56,11 @@ class SfasAdapter:
                 f"sfas: fraction {spec.fraction} of the {spec.count_of} selects {self._k} entries, "
                 f"expected 1 to {self._pool.size}, the size of the pool"
             )
-        self._fisher = self._fisher_files() if spec.needs_fisher else {}
+        self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else {}
         self._optimizer = SparseAdam(self._pool, spec.betas, spec.eps, spec.weight_decay)
         self._touched = EntrySet(self._pool.size, self._pool.device)
+        if not context.steps:  # only to predict
+            return
         for parameter in frozen.values():
             parameter.requires_grad_(True)
         self._stream = GradientStream(model.backbone, frozen, self._consume)
@@ -179,8 +183,9 @@ class SfasAdapter:
         self._arrived.add(name)
         start, device = self._pool.start[name], self._pool.device
         flat_gradient, flat_square = gradient.reshape(-1), square.reshape(-1)
-        for first in range(0, len(flat_square), CHUNK_ENTRIES):
-            chunk = slice(first, first + CHUNK_ENTRIES)
+        entries = CHUNK_ENTRIES * (1 if device.type == "cpu" else ACCELERATOR_CHUNKS)
+        for first in range(0, len(flat_square), entries):
+            chunk = slice(first, first + entries)
             fisher = self._smooth(name, chunk, flat_square[chunk])
             if self._noise_weight:
                 seed, count = self._context.seed, len(fisher)

@@ -20,7 +20,7 @@ from weatherpeft.peft.per_sample import GradientStream
 def estimate_fisher(
     model: Backbone,
     batches: Iterable[Batch],
-    loss: Callable[[nn.Module, Batch], torch.Tensor],
+    loss: Callable[[Backbone, Batch], torch.Tensor],
     output: Path,
     *,
     scratch: Path | None = None,
@@ -45,7 +45,6 @@ def estimate_fisher(
         ValueError: there is no batch, or a gradient is not finite.
     """
     parameters = model.backbone_parameters()
-    module = cast(nn.Module, model)
     with TemporaryDirectory(prefix="fisher-", dir=scratch) as directory:
         sums = {
             name: torch.from_file(
@@ -61,11 +60,11 @@ def estimate_fisher(
 
         samples = 0
         with (
-            _only(module, parameters.values()),
+            _only(cast(nn.Module, model), parameters.values()),
             GradientStream(model.backbone, parameters, add) as stream,
         ):
             for batch in batches:
-                loss(module, batch).backward()
+                loss(model, batch).backward()
                 samples += stream.batch_size
         if not samples:
             raise ValueError("found no calibration batch, expected at least one")

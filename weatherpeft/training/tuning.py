@@ -104,7 +104,7 @@ def tuned_model(
     spec: TunedModelSpec,
     device: torch.device,
     pretrained: Path | None,
-    steps: int = 1,
+    steps: int = 0,
     fisher: Path | None = None,
 ) -> TunedModel:
     """The model of a run before its first step.
@@ -113,7 +113,7 @@ def tuned_model(
         spec: the model and its methods.
         device: where it runs.
         pretrained: where its weights come from, if it starts from pretrained ones.
-        steps: optimizer steps of the run.
+        steps: optimizer steps of the run; 0 to predict.
         fisher: artifact of the fisher stage, for methods that ask for it.
 
     Raises:

@@ -1,0 +1,112 @@
+"""What is wrong is told in one line that names it, before any job where that can be."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workflow.workflow import Checkout
+from weatherpeft.cli import main
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def misspelt_key(config: dict[str, Any]) -> None:
+    config["training"]["learn_rate"] = 1.0e-3
+
+
+def misspelt_key_of_a_method(config: dict[str, Any]) -> None:
+    config["runs"]["weatherpeft"]["methods"][1]["fractoin"] = 0.1
+
+
+def grid_that_patches_do_not_divide(config: dict[str, Any]) -> None:
+    config["task"]["target_grid"]["resolution_deg"] = 10.0
+
+
+def split_outside_the_source(config: dict[str, Any]) -> None:
+    config["splits"]["test"]["periods"] = [{"start": "2004-01-15", "end": "2004-01-16"}]
+
+
+def splits_that_share_a_day(config: dict[str, Any]) -> None:
+    config["splits"]["test"]["periods"] = [{"start": "2001-01-17", "end": "2001-01-17"}]
+
+
+def nothing_pretrained(config: dict[str, Any]) -> None:
+    del config["pretraining"]
+
+
+def sfas_not_last(config: dict[str, Any]) -> None:
+    config["runs"]["weatherpeft"]["methods"].reverse()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (misspelt_key, ["training.learn_rate", "unknown key"]),
+        (misspelt_key_of_a_method, ["runs.weatherpeft.methods.1.sfas.fractoin", "unknown key"]),
+        (grid_that_patches_do_not_divide, ["patch size 4", "grid 10deg", "18 x 36"]),
+        (split_outside_the_source, ["20040115-20040116", "source toy"]),
+        (splits_that_share_a_day, ["splits", "train", "20010115-20010117", "test", "20010117-20010117"]),
+        (nothing_pretrained, ["runs.full", "pretrained weights"]),
+        (sfas_not_last, ["runs.weatherpeft", "sfas", "last"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_wrong_config_stops_before_any_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, words: list[str]
+) -> None:
+    checkout = Checkout.of_repository(tmp_path / "checkout")
+    config = checkout.changed_config(change)
+
+    assert main(["check", str(checkout.folder / config)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    message = line.removeprefix("weatherpeft: error: ")
+    assert all(word in message for word in words), message
+
+    done = checkout.snakemake(config=config, check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines().count(message) == 1, done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (checkout.folder / "data").exists() and not (checkout.folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_local_file_that_is_missing(tmp_path: Path) -> None:
+    checkout = Checkout.of_repository(tmp_path / "checkout")
+    config = checkout.changed_config(
+        lambda values: values["source"].update(paths=["missing.grib"]), "config/real_members.yaml"
+    )
+    done = checkout.snakemake(config=config, check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in (done.stdout + checkout.logs()).splitlines() if "missing.grib'" in line]
+    assert "source local: no file matches 'missing.grib'" in line
+    assert not list(checkout.folder.rglob("provenance.json"))
+    assert not list(checkout.folder.glob("data/*/raw/*"))
+
+
+@pytest.mark.slow
+def test_a_truncated_grib_file(built: Checkout, tmp_path: Path) -> None:
+    whole = sorted(built.folder.glob("data/test/raw/20010115-20010117/*.grib"))
+    assert len(whole) == 3
+    for path in whole:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    record = json.loads((whole[0].parent / "provenance.json").read_text())
+    period = record["spec"]["request"]["period"]
+    source = {"name": "local", "paths": [str(tmp_path / "*.grib")], "span": period}
+    spec = json.dumps({"source": source, "request": record["spec"]["request"]})
+    command = ["weatherpeft", "download", "--spec", spec, "--output"]
+    built.run(*command, tmp_path / "raw/whole")
+
+    damaged = tmp_path / "pressure_levels.grib"
+    content = damaged.read_bytes()
+    damaged.unlink()  # the raw directory holds a hard link to it
+    damaged.write_bytes(content[: len(content) * 2 // 3])
+    done = built.run(*command, tmp_path / "raw/damaged", check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if " INFO " not in line]
+    assert line.startswith("weatherpeft download: error: ")
+    assert "pressure_levels.grib" in line and "truncated" in line
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["whole"]
