@@ -142,6 +142,14 @@ class Experiment(Spec):
     def _period(self, label: str) -> Period:
         return next(period for period in self.source.periods() if period.label == label)
 
+    def source_files(self) -> list[str]:
+        """Files of the user's own that the download jobs read.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        return [str(path) for path in self.source.files()]
+
     def request(self, label: str) -> DataRequest:
         """What one download job brings."""
         splits = (self.splits.train, self.splits.validation, self.splits.test)

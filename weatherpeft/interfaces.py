@@ -45,6 +45,14 @@ class Source(Protocol):
         """The download jobs, one a period; they do not overlap."""
         ...
 
+    def files(self) -> list[Path]:
+        """Files of the user's own that the source reads; when one changes, it is fetched again.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        ...
+
     def fetch(self, request: DataRequest, output: Path) -> None:
         """Write the raw files of a request into the existing, empty directory ``output``.
 

@@ -7,8 +7,11 @@ from weatherpeft.fingerprint import fingerprint, spec_modules
 
 try:
     experiment = Experiment.parse(config)
+    SOURCE_FILES = experiment.source_files()
 except ValidationError as error:
     raise WorkflowError("the configuration is not valid", *error_lines(error)) from None
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
 
 ROOT = experiment.root
 RAW = f"{experiment.data}/raw/{{period}}"

@@ -7,17 +7,17 @@ rule report:
         pretrained=[PRETRAINED] if experiment.pretraining else [],
     output:
         directory(REPORT),
-    params:
-        spec=spec("report"),
-        code=code("report"),
-        benchmarks=f"{ROOT}/benchmarks",
-        pretrained=optional("pretrained", [PRETRAINED] if experiment.pretraining else []),
     log:
         f"{ROOT}/logs/report.log",
     benchmark:
         f"{ROOT}/benchmarks/report.tsv"
     conda:
         "../../environment.yml"
+    params:
+        spec=spec("report"),
+        code=code("report"),
+        benchmarks=f"{ROOT}/benchmarks",
+        pretrained=optional("pretrained", [PRETRAINED] if experiment.pretraining else []),
     shell:
         "weatherpeft report --spec {params.spec:q} --data {input.data} --scores {input.scores}"
         " --predictions {input.predictions} --runs {input.runs} --benchmarks {params.benchmarks}"

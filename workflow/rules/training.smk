@@ -4,16 +4,16 @@ rule pretrain:
         statistics=STATISTICS,
     output:
         directory(PRETRAINED),
-    params:
-        spec=spec("pretrain"),
-        code=code("pretrain"),
-        work=f"{ROOT}/work",
     log:
         f"{ROOT}/logs/pretrain.log",
     benchmark:
         f"{ROOT}/benchmarks/pretrain.tsv"
     conda:
         "../../environment.yml"
+    params:
+        spec=spec("pretrain"),
+        code=code("pretrain"),
+        work=f"{ROOT}/work",
     shell:
         "weatherpeft pretrain --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
         " --output {output} --work {params.work} 2> {log}"
@@ -26,16 +26,16 @@ rule fisher:
         pretrained=experiment.pretrained(),
     output:
         directory(FISHER),
-    params:
-        spec=spec("fisher"),
-        code=code("fisher"),
-        pretrained=optional("pretrained", experiment.pretrained()),
     log:
         f"{ROOT}/logs/fisher.log",
     benchmark:
         f"{ROOT}/benchmarks/fisher.tsv"
     conda:
         "../../environment.yml"
+    params:
+        spec=spec("fisher"),
+        code=code("fisher"),
+        pretrained=optional("pretrained", experiment.pretrained()),
     shell:
         "weatherpeft fisher --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
         " {params.pretrained} --output {output} 2> {log}"
@@ -49,18 +49,18 @@ rule finetune:
         fisher=lambda wildcards: experiment.run_fisher(wildcards.run),
     output:
         directory(RUN),
-    params:
-        spec=spec("finetune"),
-        code=code("finetune"),
-        work=f"{ROOT}/work",
-        pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
-        fisher=lambda wildcards: optional("fisher", experiment.run_fisher(wildcards.run)),
     log:
         f"{ROOT}/logs/finetune-{{run}}.log",
     benchmark:
         f"{ROOT}/benchmarks/finetune-{{run}}.tsv"
     conda:
         "../../environment.yml"
+    params:
+        spec=spec("finetune"),
+        code=code("finetune"),
+        work=f"{ROOT}/work",
+        pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
+        fisher=lambda wildcards: optional("fisher", experiment.run_fisher(wildcards.run)),
     shell:
         "weatherpeft finetune --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
         " {params.pretrained} {params.fisher} --output {output} --work {params.work} 2> {log}"

@@ -64,6 +64,10 @@ class Toy(Spec):
         """The download jobs, one a span."""
         return self.spans
 
+    def files(self) -> list[Path]:
+        """None: the planet is made from the spec alone."""
+        return []
+
     def fetch(self, request: DataRequest, output: Path) -> None:
         """Simulate the period of a request and write it as GRIB1 files, laid out as ERA5's.
 

@@ -1,0 +1,387 @@
+"""The training loop: against closed forms on a toy model, and killed and resumed on a small Aurora."""
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from tests import small_data as small
+from weatherpeft.backbones.aurora import Aurora
+from weatherpeft.batch import Batch, Samples
+from weatherpeft.interfaces import TuningContext
+from weatherpeft.normalization import Fields
+from weatherpeft.peft import AnyMethod
+from weatherpeft.peft.fisher_store import write_fisher
+from weatherpeft.tasks.downscaling import Downscaling
+from weatherpeft.training.loop import History, learning_rate, single_batches, train, validate
+from weatherpeft.training.spec import Training
+from weatherpeft.training.tuning import TunedModel, attach, task_loss
+
+JANUARY = small.period("2001-01-01", "2001-01-03")
+FEBRUARY = small.period("2001-02-01", "2001-02-02")
+METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
+SMALL = Aurora(
+    name="aurora",
+    embed_dim=16,
+    encoder_depths=(1, 1),
+    encoder_num_heads=(2, 4),
+    decoder_depths=(1, 1),
+    decoder_num_heads=(4, 2),
+    num_heads=2,
+    window_size=(2, 2, 4),
+    latent_levels=2,
+)
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing catches it."""
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """Eleven samples."""
+    data = [small.write_period(tmp_path_factory.mktemp("train"), JANUARY)]
+    return Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY))
+
+
+@pytest.fixture(scope="module")
+def validation(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """Seven samples."""
+    data = [small.write_period(tmp_path_factory.mktemp("validation"), FEBRUARY, seed=1)]
+    return Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
+
+
+def training(steps: int, **changes: Any) -> Training:
+    return Training.parse({"steps": steps, "learning_rate": 1e-2, **changes})
+
+
+class Toy(nn.Module):
+    """A matrix and a bias, whose loss is linear: its gradient is the same at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.tensor([[2.0, -3.0], [0.5, 1.0]], dtype=torch.float64))
+        self.bias = nn.Parameter(torch.tensor([4.0, -1.0], dtype=torch.float64))
+        self.slopes = {
+            "matrix": torch.tensor([[3.0, -1.0], [2.0, 0.5]], dtype=torch.float64),
+            "bias": torch.tensor([-2.0, 7.0], dtype=torch.float64),
+        }
+        self.seen: dict[bool, list[tuple[Any, ...]]] = {True: [], False: []}
+
+    def dense(self) -> dict[str, nn.Parameter]:
+        return dict(self.named_parameters())
+
+    def loss(self, _: Any, batch: Batch) -> Tensor:
+        """Remembers the times that it is shown in training and in validation."""
+        self.seen[self.training].append(batch.times)
+        return torch.stack([(self.slopes[name] * p).sum() for name, p in self.named_parameters()]).sum()
+
+
+class Watch:
+    """An adapter that only looks."""
+
+    def __init__(self, look: Callable[[int, float], None]) -> None:
+        self.step = look
+
+    def dense_parameters(self) -> dict[str, nn.Parameter]:
+        return {}
+
+    def trainable_backbone(self) -> int:
+        return 0
+
+    def result(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_result(self, tensors: Mapping[str, Tensor]) -> None:
+        assert not tensors
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        assert not state
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(("steps", "warmup"), [(12, 0), (12, 1), (12, 5), (30, 29)])
+    def test_it_is_torchs_linear_warmup_and_cosine(self, steps: int, warmup: int) -> None:
+        spec = training(steps, learning_rate=0.7, warmup_steps=warmup)
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=0.7)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps - warmup)
+        expected = []
+        for _ in range(steps - warmup):
+            expected.append(cosine.get_last_lr()[0])
+            optimizer.step()
+            cosine.step()
+        found = [learning_rate(spec, step) for step in range(steps)]
+        np.testing.assert_allclose(found[warmup:], expected, rtol=1e-12)
+        np.testing.assert_allclose(found[:warmup], 0.7 * (np.arange(warmup) + 1) / max(warmup, 1))
+
+    def test_warmup_is_shorter_than_the_training(self) -> None:
+        with pytest.raises(ValueError, match="warmup_steps 5 must be fewer than steps 5"):
+            training(5, warmup_steps=5)
+
+    def test_adapters_are_called_once_a_step_with_its_rate(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        spec, calls, model = training(7, warmup_steps=2), [], Toy()
+        watch = Watch(lambda step, rate: calls.append((step, rate)))
+        train(model, model.dense(), [watch], samples, validation, model.loss, spec, 0, tmp_path)
+        assert calls == [(step, learning_rate(spec, step)) for step in range(7)]
+
+
+class TestOptimizer:
+    def test_adamw_moves_by_the_sign_and_decays_only_matrices(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        # With a gradient that never changes, AdamW's step is its sign: m / sqrt(v) = g / |g|.
+        spec, model = training(6, warmup_steps=2, weight_decay=0.4), Toy()
+        matrix, bias = (p.detach().numpy().copy() for p in (model.matrix, model.bias))
+        for step in range(6):
+            rate = learning_rate(spec, step)
+            matrix = matrix * (1 - rate * 0.4) - rate * np.sign(model.slopes["matrix"].numpy())
+            bias = bias - rate * np.sign(model.slopes["bias"].numpy())
+        train(model, model.dense(), (), samples, validation, model.loss, spec, 0, tmp_path)
+        np.testing.assert_allclose(model.matrix.detach().numpy(), matrix, rtol=1e-6)
+        np.testing.assert_allclose(model.bias.detach().numpy(), bias, rtol=1e-6)
+
+    def test_the_betas_are_those_of_the_spec(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        model = Toy()
+        spec, gradients = training(5, betas=(0.5, 0.75), weight_decay=0.0), [1.0, -2.0, 3.0, 0.5, -1.0]
+        numbers = count()
+
+        def loss(_: Any, batch: Batch) -> Tensor:
+            slope = gradients[next(numbers)] if model.training else 0.0
+            return slope * model.loss(_, batch)
+
+        expected = model.bias.detach().numpy().copy()
+        first = second = np.zeros(2)
+        for step, slope in enumerate(gradients):
+            gradient = slope * model.slopes["bias"].numpy()
+            first, second = 0.5 * first + 0.5 * gradient, 0.75 * second + 0.25 * gradient**2
+            done = step + 1
+            change = first / (1 - 0.5**done) / (np.sqrt(second / (1 - 0.75**done)) + 1e-8)
+            expected = expected - learning_rate(spec, step) * change
+        train(model, model.dense(), (), samples, validation, loss, spec, 0, tmp_path)
+        np.testing.assert_allclose(model.bias.detach().numpy(), expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("norm", [None, 0.25, 1e6])
+    def test_gradients_are_clipped_as_one_vector(
+        self, samples: Samples, validation: Samples, tmp_path: Path, norm: float | None
+    ) -> None:
+        model, found = Toy(), []
+        watch = Watch(lambda *_: found.append({k: p.grad.clone() for k, p in model.named_parameters()}))
+        spec = training(2, clip_norm=norm)
+        train(model, model.dense(), [watch], samples, validation, model.loss, spec, 0, tmp_path)
+        total = math.sqrt(sum(float(slope.square().sum()) for slope in model.slopes.values()))
+        factor = 1.0 if norm is None else min(1.0, norm / total)
+        for gradients in found:
+            for name, slope in model.slopes.items():
+                torch.testing.assert_close(gradients[name], slope * factor, rtol=1e-5, atol=0)
+
+    def test_only_dense_parameters_move(self, samples: Samples, validation: Samples, tmp_path: Path) -> None:
+        model = Toy()
+        before = model.matrix.detach().clone()
+        train(model, {"b": model.bias}, (), samples, validation, model.loss, training(2), 0, tmp_path)
+        assert torch.equal(model.matrix, before) and model.bias[0] != 4
+
+
+class TestSamples:
+    def test_batches_follow_the_order_of_the_seed(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        model = Toy()
+        spec = training(8, batch_size=3)
+        train(model, model.dense(), (), samples, validation, model.loss, spec, 5, tmp_path)
+        seen = [np.datetime64(time, "ns") for batch in model.seen[True] for time in batch]
+        assert [len(batch) for batch in model.seen[True]] == [3] * 8
+        assert seen == [samples.samples[index].time for index in islice(samples.order(5), 24)]
+        # an epoch is every sample once, whatever the batches
+        assert len(set(seen[:11])) == len(set(seen[11:22])) == len(samples) == 11
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_a_loss_that_is_not_finite_names_step_and_times(
+        self, samples: Samples, validation: Samples, tmp_path: Path, value: float
+    ) -> None:
+        model, numbers = Toy(), count()
+
+        def loss(_: Any, batch: Batch) -> Tensor:
+            return model.loss(_, batch) * (value if next(numbers) == 2 else 1.0)
+
+        spec = training(5, batch_size=2, checkpoint_every=2)
+        with pytest.raises(FloatingPointError) as caught:
+            train(model, model.dense(), (), samples, validation, loss, spec, 3, tmp_path)
+        times = [samples.samples[index].time for index in islice(samples.order(3), 4, 6)]
+        assert str(caught.value) == f"loss is {value} at step 2, sample times {times[0]}, {times[1]}"
+        assert torch.isfinite(model.matrix).all()
+
+    def test_single_batches_are_different_samples_by_the_seed(self, samples: Samples) -> None:
+        def times(number: int, seed: int) -> list[Any]:
+            batches = list(single_batches(samples, number, seed))
+            assert all(len(batch.times) == 1 for batch in batches)
+            return [batch.times[0] for batch in batches]
+
+        assert len(set(times(11, 0))) == 11
+        assert times(4, 0) == times(11, 0)[:4] == times(4, 0)
+        assert times(11, 0) != times(11, 1)
+        with pytest.raises(ValueError, match="12 samples asked for, the split has 11"):
+            list(single_batches(samples, 12, 0))
+
+
+class TestValidation:
+    @pytest.mark.parametrize(
+        ("number", "expected"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (4, [0, 2, 4, 6]), (99, range(7))]
+    )
+    def test_samples_are_spread_evenly(self, validation: Samples, number: int, expected: list[int]) -> None:
+        model = Toy()
+        values = iter([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0])
+
+        def loss(_: Any, batch: Batch) -> Tensor:
+            assert not model.training and not torch.is_grad_enabled()
+            model.loss(_, batch)
+            return torch.tensor(next(values))
+
+        found = validate(model, validation, loss, number)
+        times = [validation.samples[index].time for index in expected]
+        assert [np.datetime64(batch[0], "ns") for batch in model.seen[False]] == times
+        assert found == pytest.approx(np.mean([4.0**power for power in range(len(times))]))
+        assert model.training
+
+    def test_it_leaves_the_training_as_it_is(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        often, never = Toy(), Toy()
+        for name, model, every in (("often", often, 1), ("never", never, 100)):
+            spec = training(5, validate_every=every, validation_samples=2)
+            train(model, model.dense(), (), samples, validation, model.loss, spec, 0, tmp_path / name)
+        assert torch.equal(often.matrix, never.matrix) and torch.equal(often.bias, never.bias)
+        assert len(often.seen[False]) == 10 and len(never.seen[False]) == 2
+
+    def test_the_history_says_when_and_how_much(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        model = Toy()
+        losses: dict[bool, list[float]] = {True: [], False: []}
+
+        def loss(_: Any, batch: Batch) -> Tensor:
+            value = model.loss(_, batch)
+            losses[model.training].append(value.item())
+            return value
+
+        spec = training(7, validate_every=3, validation_samples=1)
+        history = train(model, model.dense(), (), samples, validation, loss, spec, 0, tmp_path)
+        curves = history.to_dataset()
+        assert curves["step"].values.tolist() == list(range(1, 8))
+        assert curves["train_loss"].values.tolist() == losses[True]
+        assert curves["validation_step"].values.tolist() == [3, 6, 7]  # and once at the end
+        assert curves["validation_loss"].values.tolist() == losses[False]
+
+
+class Run:
+    """A training of a small Aurora with methods, as a process that starts anew would set it up."""
+
+    STEPS = 5
+
+    def __init__(self, methods: list[dict[str, Any]], samples: Samples, validation: Samples, fisher: Path):
+        grids = {"input_grid": small.COARSE, "target_grid": small.FINE}
+        task = Downscaling(name="downscaling", residual=True, **grids)
+        self.samples, self.validation = samples, validation
+        model = SMALL.build(small.FIELDS, task.lead_hours, task.residual, seed=0)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():  # upstream's blocks are inert at first
+            for name, parameter in model.backbone.named_parameters():
+                if "ln_modulation" in name:
+                    parameter.normal_(std=0.3, generator=generator)
+        context = TuningContext(self.STEPS, seed=3, fisher=fisher)
+        if not fisher.exists():
+            values = {name: torch.rand(p.shape) for name, p in model.backbone_parameters().items()}
+            write_fisher(fisher, values.items(), samples=1)
+        self.tuned: TunedModel = attach(model, [METHODS.validate_python(m) for m in methods], context)
+        scale = Fields(
+            {"2m_temperature": torch.tensor(5.0)}, {"temperature": torch.full((2, 1, 1), 5.0)}
+        )
+        self._loss = task_loss(task, scale, torch.device("cpu"))
+        self.computed = 0
+
+    def train(self, work: Path, killed_at: int | None = None) -> History:
+        def loss(model: Any, batch: Batch) -> Tensor:
+            if model.training:
+                if self.computed == killed_at:
+                    raise Killed
+                self.computed += 1
+            return self._loss(model, batch)
+
+        spec = training(
+            self.STEPS, warmup_steps=1, validate_every=2, validation_samples=1, checkpoint_every=2
+        )
+        return train(
+            self.tuned.model,
+            self.tuned.dense_parameters(),
+            self.tuned.adapters,
+            self.samples,
+            self.validation,
+            loss,
+            spec,
+            3,
+            work,
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.tuned.model.state_dict())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        [{"name": "full"}],
+        [{"name": "sfas", "fraction": 0.01}],
+        [{"name": "sfas", "fraction": 0.01, "beta": 0.5}],
+        [{"name": "tadp", "prompts": 2}],
+        [{"name": "tadp", "prompts": 2}, {"name": "sfas", "fraction": 0.01}],
+    ],
+    ids=lambda methods: "+".join("-".join(map(str, m.values())) for m in methods),
+)
+def test_a_killed_training_goes_on_to_the_same_bits(
+    methods: list[dict[str, Any]], samples: Samples, validation: Samples, tmp_path: Path
+) -> None:
+    def run(seed: int) -> Run:
+        torch.manual_seed(seed)  # nothing may depend on the state of the global generator
+        return Run(methods, samples, validation, tmp_path / "fisher.zarr")
+
+    straight, killed, resumed = run(0), run(1), run(2)
+    start = {name: value.clone() for name, value in straight.weights().items()}
+    expected = straight.train(tmp_path / "straight")
+    with pytest.raises(Killed):
+        killed.train(tmp_path / "work", killed_at=3)
+    found = resumed.train(tmp_path / "work")
+
+    assert resumed.computed == 3, "it went on from the checkpoint after step 2"
+    assert found == expected and len(expected.train_loss) == 5 and expected.validation_step == [2, 4, 5]
+    weights = resumed.weights()
+    assert weights.keys() == start.keys()
+    for name, value in straight.weights().items():
+        assert torch.equal(value, weights[name]), name
+    moved = {name.split(".")[1] for name, value in weights.items() if not torch.equal(value, start[name])}
+    assert moved == {"encoder", "backbone", "decoder"}
+    kept, again = straight.tuned.result(), resumed.tuned.result()
+    assert kept.keys() == again.keys() and all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+def test_a_training_that_is_complete_is_not_done_twice(
+    samples: Samples, validation: Samples, tmp_path: Path
+) -> None:
+    models = [Toy(), Toy()]
+    for model in models:
+        spec = training(4, checkpoint_every=2)
+        train(model, model.dense(), (), samples, validation, model.loss, spec, 0, tmp_path)
+    assert len(models[0].seen[True]) == 4 and not models[1].seen[True]
+    assert torch.equal(models[0].matrix, models[1].matrix)
