@@ -166,7 +166,7 @@ def training_curves(curves: Sequence[Curve], pretraining: Curve | None) -> Image
             axis.set_xlabel("Optimizer step")
         axes[0].set_ylabel("Loss (normalized units)")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(2 * len(shown) + 1, len(labels)))
         return image_of(figure, f"Training and validation loss of {', '.join(names)}", 160)
 
 
@@ -206,12 +206,11 @@ def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int])
             for row, dashes in zip(baselines, ("--", ":", "-."), strict=False):
                 axis.axhline(factor * row.rmse[index], color="#5b6670", linestyle=dashes, label=row.name)
             _count_axis(axis, counts)
-            axis.set_ylim(bottom=0)
             axis.set_xlabel("Trained backbone parameters")
             axis.set_ylabel(f"RMSE ({pretty_units(units)})")
             axis.set_title(textwrap.shorten(channels[index].long_name, 45))
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(2 * len(shown) + 1, len(labels)))
         return image_of(figure, "RMSE against the number of trained backbone parameters", 160)
 
 
