@@ -51,10 +51,13 @@ class Run(Spec):
     """Optimizer steps, if not the experiment's."""
 
     @model_validator(mode="after")
-    def _sparse_last(self) -> Self:
-        names = [method.name for method in self.methods]
-        if "sfas" in names[:-1]:
-            raise ValueError(f"sfas selects from what the others leave frozen: put it last, found {names}")
+    def _order(self) -> Self:
+        for method in self.methods[:-1]:
+            if method.takes_the_rest:
+                names = ", ".join(each.name for each in self.methods)
+                raise ValueError(
+                    f"{method.name} works on what the others leave frozen: put it last, found {names}"
+                )
         return self
 
 
@@ -184,7 +187,7 @@ class Experiment(Spec):
     def run_fisher(self, label: str) -> list[str]:
         """The Fisher store that a run reads."""
         run, _ = self._run(label)
-        needed = any(getattr(method, "needs_fisher", False) for method in run.methods)
+        needed = any(method.needs_fisher for method in run.methods)
         return [f"{self.root}/fisher"] if needed else []
 
     # Specs of the stages.

@@ -6,6 +6,7 @@ its package. The spec is light; heavy imports stand inside the methods.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,20 +201,25 @@ class Adapter(Protocol):
         ...
 
 
-class PeftMethod(Protocol):
-    """A parameter-efficient method, as its spec."""
+class PeftMethod(Spec, ABC):
+    """A parameter-efficient method, as its spec; a subclass adds ``name`` and its hyperparameters."""
 
     @property
-    def name(self) -> str:
-        """Of the method in a configuration."""
-        ...
+    def needs_fisher(self) -> bool:
+        """Whether the Fisher warm-up must run before."""
+        return False
 
+    @property
+    def takes_the_rest(self) -> bool:
+        """Whether it works on what the others leave frozen, so that it must be the last of a list."""
+        return False
+
+    @abstractmethod
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Attach to a model whose backbone is frozen; unfreeze what the method trains.
 
         Methods compose as a list and are attached in its order.
         """
-        ...
 
 
 class Task(Protocol):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from weatherpeft.spec import Spec
+from weatherpeft.interfaces import PeftMethod
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
-class Full(Spec):
+class Full(PeftMethod):
     """Trains every backbone parameter."""
 
     name: Literal["full"]

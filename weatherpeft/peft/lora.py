@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from weatherpeft.spec import Spec
+from weatherpeft.interfaces import PeftMethod
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
-class Lora(Spec):
+class Lora(PeftMethod):
     """Adds ``alpha / rank · B A`` to the weights of linear layers; B starts at zero.
 
     The defaults are the comparison of the WeatherPEFT paper (arXiv 2509.22020): rank 8 on ``qkv``

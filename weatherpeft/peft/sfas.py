@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from weatherpeft.spec import Spec
+from weatherpeft.interfaces import PeftMethod
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Sfas(Spec):
+class Sfas(PeftMethod):
     """Trains, at each step, the k backbone weights that matter most at that step, and no others.
 
     Entry i of step n of t scores ``F_i / norm(F) + gamma·(1 − n/t)·U_i``: diagonal Fisher
@@ -49,6 +49,11 @@ class Sfas(Spec):
     def needs_fisher(self) -> bool:
         """Whether the Fisher warm-up must run before."""
         return self.beta > 0
+
+    @property
+    def takes_the_rest(self) -> bool:
+        """The pool is what the others leave frozen."""
+        return True
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Take the frozen entries of the backbone into the pool and listen to their gradients.

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from weatherpeft.spec import Spec
+from weatherpeft.interfaces import PeftMethod
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
-class Tadp(Spec):
+class Tadp(PeftMethod):
     """Prompts made from the encoder's patch-embedding weights, in every attention of the backbone."""
 
     name: Literal["tadp"]

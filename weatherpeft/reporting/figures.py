@@ -166,7 +166,7 @@ def training_curves(curves: Sequence[Curve], pretraining: Curve | None) -> Image
             axis.set_xlabel("Optimizer step")
         axes[0].set_ylabel("Loss (normalized units)")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(2 * len(shown) + 1, len(labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
         return image_of(figure, f"Training and validation loss of {', '.join(names)}", 160)
 
 
