@@ -1,25 +1,13 @@
 """The tensor container, and the only crossing from xarray to tensors."""
 
-import logging
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import torch
-import xarray as xr
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
-from weatherpeft.regridding import interpolation_matrices
-from weatherpeft.spec import Period
-from weatherpeft.variables import FieldSet
-from weatherpeft.window import Split, Window
-
-_log = logging.getLogger(__name__)
-_CACHE_BYTES = 2**30
+from weatherpeft.frames import SampleFrames
 
 
 @dataclass(frozen=True)
@@ -85,159 +73,8 @@ class Batch:
         )
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What identifies a sample: the time of its last input frame and, in an ensemble, the member."""
-
-    time: np.datetime64
-    member: int | None
-
-
-class GridReader:
-    """Reads fields of one grid from the stores of several periods, one time of one member at a time.
-
-    Args:
-        directories: artifacts of the regrid stage.
-        grid: which of their grids.
-        names: time-dependent variables.
-
-    Raises:
-        ValueError: if a store has no such variable, or two stores hold the same time.
-    """
-
-    def __init__(self, directories: Sequence[Path], grid: Grid, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-        self._datasets: list[xr.Dataset] = []
-        self._position: dict[np.datetime64, tuple[int, int]] = {}
-        self._cache: OrderedDict[tuple[np.datetime64, int | None], dict[str, np.ndarray]] = OrderedDict()
-        self._cached_bytes = 0
-        for number, directory in enumerate(directories):
-            path = directory / f"{grid.label}.zarr"
-            dataset = store.open_dataset(path)
-            for name in names:
-                if name not in dataset:
-                    raise ValueError(
-                        f"{path}: variable {name} is missing; found {', '.join(map(str, dataset.data_vars))}"
-                    )
-            for index, time in enumerate(dataset.time.values):
-                if time in self._position:
-                    raise ValueError(f"{path}: time {time} is in another store too")
-                self._position[time] = (number, index)
-            self._datasets.append(dataset)
-
-    def times(self, periods: Sequence[Period]) -> list[np.datetime64]:
-        """The stored times that lie in the periods, in order."""
-        bounds = [
-            (np.datetime64(period.start, "ns"), np.datetime64(period.end, "ns") + np.timedelta64(1, "D"))
-            for period in periods
-        ]
-        return sorted(t for t in self._position if any(first <= t < last for first, last in bounds))
-
-    def read(self, time: np.datetime64, member: int | None) -> dict[str, np.ndarray]:
-        """Fields of one time, ``([level,] latitude, longitude)`` float32 each."""
-        key = (time, member)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        number, index = self._position[time]
-        moment = self._datasets[number].isel(time=index)
-        if member is not None:
-            moment = moment.sel(member=member)
-        fields = {name: moment[name].values for name in self._names}
-        self._cache[key] = fields
-        self._cached_bytes += sum(field.nbytes for field in fields.values())
-        while self._cached_bytes > _CACHE_BYTES and len(self._cache) > 1:
-            _, oldest = self._cache.popitem(last=False)
-            self._cached_bytes -= sum(field.nbytes for field in oldest.values())
-        return fields
-
-    def static(self, name: str) -> np.ndarray:
-        """A field without time, ``(latitude, longitude)``."""
-        if name not in self._datasets[0]:
-            raise ValueError(f"static variable {name} is missing in the regridded data")
-        field: np.ndarray = self._datasets[0][name].values
-        return field
-
-
-class Samples:
-    """The samples of one split of a task.
-
-    A sample's whole window, inputs and target, lies inside one period of the split.
-
-    Args:
-        window: which times and grids a sample is made of.
-        fields: variables in use and declared placeholders.
-        directories: artifacts of the regrid stage.
-        split: periods and members.
-
-    Raises:
-        ValueError: if the split has no sample.
-    """
-
-    def __init__(self, window: Window, fields: FieldSet, directories: Sequence[Path], split: Split) -> None:
-        self.window, self.fields, self.split = window, fields, split
-        measured = fields.measured
-        names = (*measured.surface, *measured.atmospheric)
-        self._target = GridReader(directories, window.target_grid, names)
-        self._input = (
-            self._target
-            if window.input_grid == window.target_grid
-            else GridReader(directories, window.input_grid, names)
-        )
-        self._matrices = (
-            None
-            if window.input_grid == window.target_grid
-            else interpolation_matrices(window.input_grid, window.target_grid)
-        )
-        self._static = {
-            name: torch.from_numpy(
-                np.array(self._fill(name) if name in fields.placeholders else self._target.static(name))
-            )
-            for name in fields.all.static
-        }
-        self.samples = self._find()
-        if not self.samples:
-            periods = ", ".join(period.label for period in split.periods)
-            raise ValueError(f"no complete sample lies in the periods {periods}")
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def _find(self) -> list[Sample]:
-        hours = (*self.window.input_hours, self.window.target_hours)
-        found = []
-        for period in self.split.periods:
-            inside = set(self._target.times([period])) & set(self._input.times([period]))
-            for time in sorted(inside):
-                if all(time + np.timedelta64(offset, "h") in inside for offset in hours):
-                    found += [Sample(time, member) for member in self.split.members or (None,)]
-        return found
-
-    def _fill(self, name: str) -> np.ndarray:
-        return np.full(self.window.target_grid.shape, self.fields.placeholders[name], dtype=np.float32)
-
-    def inputs(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        """The input frames on the target grid, oldest first, placeholders included."""
-        return [self._frame(self._input, sample, hours, self._matrices) for hours in self.window.input_hours]
-
-    def target(self, sample: Sample) -> dict[str, np.ndarray]:
-        """The target fields, placeholders included."""
-        return self._frame(self._target, sample, self.window.target_hours, None)
-
-    def _frame(
-        self,
-        reader: GridReader,
-        sample: Sample,
-        hours: int,
-        matrices: tuple[np.ndarray, np.ndarray] | None,
-    ) -> dict[str, np.ndarray]:
-        fields = dict(reader.read(sample.time + np.timedelta64(hours, "h"), sample.member))
-        if matrices is not None:
-            rows, columns = matrices
-            fields = {name: (rows @ field @ columns.T).astype(np.float32) for name, field in fields.items()}
-        for name in self.fields.placeholders:
-            fields[name] = self._fill(name)
-        return fields
+class Samples(SampleFrames):
+    """The samples of one split of a task, as batches of tensors (see ``frames.SampleFrames``)."""
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Samples by index, as tensors on the CPU."""
@@ -260,7 +97,7 @@ class Samples:
                 {name: history(name) for name in variables.surface},
                 {name: history(name) for name in variables.atmospheric},
             ),
-            static=self._static,
+            static={name: torch.from_numpy(field) for name, field in self.static.items()},
             target=Fields(
                 {name: moment(name) for name in variables.surface},
                 {name: moment(name) for name in variables.atmospheric},

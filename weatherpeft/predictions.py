@@ -11,12 +11,12 @@ import zarr
 from weatherpeft import store
 
 if TYPE_CHECKING:
-    from weatherpeft.batch import Samples
+    from weatherpeft.frames import SampleFrames
 
 Predict = Callable[[int], Mapping[str, np.ndarray]]
 
 
-def write_predictions(predict: Predict, samples: "Samples", path: Path) -> None:
+def write_predictions(predict: Predict, samples: "SampleFrames", path: Path) -> None:
     """Predict every sample of a split and write the fields as they come.
 
     Args:

@@ -41,10 +41,11 @@ def artifact(
     Yields:
         The directory to write into.
     """
-    temporary = output.with_name(f".{output.name}.partial")
-    if temporary.exists():
-        _log.info("removing what an interrupted run left at %s", temporary)
-        shutil.rmtree(temporary)
+    temporary, replaced = (output.with_name(f".{output.name}.{state}") for state in ("partial", "replaced"))
+    for leftover in (temporary, replaced):
+        if leftover.exists():
+            _log.info("removing what an interrupted run left at %s", leftover)
+            shutil.rmtree(leftover)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -60,9 +61,11 @@ def artifact(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if output.exists():
-        shutil.rmtree(output)
+    if output.exists():  # moved away as a whole: half removed, it would look finished
+        output.rename(replaced)
     temporary.rename(output)
+    if replaced.exists():
+        shutil.rmtree(replaced)
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -79,14 +82,17 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def artifact_digest(path: Path) -> str:
-    """Content digest of an artifact, read from its record, or of a part of one.
+    """Content digest of an artifact, or of a part of one, read from its record; of another file, its own.
 
     Raises:
-        ValueError: if neither the path nor a directory above it has a record.
+        ValueError: if there is no such file, nor a record here or in a directory above.
     """
     for directory in (path, *path.parents):
         if (directory / PROVENANCE).is_file():
             return str(read_provenance(directory)["digest"])
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     raise ValueError(f"{path}: no {PROVENANCE} here or above; not an artifact of weatherpeft")
 
 

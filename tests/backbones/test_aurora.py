@@ -11,7 +11,7 @@ import aurora as upstream
 import numpy as np
 import pytest
 import torch
-from aurora.normalisation import locations, scales
+from aurora.normalisation import locations
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -165,7 +165,7 @@ class TestResidual:
             with torch.no_grad():
                 predictions.append(model.eval()(batch).surface["2m_temperature"])
         expected = batch.inputs.surface["2m_temperature"][:, -1] - locations["2t"]
-        torch.testing.assert_close(predictions[0] - predictions[1], expected, rtol=0, atol=1e-5 * scales["2t"] * 10)
+        torch.testing.assert_close(predictions[0] - predictions[1], expected, rtol=0, atol=1e-3)
 
 
 class TestLoad:
@@ -265,7 +265,7 @@ class TestCheck:
             self.SPEC.check(Grid(**grid), FIELDS)
 
     def test_a_row_too_many_is_refused_since_upstream_would_drop_it(self) -> None:
-        region = {"north": 25.0, "south": -25.0, "west": 0.0, "east": 47.0}
+        region = {"north": 25.5, "south": -22.5, "west": 0.0, "east": 45.0}
         grid = Grid.parse({"resolution_deg": 3.0, "region": region})
         assert grid.shape == (17, 16)
         with pytest.raises(ValueError, match="patch size 4 does not divide the grid .* of 17 x 16 points"):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tests.peft.small_aurora import CONTEXT, loss, small_aurora, small_batch
-from tests.peft.token_form import TokenForm
+from tests.peft.token_form import TokenForm, reference_prompts
 from weatherpeft.batch import Fields
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.per_sample import GradientStream
@@ -90,6 +90,102 @@ def test_attention_is_the_token_form(
         gradients(found, prompted.qkv, prompted.proj, prompted.generator, model),
         gradients(expected, inner.qkv, inner.proj, reference.generator, model),
     )
+
+
+def saved_bytes(attention: nn.Module, x: Tensor, mask: Tensor | None) -> int:
+    """Storage that a forward pass keeps for the backward pass, beside parameters and input."""
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = attention(x, mask)
+    for known in (x, *attention.parameters()):
+        found.pop(known.untyped_storage().data_ptr(), None)
+    del output
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("trained", [False, True])
+def test_no_more_is_saved_for_the_backward_pass_than_by_the_token_form(masked: bool, trained: bool) -> None:
+    """Windows, heads and prompts of the paper."""
+    torch.manual_seed(0)
+    attention = WindowAttention(128, (2, 6, 12), num_heads=4).requires_grad_(trained)
+    model = Embedding()
+    generator = PromptGenerator(16, 5, 8, prompts=30)
+    reference = TokenForm(copy.deepcopy(attention), generator, model)
+    prompted = PromptedWindowAttention.prompt(attention, generator, model.embedding_weights)
+    x = torch.randn(16, 144, 128, requires_grad=True)
+    mask = torch.where(torch.rand(4, 144, 144) < 0.4, -100.0, 0.0) if masked else None
+    assert saved_bytes(prompted, x, mask) <= saved_bytes(reference, x, mask)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_prompts_are_projected_once_a_block(apart: bool) -> None:
+    """Or once a sample, where per-sample gradients are asked for."""
+    model, batch = small_aurora(), small_batch(3)
+    TADP.attach(model, CONTEXT)
+    parameters = {name: p for name, p in model.backbone_parameters().items() if "attn.qkv.weight" in name}
+    rows: list[int] = []
+    for attention in model.attention_modules().values():
+        attention.qkv.weight.requires_grad_(True)
+        attention.qkv.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    if apart:
+        with GradientStream(model.backbone, parameters, lambda *_: None):
+            loss(model, batch).backward()
+    else:
+        loss(model, batch).backward()
+    prompts = rows[1::2]  # after the tokens
+    assert prompts == [3 if apart else 1] * len(model.attention_modules())
+
+
+@pytest.mark.parametrize(
+    ("internal", "external", "absent"),
+    [
+        (True, True, set()),
+        (False, True, {"along_patch", "along_width"}),
+        (True, False, {"along_variables"}),
+        (False, False, {"along_patch", "along_width", "along_variables"}),
+    ],
+)
+@pytest.mark.parametrize("prompts", [1, 5])
+def test_ablations(internal: bool, external: bool, absent: set[str], prompts: int) -> None:
+    model, batch = small_aurora(), small_batch()
+    Tadp(name="tadp", prompts=prompts, internal=internal, external=external).attach(model, CONTEXT)
+    generator = next(iter(model.attention_modules().values())).generator
+    perturb(generator)
+    adapters = {"along_patch", "along_width", "along_variables"}
+    assert {name for name, _ in generator.named_children()} & adapters == adapters - absent
+
+    embedding = model.embedding_weights()
+    found = generator(embedding)
+    assert found.shape == (prompts, 32)
+    assert_close(found, reference_prompts(generator, embedding, 32))
+    entry = torch.zeros_like(embedding)
+    entry[:, 0] = torch.randn(entry[:, 0].shape)
+    assert (generator(embedding + entry) - found).abs().max() > 0  # seen, whatever is left out
+
+    loss(model, batch).backward()
+    assert all(parameter.grad is not None for parameter in generator.parameters())
+    assert all(p.grad is not None for p in model.encoder.surf_token_embeds.weights.values())
+
+
+def test_without_the_external_pattern_variables_do_not_meet_before_the_mix() -> None:
+    """A change of one variable reaches the mixing of this variable's entries alone."""
+    for external in (True, False):
+        generator = PromptGenerator(16, 5, 8, prompts=3, external=external)
+        perturb(generator)
+        seen: list[Tensor] = []
+        generator.norm.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        embedding = torch.randn(16, 5, 8)
+        generator(embedding)
+        embedding[:, 2] += 1
+        generator(embedding)
+        changed = (seen[0] != seen[1]).reshape(16, 5, 8).any(0).any(-1)
+        assert changed.tolist() == [external or variable == 2 for variable in range(5)]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

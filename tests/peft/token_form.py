@@ -24,11 +24,18 @@ def reference_prompts(generator: PromptGenerator, embedding: Tensor, width: int)
         return h + hidden @ module.up.weight.T + module.up.bias
 
     d, v, s = embedding.shape
-    x = adapter(embedding, generator.along_patch)  # (D, V, S)
-    x = adapter(x.permute(2, 0, 1), generator.along_variables)  # (S, D, V)
-    x = adapter(x.permute(2, 0, 1), generator.along_width)  # (V, S, D)
-    x = norm(x.reshape(v * s, d), generator.along_width.norm)
-    x = torch.softmax(x @ x.T / math.sqrt(d), dim=-1) @ x
+    x = embedding
+    if generator.internal:
+        x = adapter(x, generator.along_patch)  # (D, V, S)
+    x = x.permute(2, 0, 1)
+    if generator.external:
+        x = adapter(x, generator.along_variables)  # (S, D, V)
+    x = x.permute(2, 0, 1)
+    if generator.internal:
+        x = adapter(x, generator.along_width)  # (V, S, D)
+    x = norm(x.reshape(v * s, d), generator.along_width.norm if generator.internal else generator.token_norm)
+    if generator.external:
+        x = torch.softmax(x @ x.T / math.sqrt(d), dim=-1) @ x
     x = norm(x.T, generator.norm) @ generator.mix.weight.T + generator.mix.bias  # (D, P)
     columns = []
     for column in range(width):  # centers of the cells are aligned, borders are held

@@ -305,9 +305,7 @@ class Run:
             values = {name: torch.rand(p.shape) for name, p in model.backbone_parameters().items()}
             write_fisher(fisher, values.items(), samples=1)
         self.tuned: TunedModel = attach(model, [METHODS.validate_python(m) for m in methods], context)
-        scale = Fields(
-            {"2m_temperature": torch.tensor(5.0)}, {"temperature": torch.full((2, 1, 1), 5.0)}
-        )
+        scale = Fields({"2m_temperature": torch.tensor(5.0)}, {"temperature": torch.full((2, 1, 1), 5.0)})
         self._loss = task_loss(task, scale, torch.device("cpu"))
         self.computed = 0
 

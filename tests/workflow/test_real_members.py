@@ -1,6 +1,8 @@
 """Real ERA5, ten ensemble members, from GRIB to the report."""
 
 import csv
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,17 @@ CHANNELS = ["t500", "t850", "z500", "z850"]
 @pytest.mark.shared
 @pytest.mark.slow
 def test_real_members_end_to_end(shared_data: Path, tmp_path: Path) -> None:
+    checkout = Checkout.of_repository(tmp_path / "real")
+    file = checkout.folder / "era5_ensemble_members_3deg.grib"
+    shutil.copyfile(shared_data / file.name, file)
+
     def cut_down(config: dict[str, Any]) -> None:
-        (path,) = config["source"]["paths"]
-        config["source"]["paths"] = [str(shared_data / Path(path).name)]
+        config["source"]["paths"] = [file.name]
         config["training"] |= {"steps": 4, "warmup_steps": 1, "validate_every": 2}
         config["runs"] = {"weatherpeft": config["runs"]["weatherpeft"]}
         config["runs"]["weatherpeft"]["methods"][1]["beta"] = 0.5  # so that the Fisher warm-up runs too
         config["fisher_samples"] = 2
 
-    checkout = Checkout.of_repository(tmp_path / "real")
     config = checkout.changed_config(cut_down, "config/real_members.yaml")
     checkout.snakemake(config=config)
     results = checkout.folder / "results/real_members"
@@ -42,7 +46,7 @@ def test_real_members_end_to_end(shared_data: Path, tmp_path: Path) -> None:
         predictions = xr.open_zarr(results / f"predictions/{name}/predictions.zarr")
         assert sorted(predictions.data_vars) == ["geopotential", "temperature"]
         assert predictions.member.values.tolist() == [8, 9]
-        assert predictions.time.values.tolist() == [np.datetime64("2017-01-02T12", "ns").astype(int)]
+        assert np.array_equal(predictions.time, np.array(["2017-01-02T12"], dtype="datetime64[ns]"))
         assert predictions.temperature.sizes["latitude"] == 60
 
     # Statistics of the training members on the training day, by the cells' areas.
@@ -53,10 +57,18 @@ def test_real_members_end_to_end(shared_data: Path, tmp_path: Path) -> None:
     areas = np.broadcast_to((np.sin(edges[:-1]) - np.sin(edges[1:]))[:, None], (7, 2, 60, 120))
     statistics = xr.open_zarr(results / "statistics/statistics.zarr")
     assert statistics.channel.values.tolist() == CHANNELS
-    for channel, name, level in zip(CHANNELS, ["temperature"] * 2 + ["geopotential"] * 2, [500, 850] * 2):
-        values = fields[name].sel(level=level).transpose("member", "time", ...).values.astype(np.float64)
+    names = {"t": "temperature", "z": "geopotential"}
+    for channel in CHANNELS:
+        field = fields[names[channel[0]]].sel(level=int(channel[1:]))
+        values = field.transpose("member", "time", "latitude", "longitude").values.astype(np.float64)
         mean = np.average(values, weights=areas)
         deviation = np.sqrt(np.average((values - mean) ** 2, weights=areas))
         found = statistics.sel(channel=channel)
         assert float(found["mean"]) == pytest.approx(mean, rel=1e-9)
         assert float(found["standard_deviation"]) == pytest.approx(deviation, rel=1e-9)
+
+    # A newer file is taken anew.
+    assert checkout.planned(config) == set()
+    os.utime(file)
+    planned = {job.partition(" ")[0] for job in checkout.planned(config)}
+    assert planned >= {"download", "regrid", "statistics", "fisher", "finetune", "predict", "report"}

@@ -21,8 +21,7 @@ def killed(checkout: Checkout, who: str, job: str) -> int:
     program = Path(__file__).with_name("killed.py")
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{program}" "$@"\n')
     command.chmod(0o755)
-    variables = {"first_on_path": str(folder), "KILL": who, "KILL_JOB": job}
-    return checkout.snakemake(check=False, **variables).returncode
+    return checkout.snakemake(check=False, commands=folder, KILL=who, KILL_JOB=job).returncode
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The generated JSON schema of the configuration."""
 
-
 import pytest
 
 from tests.workflow.workflow import ROOT

@@ -51,12 +51,21 @@ class Checkout:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Checkout(folder)
 
-    def run(self, *command: str | Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
-        """Run a command in the folder, in a process group of its own; standard error joins the output."""
-        binaries = os.pathsep.join([variables.pop("first_on_path", ""), str(Path(sys.executable).parent)])
+    def run(
+        self, *command: str | Path, check: bool = True, commands: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the folder, in a process group of its own; standard error joins the output.
+
+        Args:
+            command: program and arguments.
+            check: whether it must succeed.
+            commands: folder with programs that come before those of this Python's environment.
+            variables: of the process's environment.
+        """
+        folders = [*([commands] if commands else []), Path(sys.executable).parent, os.environ["PATH"]]
         environment = {
             **os.environ,
-            "PATH": os.pathsep.join([binaries.lstrip(os.pathsep), os.environ["PATH"]]),
+            "PATH": os.pathsep.join(map(str, folders)),
             "PYTHONPATH": str(self.folder),
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
@@ -77,11 +86,12 @@ class Checkout:
         return done
 
     def snakemake(
-        self, *options: str, config: str = CONFIG, cores: int = 2, check: bool = True, **variables: str
-    ) -> subprocess.CompletedProcess:
-        """Run Snakemake."""
-        command = ("snakemake", "--nocolor", "--cores", str(cores), *options, "--configfile", config)
-        return self.run(*command, check=check, **variables)
+        self, *options: str, config: str = CONFIG, **settings: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake; settings as in ``run``."""
+        return self.run(
+            "snakemake", "--nocolor", "--cores", "2", *options, "--configfile", config, **settings
+        )
 
     def planned(self, config: str = CONFIG) -> set[str]:
         """Jobs that Snakemake would run, as ``rule`` or ``rule wildcard``, without ``all``."""

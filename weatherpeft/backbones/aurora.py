@@ -48,13 +48,13 @@ class Aurora(Spec):
         """
         rows, columns = grid.shape
         merges = 2 ** (len(self.encoder_depths) - 1)
-        if rows % self.patch_size > 1 or columns % self.patch_size:
+        if grid.poles:
+            raise ValueError(f"backbone aurora: grid {grid.label} has pole rows; use cell-centered rows")
+        if rows % self.patch_size or columns % self.patch_size:
             raise ValueError(
                 f"backbone aurora: patch size {self.patch_size} does not divide the grid {grid.label} "
                 f"of {rows} x {columns} points"
             )
-        if grid.poles:
-            raise ValueError(f"backbone aurora: grid {grid.label} has pole rows; use cell-centered rows")
         if min(rows, columns) // self.patch_size < merges:
             raise ValueError(
                 f"backbone aurora: grid {grid.label} gives {rows // self.patch_size} x "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.adapter import DenseAdapter, seeded
+from weatherpeft.peft.tadp import Tadp
 
 
 class Bottleneck(nn.Module):
@@ -51,13 +52,30 @@ class PromptGenerator(nn.Module):
         variables: V.
         patch: S, history × patch height × patch width.
         prompts: P.
+        internal: refine along the patch and the width.
+        external: refine along the variables, and attend.
     """
 
-    def __init__(self, width: int, variables: int, patch: int, prompts: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        variables: int,
+        patch: int,
+        prompts: int,
+        *,
+        internal: bool = True,
+        external: bool = True,
+    ) -> None:
         super().__init__()
-        self.along_patch = Bottleneck(patch, 8)
-        self.along_variables = Bottleneck(variables, variables // 2)
-        self.along_width = Bottleneck(width, 16)
+        self.internal, self.external = internal, external
+        if internal:
+            self.along_patch = Bottleneck(patch, 8)
+        if external:
+            self.along_variables = Bottleneck(variables, variables // 2)
+        if internal:
+            self.along_width = Bottleneck(width, 16)
+        else:
+            self.token_norm = nn.LayerNorm(width)
         self.norm = nn.LayerNorm(variables * patch)
         self.mix = nn.Linear(variables * patch, prompts)
         nn.init.trunc_normal_(self.mix.weight, std=0.02)
@@ -65,21 +83,25 @@ class PromptGenerator(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """``(width, variable, patch)`` to ``(prompt, width)``."""
-        x = self.along_patch(embedding)
-        x = self.along_variables(rearrange(x, "width variable patch -> patch width variable"))
-        x = self.along_width(rearrange(x, "patch width variable -> variable patch width"))
-        tokens = self.along_width.norm(x.flatten(0, 1))[None]  # the same norm a second time, as published
-        attended = F.scaled_dot_product_attention(tokens, tokens, tokens)[0]
-        return self.mix(self.norm(attended.T)).T
+        x = self.along_patch(embedding) if self.internal else embedding
+        x = rearrange(x, "width variable patch -> patch width variable")
+        x = self.along_variables(x) if self.external else x
+        x = rearrange(x, "patch width variable -> variable patch width")
+        x = self.along_width(x) if self.internal else x
+        norm = self.along_width.norm if self.internal else self.token_norm  # a second time, as published
+        tokens = norm(x.flatten(0, 1))
+        if self.external:
+            tokens = F.scaled_dot_product_attention(tokens[None], tokens[None], tokens[None])[0]
+        return self.mix(self.norm(tokens.T)).T
 
 
 class PromptedWindowAttention(WindowAttention):
     """Aurora's window attention with prompt tokens in every window.
 
     The outputs at the prompt positions would be dropped, so the prompts are a prefix of the keys
-    and values: these are computed once for all windows, and only the window's tokens ask. In
-    training they are computed once a sample: what each sample adds to the gradient of the linear
-    layers stays apart, as the per-sample Fisher information of SFAS needs it.
+    and values: these are computed once for all windows, and only the window's tokens ask. Where
+    per-sample gradients of the projection are asked for, as by SFAS on batches of several samples, the
+    prefix is computed once a sample, so that what each sample adds to the gradient stays apart.
 
     Never constructed: ``prompt`` changes the class of a pretrained attention, whose parameters
     keep their names. The linear layers are called as modules and may be wrapped by other methods.
@@ -117,45 +139,58 @@ class PromptedWindowAttention(WindowAttention):
             Tokens, ``(batch·window, token, width)``.
         """
         query, key, value = self._project(x, rollout_step)
-        query = query.contiguous()  # else backward holds the whole of qkv beside the longer key and value
+        if torch.is_grad_enabled():
+            query = query.contiguous()  # else backward holds key and value twice, without prompts and with
         prompt_key, prompt_value = self._prefix(rollout_step, query.dtype)
         key, value = _prepend(prompt_key, key), _prepend(prompt_value, value)
         if mask is not None:
-            mask = F.pad(mask, (key.shape[2] - mask.shape[2], 0))
+            mask = F.pad(mask, (key.shape[1] - mask.shape[2], 0))
             mask = mask.repeat(len(x) // len(mask), 1, 1)[:, None]
 
         safe = self.use_fp16_safe_attention
         attend: Any = fp16_safe_scaled_dot_product_attention if safe else F.scaled_dot_product_attention
         dropout = self.attn_drop if self.training else 0.0
+        query, key, value = (
+            rearrange(part, "window token (head channel) -> window head token channel", head=self.num_heads)
+            for part in (query, key, value)
+        )
         out = attend(query, key, value, attn_mask=mask, dropout_p=dropout)
         out = rearrange(out, "window head token channel -> window token (head channel)")
-        return self.proj_drop(self.proj(out) + self.lora_proj(out, rollout_step))
+        projected = self.proj(out)
+        if self._has_lora:
+            projected = projected + self.lora_proj(out, rollout_step)
+        return self.proj_drop(projected)
 
-    def _project(self, x: Tensor, rollout_step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of tokens ``(window, token, width)``, ``(window, head, token, channel)``."""
-        projected = self.qkv(x) + self.lora_qkv(x, rollout_step)
-        query, key, value = rearrange(
-            projected,
-            "window token (part head channel) -> part window head token channel",
-            part=3,
-            head=self.num_heads,
-        )
-        return query, key, value
+    @property
+    def _has_lora(self) -> bool:
+        """Whether Aurora's own LoRA layers are in use; upstream adds a zero to every entry where not."""
+        return isinstance(self.lora_qkv, nn.Module)
+
+    def _project(self, x: Tensor, rollout_step: int) -> tuple[Tensor, ...]:
+        """Query, key and value of tokens ``(window, token, width)``, of the same shape each."""
+        projected = self.qkv(x)
+        if self._has_lora:
+            projected = projected + self.lora_qkv(x, rollout_step)
+        return projected.chunk(3, dim=-1)
+
+    def prompts(self) -> Tensor:
+        """The prompt tokens at this stage's width, ``(prompt, width)``."""
+        prompts = self.generator(self.embedding_weights())
+        if prompts.shape[1] != self.dim:  # deeper stages are wider than the patch embedding
+            prompts = F.interpolate(prompts[None], size=self.dim, mode="linear", align_corners=False)[0]
+        return prompts
 
     def _prefix(self, rollout_step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Key and value of the prompts, ``(sample or 1, head, prompt, channel)``; constants at inference."""
+        """Key and value of the prompts, ``(sample or 1, prompt, width)``; constants at inference."""
         if self.training or torch.is_grad_enabled():
             self.forget()
-            return self._compute_prefix(rollout_step, self.samples)
+            return self._compute_prefix(rollout_step, self.samples if _apart(self.qkv) else 1)
         if (rollout_step, dtype) not in self._prefixes:
             self._prefixes[rollout_step, dtype] = self._compute_prefix(rollout_step, 1)
         return self._prefixes[rollout_step, dtype]
 
     def _compute_prefix(self, rollout_step: int, samples: int) -> tuple[Tensor, Tensor]:
-        prompts = self.generator(self.embedding_weights())[None]
-        if prompts.shape[2] != self.dim:  # deeper stages are wider than the patch embedding
-            prompts = F.interpolate(prompts, size=self.dim, mode="linear", align_corners=False)
-        _, key, value = self._project(prompts.expand(samples, -1, -1), rollout_step)
+        _, key, value = self._project(self.prompts().expand(samples, -1, -1), rollout_step)
         return key, value
 
     def forget(self) -> None:
@@ -173,10 +208,16 @@ class PromptedWindowAttention(WindowAttention):
 
 
 def _prepend(prefix: Tensor, own: Tensor) -> Tensor:
-    """Join ``(sample, head, prompt, channel)`` and ``(sample·window, head, token, channel)``."""
+    """Join ``(sample, prompt, width)`` and ``(sample·window, token, width)``."""
     own = own.unflatten(0, (len(prefix), -1))
-    prefix = prefix[:, None].expand(-1, own.shape[1], -1, -1, -1)
-    return torch.cat([prefix, own], dim=3).flatten(0, 1)
+    prefix = prefix[:, None].expand(-1, own.shape[1], -1, -1)
+    return torch.cat([prefix, own], dim=2).flatten(0, 1)
+
+
+def _apart(layer: nn.Module) -> bool:
+    """Whether a ``per_sample.GradientStream`` takes the samples of this forward pass apart in a layer."""
+    streams: list[Any] = [module._stream for module in layer.modules() if hasattr(module, "_stream")]
+    return any(stream.capturing for stream in streams)
 
 
 def _note_samples(block: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -201,13 +242,13 @@ class PromptAdapter(DenseAdapter):
 
 
 def attach_prompts(
-    model: Backbone, prompts: int, biases: Mapping[str, nn.Parameter], seed: int
+    model: Backbone, spec: Tadp, biases: Mapping[str, nn.Parameter], seed: int
 ) -> PromptAdapter:
     """Prompt every attention of the backbone, each with a generator of its own.
 
     Args:
         model: with Aurora's window attentions.
-        prompts: prompt tokens per window.
+        spec: number of prompts and what they are made by.
         biases: backbone parameters to train along, by name.
         seed: of the initialization.
 
@@ -223,7 +264,9 @@ def attach_prompts(
     attentions = []
     with seeded(seed):
         for path, module in modules.items():
-            generator = PromptGenerator(width, variables, patch, prompts).to(next(module.parameters()))
+            generator = PromptGenerator(
+                width, variables, patch, spec.prompts, internal=spec.internal, external=spec.external
+            ).to(next(module.parameters()))
             attentions.append(PromptedWindowAttention.prompt(module, generator, model.embedding_weights))
             model.backbone.get_submodule(path.rpartition(".")[0]).register_forward_pre_hook(_note_samples)
             parameters |= {f"tadp.{path}.{name}": value for name, value in generator.named_parameters()}

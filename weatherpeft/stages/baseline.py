@@ -12,7 +12,7 @@ from weatherpeft.window import Split, Window
 if TYPE_CHECKING:
     import numpy as np
 
-    from weatherpeft.batch import Samples
+    from weatherpeft.frames import SampleFrames
 
 Baseline = Literal["interpolation", "regression"]
 
@@ -41,17 +41,17 @@ def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path) -> None:
     """
     import numpy as np
 
-    from weatherpeft.batch import Samples
+    from weatherpeft.frames import SampleFrames
     from weatherpeft.predictions import write_predictions
 
-    samples = Samples(spec.window, spec.fields, data, spec.test)
+    samples = SampleFrames(spec.window, spec.fields, data, spec.test)
 
     def interpolated(index: int) -> dict[str, np.ndarray]:
         return samples.inputs(samples.samples[index])[-1]
 
     predicted = interpolated
     if spec.baseline == "regression":
-        slope, intercept = _fit(Samples(spec.window, spec.fields, data, spec.train))
+        slope, intercept = _fit(SampleFrames(spec.window, spec.fields, data, spec.train))
 
         def predicted(index: int) -> dict[str, np.ndarray]:
             fields = interpolated(index)
@@ -61,7 +61,7 @@ def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path) -> None:
         write_predictions(predicted, samples, directory / "predictions.zarr")
 
 
-def _fit(samples: "Samples") -> tuple[dict[str, "np.ndarray"], dict[str, "np.ndarray"]]:
+def _fit(samples: "SampleFrames") -> tuple[dict[str, "np.ndarray"], dict[str, "np.ndarray"]]:
     """Least squares of target on interpolated input at every grid point: slope and intercept by name.
 
     Where the input does not vary the slope is 1, so that only the mean is corrected.

@@ -31,25 +31,27 @@ def evaluate(spec: EvaluateSpec, data: Sequence[Path], predictions: Path, output
         output: artifact with ``scores.zarr``: ``rmse`` and ``bias`` with dims ``([member,] time, channel)``.
 
     Raises:
-        ValueError: naming a variable, level, time or grid that predictions and data do not share.
+        ValueError: naming a variable, level, time, member or grid that predictions and data do not share,
+            or a prediction that is not finite.
     """
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.batch import GridReader
+    from weatherpeft.frames import GridReader
     from weatherpeft.metrics import latitude_weighted_bias, latitude_weighted_rmse
 
     variables = spec.variables
     predicted = store.open_dataset(predictions / "predictions.zarr")
     _check(predicted, spec, predictions)
-    reader = GridReader(data, spec.grid, (*variables.surface, *variables.atmospheric))
+    names = [*variables.surface, *variables.atmospheric]
+    reader = GridReader(data, spec.grid, names)
     weights = spec.grid.area_weights()
     members = predicted.member.values.tolist() if "member" in predicted.dims else [None]
     shape = (len(members), predicted.sizes["time"], len(variables.channels()))
     rmse, bias = np.empty(shape), np.empty(shape)
     for column, time in enumerate(predicted.time.values):
         for row, member in enumerate(members):
-            moment = predicted.isel(time=column)
+            moment = predicted[names].isel(time=column).transpose(..., "latitude", "longitude")
             if member is not None:
                 moment = moment.isel(member=row)
             target = reader.read(time, member)
@@ -58,6 +60,9 @@ def evaluate(spec: EvaluateSpec, data: Sequence[Path], predictions: Path, output
                 (moment[name].sel(level=list(variables.levels_hpa)).values, target[name])
                 for name in variables.atmospheric
             ]
+            for name, (prediction, _) in zip(names, surface + upper, strict=True):
+                if not np.isfinite(prediction).all():
+                    raise ValueError(f"{predictions}: prediction of {name} at {time} is not finite")
             for scores, score in ((rmse, latitude_weighted_rmse), (bias, latitude_weighted_bias)):
                 scores[row, column] = np.concatenate([score(p, t, weights) for p, t in surface + upper])
     dims = ("member", "time", "channel")
@@ -78,6 +83,8 @@ def _check(predicted: "xr.Dataset", spec: EvaluateSpec, path: Path) -> None:
         if name not in predicted:
             raise ValueError(f"{path}: predictions lack the variable {name}")
     for name in ("latitude", "longitude"):
+        if name not in predicted:
+            raise ValueError(f"{path}: predictions lack the coordinate {name}")
         expected, found = getattr(spec.grid, name), predicted[name].values
         if expected.shape != found.shape or not np.allclose(expected, found, atol=1e-4):
             raise ValueError(f"{path}: {name} of the predictions is not that of the grid {spec.grid.label}")

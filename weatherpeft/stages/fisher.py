@@ -34,6 +34,9 @@ def fisher(
         statistics: artifact of the statistics stage.
         output: artifact with ``fisher.zarr``, one array a backbone parameter.
         pretrained: artifact or checkpoint with the pretrained weights, where the model is pretrained.
+
+    Raises:
+        ValueError: if the model is to be a pretrained one and no weights are given.
     """
     from weatherpeft.batch import Samples
     from weatherpeft.normalization import training_scale
@@ -41,6 +44,8 @@ def fisher(
     from weatherpeft.training.loop import single_batches
     from weatherpeft.training.tuning import build_model, task_loss, training_device
 
+    if spec.pretrained and pretrained is None:
+        raise ValueError("the Fisher information is of pretrained weights, but none are given")
     device = training_device()
     samples = Samples(spec.task.window, spec.fields, data, spec.train)
     model = build_model(

@@ -12,7 +12,7 @@ from weatherpeft.window import Split, Window
 if TYPE_CHECKING:
     import numpy as np
 
-    from weatherpeft.batch import Samples
+    from weatherpeft.frames import SampleFrames
     from weatherpeft.grid import Grid
     from weatherpeft.reporting.figures import Curve, Image
     from weatherpeft.reporting.scores import Channel, Entry
@@ -79,7 +79,7 @@ def report(
         ValueError: an artifact that is missing, unknown or incomplete; scores of other fields or times
             than the test split's; the message names the path.
     """
-    from weatherpeft.batch import Samples
+    from weatherpeft.frames import SampleFrames
     from weatherpeft.reporting import figures, page, table
     from weatherpeft.reporting.benchmarks import read_jobs
     from weatherpeft.reporting.provenance import digests, packages, short_name
@@ -90,7 +90,7 @@ def report(
     predictions_of = _by_label("predictions", predictions, [*spec.baselines, *labels])
     runs_of = _by_label("finetune artifact", runs, labels)
     channels = scored_channels(spec.fields.measured)
-    samples = Samples(spec.window, spec.fields, data, spec.test)
+    samples = SampleFrames(spec.window, spec.fields, data, spec.test)
     entries = _entries(spec, channels, samples, scores_of, runs_of)
     rows = rows_of(entries)
     jobs = read_jobs(benchmarks) if benchmarks else None
@@ -144,7 +144,7 @@ def _by_label(what: str, paths: Sequence[Path], labels: Sequence[str]) -> dict[s
 def _entries(
     spec: ReportSpec,
     channels: list["Channel"],
-    samples: "Samples",
+    samples: "SampleFrames",
     scores_of: dict[str, Path],
     runs_of: dict[str, Path],
 ) -> list["Entry"]:
@@ -194,14 +194,14 @@ def _curve(name: str, path: Path) -> "Curve":
 def _maps(
     spec: ReportSpec,
     channels: list["Channel"],
-    samples: "Samples",
+    samples: "SampleFrames",
     data: Sequence[Path],
     predictions_of: dict[str, Path],
 ) -> tuple[list["Image"], str]:
     """Maps of the sample in the middle of the test split, and what they show."""
     import numpy as np
 
-    from weatherpeft.batch import GridReader
+    from weatherpeft.frames import GridReader
     from weatherpeft.reporting.maps import maps, read_prediction
     from weatherpeft.reporting.scores import headline
 
@@ -270,7 +270,7 @@ def _grid_text(grid: "Grid") -> str:
     return f"{grid.label.replace('deg', '°')} ({rows} × {columns} cells)"
 
 
-def _facts(spec: ReportSpec, samples: "Samples") -> list[tuple[str, str]]:
+def _facts(spec: ReportSpec, samples: "SampleFrames") -> list[tuple[str, str]]:
     measured, window = spec.fields.measured, spec.window
     frames = ", ".join(map(_hours_text, window.input_hours))
     test = ", ".join(f"{period.start} to {period.end}" for period in spec.test.periods)

@@ -32,7 +32,7 @@ def statistics(spec: StatisticsSpec, data: Sequence[Path], output: Path) -> None
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.batch import GridReader
+    from weatherpeft.frames import GridReader
     from weatherpeft.moments import Moments
 
     variables = spec.variables

@@ -57,13 +57,16 @@ class TunedModel:
         """Put a saved result back.
 
         Raises:
-            ValueError: naming a tensor that is missing or unknown.
+            ValueError: naming a tensor that is missing, unknown or of another shape.
         """
         left = dict(tensors)
         with torch.no_grad():
             for name, parameter in self._ends().items():
                 if name not in left:
                     raise ValueError(f"tuned weights lack {name}")
+                if left[name].shape != parameter.shape:
+                    found, expected = tuple(left[name].shape), tuple(parameter.shape)
+                    raise ValueError(f"tuned weights hold {name} of shape {found}, expected {expected}")
                 parameter.copy_(left.pop(name))
         for number, adapter in enumerate(self.adapters):
             prefix = f"{number}."

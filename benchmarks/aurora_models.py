@@ -1,0 +1,116 @@
+"""Auroras of several sizes with random weights, and a batch and a loss for them."""
+
+from datetime import datetime
+from typing import cast
+
+import torch
+from aurora.normalisation import locations, scales
+
+from weatherpeft.backbones.aurora import Aurora
+from weatherpeft.backbones.aurora_model import AuroraBackbone
+from weatherpeft.batch import Batch, Fields
+from weatherpeft.variables import VARIABLES, FieldSet, VariableSet
+
+SIZES = {
+    "tiny": Aurora(
+        name="aurora",
+        embed_dim=32,
+        encoder_depths=(1, 1),
+        encoder_num_heads=(2, 4),
+        decoder_depths=(1, 1),
+        decoder_num_heads=(4, 2),
+        num_heads=4,
+        window_size=(2, 2, 4),
+    ),
+    "small": Aurora(
+        name="aurora",
+        embed_dim=256,
+        encoder_depths=(2, 6, 2),
+        encoder_num_heads=(4, 8, 16),
+        decoder_depths=(2, 6, 2),
+        decoder_num_heads=(16, 8, 4),
+        num_heads=8,
+    ),
+    "base": Aurora(name="aurora"),
+}
+"""A toy, the published AuroraSmall and the published Aurora of 1.3 B parameters."""
+
+VARIABLES_IN_USE = VariableSet(
+    surface=(
+        "2m_temperature",
+        "10m_u_component_of_wind",
+        "10m_v_component_of_wind",
+        "mean_sea_level_pressure",
+    ),
+    atmospheric=(
+        "geopotential",
+        "u_component_of_wind",
+        "v_component_of_wind",
+        "temperature",
+        "specific_humidity",
+    ),
+    levels_hpa=(100, 250, 500, 850),
+    static=("land_sea_mask", "geopotential_at_surface", "soil_type"),
+)
+
+
+def build(size: str, device: torch.device) -> AuroraBackbone:
+    """A model in training mode.
+
+    Upstream starts the modulation of its norms at zero, where every block is inert and most gradients
+    are zero: it is perturbed.
+    """
+    fields = FieldSet(measured=VARIABLES_IN_USE)
+    model = SIZES[size].build(fields, lead_hours=6, residual=False, seed=0).to(device)
+    generator = torch.Generator(device).manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.backbone.named_parameters():
+            if "ln_modulation" in name:
+                parameter.normal_(std=0.02, generator=generator)
+    return model.train()
+
+
+def build_batch(rows: int, columns: int, device: torch.device) -> Batch:
+    """One sample of noise with the mean and the deviation of each field."""
+    generator = torch.Generator().manual_seed(2)
+
+    def field(key: str, *shape: int) -> torch.Tensor:
+        noise = torch.randn(*shape, rows, columns, generator=generator)
+        return locations[key] + scales[key] * noise
+
+    def fields(*history: int) -> Fields:
+        surface = {
+            name: field(VARIABLES[name].short_name, 1, *history) for name in VARIABLES_IN_USE.surface
+        }
+        upper = {
+            name: torch.stack(
+                [
+                    field(f"{VARIABLES[name].short_name}_{level}", 1, *history)
+                    for level in VARIABLES_IN_USE.levels_hpa
+                ],
+                dim=1 + len(history),
+            )
+            for name in VARIABLES_IN_USE.atmospheric
+        }
+        return Fields(surface, upper)
+
+    return Batch(
+        inputs=fields(2),
+        static={name: field(f"static_{VARIABLES[name].short_name}") for name in VARIABLES_IN_USE.static},
+        target=fields(),
+        times=(datetime(2020, 1, 1),),
+        latitude=90 - 180 / rows * (torch.arange(rows) + 0.5),
+        longitude=360 / columns * torch.arange(columns),
+        levels_hpa=VARIABLES_IN_USE.levels_hpa,
+    ).to(device)
+
+
+def loss(model: AuroraBackbone, batch: Batch) -> torch.Tensor:
+    """Mean square error over every field's own variance."""
+    found, expected = cast(Fields, model(batch)), batch.target
+    errors = [
+        ((found_fields[name] - field) / field.std()).square().mean()
+        for found_fields, fields in ((found.surface, expected.surface), (found.atmospheric, expected.atmospheric))
+        for name, field in fields.items()
+    ]
+    return torch.stack(errors).mean()

@@ -1,0 +1,113 @@
+"""What every task of the union promises."""
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from weatherpeft.batch import Fields
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Spec
+from weatherpeft.tasks import AnyTask
+
+KINDS: list[type[Spec]] = list(get_args(get_args(AnyTask)[0]))
+GRID = Grid(resolution_deg=22.5)
+SCALE = Fields(
+    {"2m_temperature": torch.tensor(5.0), "10m_u_component_of_wind": torch.tensor(3.0)},
+    {"temperature": torch.full((2, 1, 1), 4.0), "geopotential": torch.tensor([800.0, 500.0])[:, None, None]},
+)
+
+
+def name_of(kind: type[Spec]) -> str:
+    return str(get_args(kind.model_fields["name"].annotation)[0])
+
+
+def instance(kind: type[Spec]) -> Any:
+    """With default hyperparameters; what has no default is a grid."""
+    required = {name for name, field in kind.model_fields.items() if field.is_required()} - {"name"}
+    assert all(kind.model_fields[name].annotation is Grid for name in required), "extend this test"
+    return kind(name=name_of(kind), **dict.fromkeys(required, GRID))
+
+
+def random_fields(seed: int, requires_grad: bool = False) -> Fields:
+    """Measured fields and a placeholder, ``(batch, [level,] latitude, longitude)``."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def field(*shape: int) -> Tensor:
+        return torch.randn(3, *shape, *GRID.shape, generator=generator).requires_grad_(requires_grad)
+
+    return Fields(
+        {name: field() for name in (*SCALE.surface, "mean_sea_level_pressure")},
+        {name: field(2) for name in SCALE.atmospheric},
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=name_of)
+class TestEveryTask:
+    def test_a_window_ends_with_the_present(self, kind: type[Spec]) -> None:
+        task = instance(kind)
+        window = task.window
+        assert window.input_hours[-1] == 0
+        assert list(window.input_hours) == sorted(set(window.input_hours))
+        assert window.target_hours == task.lead_hours >= 0
+        assert isinstance(task.residual, bool)
+
+    def test_a_perfect_prediction_has_no_loss_and_every_error_has_one(self, kind: type[Spec]) -> None:
+        task, target = instance(kind), random_fields(0)
+        assert task.loss(target, target, SCALE).item() == 0
+        assert task.loss(target, target, SCALE).shape == ()
+        for part in ("surface", "atmospheric"):
+            for name in getattr(SCALE, part):
+                wrong = Fields(dict(target.surface), dict(target.atmospheric))
+                getattr(wrong, part)[name] = getattr(target, part)[name] + 1
+                assert task.loss(wrong, target, SCALE).item() > 0, name
+
+    def test_twice_the_unit_is_the_same_loss(self, kind: type[Spec]) -> None:
+        """The loss is of normalized fields: units do not count."""
+        task, prediction, target = instance(kind), random_fields(0), random_fields(1)
+
+        def doubled(fields: Fields) -> Fields:
+            surface = {name: 2 * field for name, field in fields.surface.items()}
+            return Fields(surface, {name: 2 * field for name, field in fields.atmospheric.items()})
+
+        expected = task.loss(prediction, target, SCALE)
+        found = task.loss(doubled(prediction), doubled(target), doubled(SCALE))
+        torch.testing.assert_close(found, expected)
+
+    def test_it_is_differentiable_and_goes_downhill(self, kind: type[Spec]) -> None:
+        task, prediction, target = instance(kind), random_fields(0, requires_grad=True), random_fields(1)
+        before = task.loss(prediction, target, SCALE)
+        before.backward()
+        fields = [
+            field
+            for part in ("surface", "atmospheric")
+            for name, field in getattr(prediction, part).items()
+            if name in getattr(SCALE, part)
+        ]
+        with torch.no_grad():
+            for field in fields:
+                assert torch.isfinite(field.grad).all() and field.grad.any()
+                field -= 0.1 * field.grad
+            assert task.loss(prediction, target, SCALE) < before
+
+    def test_placeholders_do_not_count(self, kind: type[Spec]) -> None:
+        task, prediction, target = instance(kind), random_fields(0, requires_grad=True), random_fields(1)
+        loss = task.loss(prediction, target, SCALE)
+        other = Fields(
+            {**prediction.surface, "mean_sea_level_pressure": torch.tensor(torch.nan)}, prediction.atmospheric
+        )
+        assert torch.equal(task.loss(other, target, SCALE), loss)
+        loss.backward()
+        assert prediction.surface["mean_sea_level_pressure"].grad is None
+
+    def test_a_batch_is_the_mean_of_its_samples(self, kind: type[Spec]) -> None:
+        task, prediction, target = instance(kind), random_fields(0), random_fields(1)
+
+        def sample(fields: Fields, index: int) -> Fields:
+            surface = {name: field[index : index + 1] for name, field in fields.surface.items()}
+            upper = {name: field[index : index + 1] for name, field in fields.atmospheric.items()}
+            return Fields(surface, upper)
+
+        singles = [task.loss(sample(prediction, i), sample(target, i), SCALE) for i in range(3)]
+        torch.testing.assert_close(task.loss(prediction, target, SCALE), torch.stack(singles).mean())

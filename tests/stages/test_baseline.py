@@ -1,0 +1,157 @@
+"""Interpolation and regression, against the samples' own input and NumPy's polyfit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from tests import small_data as small
+from weatherpeft import store
+from weatherpeft.batch import Samples
+from weatherpeft.stages.baseline import Baseline, BaselineSpec, baseline
+from weatherpeft.variables import FieldSet
+from weatherpeft.window import Split, Window
+
+JANUARY = small.period("2001-01-01", "2001-01-03")
+FEBRUARY = small.period("2001-02-01", "2001-02-02")
+FORECAST = Window(input_grid=small.FINE, target_grid=small.FINE, input_hours=(-6, 0), target_hours=6)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> list[Path]:
+    """Twelve times to train on and eight to test on."""
+    return [
+        small.write_period(tmp_path / "data", JANUARY),
+        small.write_period(tmp_path / "data", FEBRUARY, seed=1),
+    ]
+
+
+def predictions(
+    kind: Baseline,
+    data: list[Path],
+    output: Path,
+    window: Window = small.WINDOW,
+    fields: FieldSet = small.FIELDS,
+    train: Split = small.split(JANUARY),
+    test: Split = small.split(FEBRUARY),
+) -> xr.Dataset:
+    spec = BaselineSpec(baseline=kind, fields=fields, window=window, train=train, test=test)
+    baseline(spec, data, output)
+    return store.open_dataset(output / "predictions.zarr").load()
+
+
+def truth(directory: Path) -> xr.Dataset:
+    return store.open_dataset(directory / f"{small.FINE.label}.zarr").load()
+
+
+def stacked(fields: dict[str, np.ndarray]) -> np.ndarray:
+    """``(channel, latitude, longitude)``."""
+    return np.concatenate([fields["2m_temperature"][None], fields["temperature"]])
+
+
+def fitted(samples: Samples) -> np.ndarray:
+    """Slope and intercept of ``polyfit`` at every grid point, ``(2, channel, latitude, longitude)``."""
+    x = np.stack([stacked(samples.inputs(sample)[-1]) for sample in samples.samples]).astype(np.float64)
+    y = np.stack([stacked(samples.target(sample)) for sample in samples.samples]).astype(np.float64)
+    lines = np.empty((2, *x.shape[1:]))
+    for point in np.ndindex(*x.shape[1:]):
+        lines[(slice(None), *point)] = np.polyfit(x[(slice(None), *point)], y[(slice(None), *point)], 1)
+    return lines
+
+
+def test_interpolation_is_the_last_input_frame(data: list[Path], tmp_path: Path) -> None:
+    found = predictions("interpolation", data, tmp_path / "interpolation")
+    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
+    assert list(found["time"].values) == [sample.time for sample in samples.samples]
+    for index, sample in enumerate(samples.samples):
+        expected = samples.inputs(sample)[-1]
+        moment = found.isel(time=index)
+        np.testing.assert_array_equal(moment["2m_temperature"].values, expected["2m_temperature"])
+        np.testing.assert_array_equal(moment["temperature"].values, expected["temperature"])
+        assert not np.array_equal(expected["temperature"], samples.inputs(sample)[0]["temperature"])
+
+
+def test_on_one_grid_it_is_persistence_under_the_valid_time(data: list[Path], tmp_path: Path) -> None:
+    found = predictions("interpolation", data, tmp_path / "persistence", FORECAST)
+    stored = truth(data[1])
+    # the first two times are input frames only
+    assert list(found["time"].values) == list(stored["time"].values[2:])
+    for name in ("2m_temperature", "temperature"):
+        np.testing.assert_array_equal(found[name].values, stored[name].values[1:-1])
+
+
+def test_the_store_is_laid_out_as_weatherbenchs(data: list[Path], tmp_path: Path) -> None:
+    found = predictions("regression", data, tmp_path / "regression")
+    assert found["2m_temperature"].dims == ("time", "latitude", "longitude")
+    assert found["temperature"].dims == ("time", "level", "latitude", "longitude")
+    assert set(found.data_vars) == {"2m_temperature", "temperature"}
+    assert all(variable.dtype == np.float32 for variable in found.data_vars.values())
+    assert found["level"].values.tolist() == [500, 850]
+    np.testing.assert_array_equal(found["latitude"], small.FINE.latitude)
+    np.testing.assert_array_equal(found["longitude"], small.FINE.longitude)
+    chunks = zarr.open_group(tmp_path / "regression" / "predictions.zarr", mode="r")["temperature"].chunks
+    assert chunks == (1, 2, *small.FINE.shape)
+
+
+def test_regression_is_polyfit_at_every_point_on_training_samples(data: list[Path], tmp_path: Path) -> None:
+    lines = fitted(Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY)))
+    test = Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
+    inputs = np.stack([stacked(test.inputs(sample)[-1]) for sample in test.samples])
+    # the targets of the test are out of reach
+    path = data[1] / f"{small.FINE.label}.zarr"
+    group = zarr.open_group(path, mode="r+")
+    for name in ("2m_temperature", "temperature"):
+        group[name][:] = 1e9
+    found = predictions("regression", data, tmp_path / "regression")
+    channels = np.concatenate([found["2m_temperature"].values[:, None], found["temperature"].values], axis=1)
+    np.testing.assert_allclose(channels, lines[0] * inputs + lines[1], rtol=1e-5)
+    assert np.abs(channels - inputs).max() > 1, "the regression changes nothing"
+
+
+def test_where_the_input_does_not_vary_only_the_mean_is_corrected(data: list[Path], tmp_path: Path) -> None:
+    for directory in data:
+        zarr.open_group(directory / f"{small.COARSE.label}.zarr", mode="r+")["2m_temperature"][:] = 273.1
+    found = predictions("regression", data, tmp_path / "regression")
+    training = truth(data[0])["2m_temperature"].values[1:]
+    expected = np.broadcast_to(training.astype(np.float64).mean(axis=0), found["2m_temperature"].shape)
+    np.testing.assert_allclose(found["2m_temperature"].values, expected, rtol=1e-6)
+
+
+def test_members_are_predicted_one_by_one(tmp_path: Path) -> None:
+    data = [small.write_period(tmp_path / "data", FEBRUARY, members=(0, 1, 2, 3))]
+    found = predictions(
+        "interpolation",
+        data,
+        tmp_path / "persistence",
+        FORECAST,
+        train=small.split(FEBRUARY, members=(0, 1)),
+        test=small.split(FEBRUARY, members=(3, 2)),
+    )
+    assert found["temperature"].dims == ("member", "time", "level", "latitude", "longitude")
+    stored = truth(data[0])["temperature"]
+    for member in (2, 3):
+        expected = stored.sel(member=member).values[1:-1]
+        np.testing.assert_array_equal(found["temperature"].sel(member=member).values, expected)
+
+
+@pytest.mark.parametrize("kind", ["interpolation", "regression"])
+def test_placeholders_are_not_predicted(kind: Baseline, data: list[Path], tmp_path: Path) -> None:
+    fields = FieldSet(measured=small.VARIABLES, placeholders={"mean_sea_level_pressure": 1e5})
+    found = predictions(kind, data, tmp_path / "made", fields=fields)
+    assert set(found.data_vars) == {"2m_temperature", "temperature"}
+
+
+def test_an_input_that_is_not_finite_is_named(data: list[Path], tmp_path: Path) -> None:
+    group = zarr.open_group(data[1] / f"{small.COARSE.label}.zarr", mode="r+")
+    group["temperature"][3, 1, 2, 2] = np.nan
+    with pytest.raises(ValueError, match="prediction of temperature at 2001-02-01T18:00.* is not finite"):
+        predictions("interpolation", data, tmp_path / "interpolation")
+    assert not (tmp_path / "interpolation").exists()
+
+
+def test_the_same_twice_is_the_same_artifact(data: list[Path], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        predictions("regression", data, tmp_path / name)
+    assert store.artifact_digest(tmp_path / "one") == store.artifact_digest(tmp_path / "two")

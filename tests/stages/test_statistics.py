@@ -1,0 +1,152 @@
+"""Statistics of the training times, against NumPy's weighted averages."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from tests import small_data as small
+from weatherpeft import store
+from weatherpeft.batch import Fields
+from weatherpeft.normalization import training_scale
+from weatherpeft.spec import Period
+from weatherpeft.stages.statistics import StatisticsSpec, statistics
+from weatherpeft.window import Split
+
+JANUARY = small.period("2001-01-01", "2001-01-04")
+FEBRUARY = small.period("2001-02-01", "2001-02-02")
+CHANNELS = ["2t", "t500", "t850"]
+
+
+def spec(train: Split) -> StatisticsSpec:
+    return StatisticsSpec(variables=small.VARIABLES, grid=small.FINE, train=train)
+
+
+def channels(directory: Path, times: slice | list[str], members: list[int] | None = None) -> np.ndarray:
+    """Stored fields, ``(sample, channel, latitude, longitude)``."""
+    dataset = store.open_dataset(directory / f"{small.FINE.label}.zarr").sel(time=times)
+    if members is not None:
+        dataset = dataset.sel(member=members).stack(sample=("member", "time"))
+    else:
+        dataset = dataset.rename(time="sample")
+    surface = dataset["2m_temperature"].transpose("sample", "latitude", "longitude").values[:, None]
+    upper = dataset["temperature"].transpose("sample", "level", "latitude", "longitude").values
+    return np.concatenate([surface, upper], axis=1).astype(np.float64)
+
+
+def expected_moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    bounds = np.linspace(90, -90, 17)  # 16 rows of 11.25 degrees
+    area = -np.diff(np.sin(np.deg2rad(bounds)))
+    weights = np.broadcast_to(area[:, None], values.shape)
+    axes = (0, 2, 3)
+    mean = np.average(values, axis=axes, weights=weights)
+    squares = (values - mean[:, None, None]) ** 2
+    return mean, np.sqrt(np.average(squares, axis=axes, weights=weights))
+
+
+def check(output: Path, values: np.ndarray) -> None:
+    found = store.open_dataset(output / "statistics.zarr").load()
+    mean, deviation = expected_moments(values)
+    assert found["channel"].values.tolist() == CHANNELS
+    assert found["mean"].dtype == found["standard_deviation"].dtype == np.float64
+    np.testing.assert_allclose(found["mean"].values, mean, rtol=1e-12)
+    np.testing.assert_allclose(found["standard_deviation"].values, deviation, rtol=1e-10)
+
+
+def poison(directory: Path, days: Period | None = None) -> None:
+    """Put absurd numbers into what must not be read: everything but these days."""
+    for grid in (small.COARSE, small.FINE):
+        path = directory / f"{grid.label}.zarr"
+        times = store.open_dataset(path)["time"].values.astype("datetime64[D]")
+        group = zarr.open_group(path, mode="r+")
+        for name in ("2m_temperature", "temperature"):
+            values = group[name][:]
+            values[[days is None or not days.start <= day.item() <= days.end for day in times]] = 1e9
+            group[name][:] = values
+
+
+def test_moments_of_the_training_times_alone(tmp_path: Path) -> None:
+    train = small.period("2001-01-02", "2001-01-03")
+    data = [small.write_period(tmp_path, JANUARY), small.write_period(tmp_path, FEBRUARY, seed=1)]
+    values = channels(data[0], slice("2001-01-02", "2001-01-03T18"))
+    assert len(values) == 8
+    poison(data[0], keep := train)
+    poison(data[1])
+    poisoned = channels(data[0], slice("2001-01-01", "2001-01-04T18"))
+    assert (poisoned == 1e9).any() and keep.days == 2
+    statistics(spec(small.split(train)), data, tmp_path / "statistics")
+    check(tmp_path / "statistics", values)
+
+
+def test_several_periods_in_several_stores(tmp_path: Path) -> None:
+    data = [small.write_period(tmp_path, JANUARY), small.write_period(tmp_path, FEBRUARY, seed=1)]
+    late = small.period("2001-01-04", "2001-01-04")
+    values = [channels(data[0], slice("2001-01-04", "2001-01-04T18")), channels(data[1], slice(None))]
+    statistics(spec(small.split(FEBRUARY, late)), data[::-1], tmp_path / "statistics")
+    check(tmp_path / "statistics", np.concatenate(values))
+
+
+def test_members_of_the_training_split_alone(tmp_path: Path) -> None:
+    data = small.write_period(tmp_path, FEBRUARY, members=(0, 1, 2, 5))
+    values = channels(data, slice(None), [1, 5])
+    assert len(values) == 2 * 8
+    group = zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")
+    for name in ("2m_temperature", "temperature"):
+        group[name][[0, 2]] = 1e9
+    statistics(spec(small.split(FEBRUARY, members=(1, 5))), [data], tmp_path / "statistics")
+    check(tmp_path / "statistics", values)
+
+
+def test_a_constant_far_from_zero_has_no_spread(tmp_path: Path) -> None:
+    data = small.write_period(tmp_path, FEBRUARY)
+    zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")["2m_temperature"][:] = 101325.125
+    statistics(spec(small.split(FEBRUARY)), [data], tmp_path / "statistics")
+    found = store.open_dataset(tmp_path / "statistics" / "statistics.zarr").sel(channel="2t")
+    assert float(found["mean"]) == pytest.approx(101325.125, rel=1e-14)
+    assert float(found["standard_deviation"]) < 1e-9
+
+
+def test_no_training_time_is_an_error(tmp_path: Path) -> None:
+    data = small.write_period(tmp_path, FEBRUARY)
+    with pytest.raises(ValueError, match="no data in the training periods 20010101-20010104"):
+        statistics(spec(small.split(JANUARY)), [data], tmp_path / "statistics")
+    assert not (tmp_path / "statistics").exists()
+
+
+def test_the_same_twice_is_the_same_artifact(tmp_path: Path) -> None:
+    data = small.write_period(tmp_path, FEBRUARY)
+    for name in ("one", "two"):
+        statistics(spec(small.split(FEBRUARY)), [data], tmp_path / name)
+    assert store.artifact_digest(tmp_path / "one") == store.artifact_digest(tmp_path / "two")
+    assert store.read_provenance(tmp_path / "one")["inputs"] == {
+        f"{tmp_path.name}/20010201-20010202": store.artifact_digest(data)
+    }
+
+
+class TestScale:
+    def scale(self, tmp_path: Path) -> tuple[Fields, Path]:
+        data = small.write_period(tmp_path, FEBRUARY)
+        statistics(spec(small.split(FEBRUARY)), [data], tmp_path / "statistics")
+        return training_scale(tmp_path / "statistics", small.VARIABLES), data
+
+    def test_it_divides_fields(self, tmp_path: Path) -> None:
+        scale, data = self.scale(tmp_path)
+        _, deviation = expected_moments(channels(data, slice(None)))
+        assert scale.surface["2m_temperature"].shape == ()
+        assert scale.atmospheric["temperature"].shape == (2, 1, 1)
+        found = [float(scale.surface["2m_temperature"]), *scale.atmospheric["temperature"].flatten().tolist()]
+        np.testing.assert_allclose(found, deviation, rtol=1e-6)
+
+    def test_a_field_without_statistics_is_named(self, tmp_path: Path) -> None:
+        self.scale(tmp_path)
+        changes = {"levels_hpa": (500, 700)}
+        with pytest.raises(ValueError, match=r"no statistics of t700; found 2t, t500, t850"):
+            training_scale(tmp_path / "statistics", small.VARIABLES.model_copy(update=changes))
+
+    def test_a_field_that_does_not_vary_is_named(self, tmp_path: Path) -> None:
+        data = small.write_period(tmp_path, FEBRUARY)
+        zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")["temperature"][:, 1] = 0
+        statistics(spec(small.split(FEBRUARY)), [data], tmp_path / "statistics")
+        with pytest.raises(ValueError, match="t850 does not vary over the training period"):
+            training_scale(tmp_path / "statistics", small.VARIABLES)

@@ -1,0 +1,310 @@
+"""The root configuration: what it refuses, and the specs that it gives to the jobs."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from weatherpeft.config import Experiment, load
+from weatherpeft.spec import Spec
+
+CONFIGS = Path(__file__).resolve().parent.parent / "config"
+NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+PER_PERIOD = ("download", "regrid")
+PER_RUN = ("finetune", "predict")
+
+
+def values(name: str = "test.yaml") -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((CONFIGS / name).read_text())
+    return found
+
+
+def changed(*changes: Callable[[dict[str, Any]], Any], name: str = "test.yaml") -> Experiment:
+    """The experiment after changes of its YAML."""
+    config = values(name)
+    for change in changes:
+        change(config)
+    return Experiment.parse(config)
+
+
+def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """A change that sets a nested key."""
+
+    def change(config: dict[str, Any]) -> None:
+        *parents, last = path.split(".")
+        for key in parents:
+            config = config[int(key)] if isinstance(config, list) else config.setdefault(key, {})
+        config[last] = copy.deepcopy(value)
+
+    return change
+
+
+def drop(key: str) -> Callable[[dict[str, Any]], None]:
+    return lambda config: config.pop(key)
+
+
+def jobs(experiment: Experiment) -> dict[str, Spec]:
+    """The spec of every job of the workflow, by stage and label."""
+    labels = experiment.run_labels()
+    found: dict[str, Spec] = {
+        "statistics": experiment.statistics(),
+        "fisher": experiment.fisher(),
+        "report": experiment.report(),
+    }
+    if experiment.pretraining:
+        found["pretrain"] = experiment.pretrain()
+    for stage in PER_PERIOD:
+        found |= {f"{stage} {label}": getattr(experiment, stage)(label) for label in experiment.periods()}
+    for stage in PER_RUN:
+        found |= {f"{stage} {label}": getattr(experiment, stage)(label) for label in labels}
+    found |= {f"baseline {label}": experiment.baseline(label) for label in experiment.baselines}
+    found |= {f"evaluate {label}": experiment.evaluate(label) for label in (*labels, *experiment.baselines)}
+    return found
+
+
+def differing(one: Experiment, other: Experiment) -> set[str]:
+    """Jobs whose spec is not the same."""
+    before, after = jobs(one), jobs(other)
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryConfig:
+    def test_it_is_valid_and_named_as_its_file(self, name: str) -> None:
+        assert load(CONFIGS / name).name == Path(name).stem
+
+    def test_every_job_gets_its_spec_through_json(self, name: str) -> None:
+        for key, spec in jobs(load(CONFIGS / name)).items():
+            again = type(spec).model_validate_json(spec.canonical_json())
+            assert again == spec and again.digest() == spec.digest(), key
+
+    def test_the_workflows_dictionary_is_the_same_experiment(self, name: str) -> None:
+        expected = load(CONFIGS / name)
+        # Snakemake hands over what YAML read, dates and all; the JSON form is another way to say it.
+        assert Experiment.parse(values(name)) == expected
+        assert Experiment.parse(expected.model_dump(mode="json")) == expected
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                put("task.target_grid.resolution_deg", 10.0),
+                "patch size 4 does not divide the grid 10deg of 18 x 36 points",
+            ),
+            (
+                put("pretraining.task.grid.resolution_deg", 10.0),
+                "patch size 4 does not divide the grid 10deg of 18 x 36 points",
+            ),
+            (put("task.target_grid.poles", True), "grid 11.25deg-poles has pole rows"),
+            (put("variables.static", []), "needs at least one static variable or placeholder"),
+            (
+                put("splits.test.periods", [{"start": "2009-01-15", "end": "2009-01-16"}]),
+                "split period 20090115-20090116 lies in no period of source toy",
+            ),
+            (
+                put("splits.validation.periods", [{"start": "2001-01-17", "end": "2001-01-17"}]),
+                "train period 20010115-20010117 and validation period 20010117-20010117 share a day",
+            ),
+            (
+                put("source.spans", [{"start": "2001-01-15", "end": "2003-01-16"}] * 2),
+                "spans 20010115-20030116 and 20010115-20030116 overlap",
+            ),
+            (put("runs.regression", {"methods": [{"name": "full"}]}), "runs.regression: a baseline has this"),
+            (
+                put("runs.weatherpeft.methods", [{"name": "sfas"}, {"name": "tadp"}]),
+                "put it last, found sfas, tadp",
+            ),
+            (drop("pretraining"), "runs.full: starts from pretrained weights, but there are none"),
+            (put("checkpoint", "aurora.ckpt"), "give pretraining or checkpoint, not both"),
+            (put("placeholders", {"2m_temperature": 280.0}), "placeholder '2m_temperature' is in the data"),
+            (put("variables.surface", ["2m_temprature"]), "unknown variable '2m_temprature'"),
+            (put("training.warmup_steps", 6), "warmup_steps 6 must be fewer than steps 6"),
+        ],
+    )
+    def test_what_does_not_go_together_is_named(
+        self, change: Callable[[dict[str, Any]], Any], message: str
+    ) -> None:
+        changed()  # valid before
+        with pytest.raises(ValidationError) as caught:
+            changed(change)
+        assert message in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("path", "value", "location"),
+        [
+            ("backbone.embed_dims", 32, "backbone.aurora.embed_dims"),
+            ("training.learning_rates", 1e-3, "training.learning_rates"),
+            ("runs.full.seed", 3, "runs.full.seed"),
+            ("runs.weatherpeft.methods.0.prompt", 4, "runs.weatherpeft.methods.0.tadp.prompt"),
+            ("splits.train.member", [1], "splits.train.member"),
+            ("task.residuals", True, "task.downscaling.residuals"),
+            ("source.resolution", 3, "source.toy.resolution"),
+        ],
+    )
+    def test_a_misspelt_key_is_named(self, path: str, value: Any, location: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            changed(put(path, value))
+        (error,) = caught.value.errors()
+        assert ".".join(map(str, error["loc"])) == location and error["type"] == "extra_forbidden"
+
+    @pytest.mark.parametrize(
+        ("path", "known"),
+        [
+            ("runs.full.methods.0.name", ("full", "linear_probe", "lora", "sfas", "tadp")),
+            ("source.name", ("toy", "local")),
+            ("task.name", ("downscaling", "forecasting")),
+            ("backbone.name", ("aurora",)),
+        ],
+    )
+    def test_an_unknown_name_lists_the_known_ones(self, path: str, known: tuple[str, ...]) -> None:
+        with pytest.raises(ValidationError) as caught:
+            changed(put(path, "nonsense"))
+        message = str(caught.value)
+        assert "nonsense" in message and all(f"'{name}'" in message for name in known)
+
+    @pytest.mark.parametrize("name", ["Full", "full-1", "_full", "full/1", ""])
+    def test_labels_are_file_names(self, name: str) -> None:
+        with pytest.raises(ValidationError, match="pattern"):
+            changed(put("runs", {name: {"methods": [{"name": "full"}]}}))
+
+    def test_a_run_has_a_method_and_an_experiment_a_run(self) -> None:
+        with pytest.raises(ValidationError, match="runs.full.methods"):
+            changed(put("runs.full.methods", []))
+        with pytest.raises(ValidationError, match="runs"):
+            changed(put("runs", {}))
+
+    def test_a_file_that_is_no_mapping_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "config.yaml").write_text("- one\n- two\n")
+        with pytest.raises(ValueError, match=r"config\.yaml: not a YAML mapping"):
+            load(tmp_path / "config.yaml")
+
+    def test_a_random_start_needs_no_pretraining(self) -> None:
+        random = [put(f"runs.{name}.start", "random") for name in ("full", "weatherpeft")]
+        experiment = changed(drop("pretraining"), *random)
+        assert experiment.run_pretrained("full-seed0") == []
+        assert experiment.finetune("full-seed0").model.pretrained is False
+        with pytest.raises(ValueError, match="experiment test has no pretraining"):
+            experiment.pretrain()
+
+
+class TestWhatChanges:
+    """A change changes the specs of the jobs that it concerns, and no others."""
+
+    @pytest.mark.parametrize(
+        ("path", "value", "expected"),
+        [
+            (
+                "runs.weatherpeft.methods.0.prompts",
+                5,
+                {"finetune weatherpeft-seed0", "predict weatherpeft-seed0"},
+            ),
+            (
+                "runs.weatherpeft.methods.1.gamma",
+                0.5,
+                {"finetune weatherpeft-seed0", "predict weatherpeft-seed0"},
+            ),
+            ("runs.full.learning_rate", 0.5, {"finetune full-seed0"}),
+            ("runs.full.steps", 7, {"finetune full-seed0"}),
+            ("training.learning_rate", 0.5, {"finetune full-seed0", "finetune weatherpeft-seed0"}),
+            ("fisher_samples", 3, {"fisher"}),
+            ("pretraining.training.steps", 7, {"pretrain"}),
+            ("seed", 1, {"pretrain", "fisher"}),
+            ("results", "elsewhere", set()),
+            ("data", "elsewhere", set()),
+            (
+                "regridding",
+                "bilinear",
+                {
+                    f"regrid {label}"
+                    for label in ("20010115-20010117", "20020115-20020116", "20030115-20030116")
+                },
+            ),
+        ],
+    )
+    def test_of_one_key(self, path: str, value: Any, expected: set[str]) -> None:
+        assert differing(changed(), changed(put(path, value))) == expected
+
+    def test_a_new_run_adds_its_jobs_and_changes_the_report(self) -> None:
+        lora = put("runs.lora", {"methods": [{"name": "lora"}]})
+        assert differing(changed(), changed(lora)) == {
+            "finetune lora-seed0",
+            "predict lora-seed0",
+            "evaluate lora-seed0",
+            "report",
+        }
+
+    def test_a_new_seed_adds_a_job_a_run(self) -> None:
+        expected = {
+            f"{stage} {name}-seed1" for stage in (*PER_RUN, "evaluate") for name in ("full", "weatherpeft")
+        }
+        assert differing(changed(), changed(put("seeds", [0, 1]))) == expected | {"report"}
+
+    def test_a_size_of_the_model_changes_what_has_the_model(self) -> None:
+        found = differing(changed(), changed(put("backbone.latent_levels", 3)))
+        runs = {f"{stage} {name}-seed0" for stage in PER_RUN for name in ("full", "weatherpeft")}
+        assert found == runs | {"pretrain", "fisher"}
+
+
+class TestJobs:
+    def test_a_run_takes_its_own_schedule_where_it_gives_one(self) -> None:
+        experiment = changed(put("runs.full.learning_rate", 0.5), put("runs.weatherpeft.steps", 9))
+        full = experiment.finetune("full-seed0").training
+        tuned = experiment.finetune("weatherpeft-seed0").training
+        assert (full.learning_rate, full.steps) == (0.5, 6)
+        assert (tuned.learning_rate, tuned.steps) == (1e-3, 9)
+        assert full.checkpoint_every == tuned.checkpoint_every == 2
+
+    def test_labels_name_run_and_seed(self) -> None:
+        experiment = changed(put("seeds", [0, 12]))
+        assert experiment.run_labels() == [
+            "full-seed0",
+            "full-seed12",
+            "weatherpeft-seed0",
+            "weatherpeft-seed12",
+        ]
+        spec = experiment.finetune("weatherpeft-seed12").model
+        assert spec.seed == 12 and [method.name for method in spec.methods] == ["tadp", "sfas"]
+        assert experiment.predict("weatherpeft-seed12").model == spec
+
+    def test_periods_are_the_sources_that_a_split_needs(self) -> None:
+        experiment = changed()
+        assert experiment.periods() == ["20010115-20010117", "20020115-20020116", "20030115-20030116"]
+        assert experiment.periods("train") == ["20010115-20010117"]
+        assert experiment.periods("train", "test") == ["20010115-20010117", "20030115-20030116"]
+        part = put("splits.validation.periods", [{"start": "2001-01-17", "end": "2001-01-17"}])
+        early = put("splits.train.periods", [{"start": "2001-01-15", "end": "2001-01-16"}])
+        assert changed(part, early).periods() == ["20010115-20010117", "20030115-20030116"]
+
+    def test_a_request_asks_for_the_members_of_all_splits(self) -> None:
+        request = load(CONFIGS / "real_members.yaml").request("20170101-20170102")
+        assert request.members == tuple(range(10)) and request.step_hours == 12
+
+    def test_data_is_regridded_to_the_grids_of_task_and_pretraining(self) -> None:
+        grids = changed(put("pretraining.task.grid.resolution_deg", 5.625)).regrid("20010115-20010117").grids
+        assert sorted(grid.resolution_deg for grid in grids) == [5.625, 11.25, 22.5]
+        assert len(changed().regrid("20010115-20010117").grids) == 2
+
+    def test_inputs_of_a_run(self) -> None:
+        smoothed = put("runs.smoothed", {"methods": [{"name": "sfas", "beta": 0.9}]})
+        random = put("runs.random", {"methods": [{"name": "full"}], "start": "random"})
+        experiment = changed(smoothed, random)
+        assert experiment.run_pretrained("full-seed0") == ["results/test/pretrained"]
+        assert experiment.run_pretrained("random-seed0") == []
+        assert experiment.run_fisher("smoothed-seed0") == ["results/test/fisher"]
+        assert experiment.run_fisher("weatherpeft-seed0") == []
+        file = changed(drop("pretraining"), put("checkpoint", "weights/aurora.ckpt"))
+        assert file.run_pretrained("full-seed0") == ["weights/aurora.ckpt"]
+        assert file.fisher().pretrained and file.finetune("full-seed0").model.pretrained
+
+    def test_placeholders_reach_the_model_and_not_the_data(self) -> None:
+        experiment = changed(put("placeholders", {"mean_sea_level_pressure": 101325.0}))
+        assert experiment.finetune("full-seed0").model.fields.all.surface[-1] == "mean_sea_level_pressure"
+        for spec in (experiment.statistics(), experiment.evaluate("full-seed0")):
+            assert "mean_sea_level_pressure" not in spec.variables.surface
+        assert "mean_sea_level_pressure" not in experiment.request("20010115-20010117").variables.surface
