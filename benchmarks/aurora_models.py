@@ -79,9 +79,7 @@ def build_batch(rows: int, columns: int, device: torch.device) -> Batch:
         return locations[key] + scales[key] * noise
 
     def fields(*history: int) -> Fields:
-        surface = {
-            name: field(VARIABLES[name].short_name, 1, *history) for name in VARIABLES_IN_USE.surface
-        }
+        surface = {name: field(VARIABLES[name].short_name, 1, *history) for name in VARIABLES_IN_USE.surface}
         upper = {
             name: torch.stack(
                 [
@@ -96,7 +94,7 @@ def build_batch(rows: int, columns: int, device: torch.device) -> Batch:
 
     return Batch(
         inputs=fields(2),
-        static={name: field(f"static_{VARIABLES[name].short_name}") for name in VARIABLES_IN_USE.static},
+        static={name: field(VARIABLES[name].short_name) for name in VARIABLES_IN_USE.static},
         target=fields(),
         times=(datetime(2020, 1, 1),),
         latitude=90 - 180 / rows * (torch.arange(rows) + 0.5),
@@ -109,8 +107,8 @@ def loss(model: AuroraBackbone, batch: Batch) -> torch.Tensor:
     """Mean square error over every field's own variance."""
     found, expected = cast(Fields, model(batch)), batch.target
     errors = [
-        ((found_fields[name] - field) / field.std()).square().mean()
-        for found_fields, fields in ((found.surface, expected.surface), (found.atmospheric, expected.atmospheric))
-        for name, field in fields.items()
+        ((found_kind[name] - field) / field.std()).square().mean()
+        for found_kind, kind in ((found.surface, expected.surface), (found.atmospheric, expected.atmospheric))
+        for name, field in kind.items()
     ]
     return torch.stack(errors).mean()

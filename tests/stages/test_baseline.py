@@ -16,6 +16,7 @@ from weatherpeft.window import Split, Window
 
 JANUARY = small.period("2001-01-01", "2001-01-03")
 FEBRUARY = small.period("2001-02-01", "2001-02-02")
+TRAIN, TEST = small.split(JANUARY), small.split(FEBRUARY)
 FORECAST = Window(input_grid=small.FINE, target_grid=small.FINE, input_hours=(-6, 0), target_hours=6)
 
 
@@ -34,8 +35,8 @@ def predictions(
     output: Path,
     window: Window = small.WINDOW,
     fields: FieldSet = small.FIELDS,
-    train: Split = small.split(JANUARY),
-    test: Split = small.split(FEBRUARY),
+    train: Split = TRAIN,
+    test: Split = TEST,
 ) -> xr.Dataset:
     spec = BaselineSpec(baseline=kind, fields=fields, window=window, train=train, test=test)
     baseline(spec, data, output)

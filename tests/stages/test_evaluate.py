@@ -101,7 +101,7 @@ def test_members_are_scored_against_their_own(tmp_path: Path) -> None:
 
 
 def test_a_store_of_somebody_else_is_scored(data: Path, tmp_path: Path) -> None:
-    # As WeatherBench 2's own: Zarr 2, longitude before latitude, more levels in another order, more variables.
+    # As WeatherBench 2's own: Zarr 2, longitude before latitude, more levels, in another order, more fields.
     expected = forecast(data)
     levels = expected["temperature"].reindex(level=[1000, 850, 700, 500], fill_value=np.float32(0))
     theirs = xr.Dataset(

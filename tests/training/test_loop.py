@@ -318,7 +318,12 @@ class Run:
             return self._loss(model, batch)
 
         spec = training(
-            self.STEPS, warmup_steps=1, validate_every=2, validation_samples=1, checkpoint_every=2
+            self.STEPS,
+            batch_size=2,
+            warmup_steps=1,
+            validate_every=2,
+            validation_samples=1,
+            checkpoint_every=2,
         )
         return train(
             self.tuned.model,
