@@ -321,7 +321,7 @@ def imported(program: str, *suspects: str) -> set[str]:
     return set(found.stdout.split()) & set(suspects)
 
 
-HEAVY = ("torch", "xarray", "dask", "aurora", "peft", "scipy", "matplotlib")
+HEAVY = ("pandas", "torch", "xarray", "dask", "aurora", "peft", "scipy", "matplotlib")
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,14 @@ class TestRefusals:
             (put("variables.static", []), "needs at least one static variable or placeholder"),
             (
                 put("splits.test.periods", [{"start": "2009-01-15", "end": "2009-01-16"}]),
-                "split period 20090115-20090116 lies in no period of source toy",
+                "split period 20090115-20090116 has 2 days, of which source toy has 0",
             ),
+            (
+                put("runs.weatherpeft.start", "random"),
+                "runs.weatherpeft: the Fisher warm-up is of other weights",
+            ),
+            (put("seeds", [1, 1]), "seeds must be different and not negative"),
+            (put("seeds", [-1]), "seeds must be different and not negative"),
             (
                 put("splits.validation.periods", [{"start": "2001-01-17", "end": "2001-01-17"}]),
                 "train period 20010115-20010117 and validation period 20010117-20010117 share a day",
@@ -297,7 +303,7 @@ class TestJobs:
         assert experiment.run_pretrained("full-seed0") == ["results/test/pretrained"]
         assert experiment.run_pretrained("random-seed0") == []
         assert experiment.run_fisher("smoothed-seed0") == ["results/test/fisher"]
-        assert experiment.run_fisher("weatherpeft-seed0") == []
+        assert experiment.run_fisher("full-seed0") == []
         file = changed(drop("pretraining"), put("checkpoint", "weights/aurora.ckpt"))
         assert file.run_pretrained("full-seed0") == ["weights/aurora.ckpt"]
         assert file.fisher().pretrained and file.finetune("full-seed0").model.pretrained

@@ -108,15 +108,28 @@ class Experiment(Spec):
             for name, run in self.runs.items():
                 if run.start == "pretrained":
                     raise ValueError(f"runs.{name}: starts from pretrained weights, but there are none")
+        for name, run in self.runs.items():
+            estimated_elsewhere = self._has_pretrained or self.seeds != (self.seed,)
+            if run.start == "random" and estimated_elsewhere and any(m.needs_fisher for m in run.methods):
+                raise ValueError(
+                    f"runs.{name}: the Fisher warm-up is of other weights than this run starts from"
+                )
+        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds, default=-1) < 0:
+            raise ValueError(f"seeds must be different and not negative, at least one, found {self.seeds}")
         for name in self.runs:
             if name in self.baselines:
                 raise ValueError(f"runs.{name}: a baseline has this name")
         periods = self.source.periods()
         for split in (self.splits.train, self.splits.validation, self.splits.test):
             for period in split.periods:
-                if not any(period.overlaps(other) for other in periods):
+                shared = [other for other in periods if period.overlaps(other)]
+                days = sum(
+                    (min(period.end, other.end) - max(period.start, other.start)).days + 1 for other in shared
+                )
+                if days < period.days:
                     raise ValueError(
-                        f"split period {period.label} lies in no period of source {self.source.name}"
+                        f"split period {period.label} has {period.days} days, of which source "
+                        f"{self.source.name} has {days}"
                     )
         return self
 

@@ -305,6 +305,18 @@ def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
     assert empty(project.work)
 
 
+def test_the_order_of_the_samples_is_by_the_seed(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    order = Samples.order
+    monkeypatch.setattr(Samples, "order", lambda self, seed: seeds.append(seed) or order(self, seed))
+    project.pretrain(tmp_path / "pretrained", seed=5)
+    project.make_fisher(tmp_path / "fisher", project.pretrained, seed=6)
+    project.finetune(tmp_path / "run", project.model(PROBE, seed=7), project.pretrained)
+    assert seeds == [5, 6, 7]
+
+
 def test_a_method_that_needs_the_fisher_store(project: Project, tmp_path: Path) -> None:
     model = project.model(SMOOTHED)
     with pytest.raises(ValueError, match="needs the Fisher warm-up's store, found none"):

@@ -29,6 +29,10 @@ def split_outside_the_source(config: dict[str, Any]) -> None:
     config["splits"]["test"]["periods"] = [{"start": "2004-01-15", "end": "2004-01-16"}]
 
 
+def split_partly_outside_the_source(config: dict[str, Any]) -> None:
+    config["splits"]["test"]["periods"] = [{"start": "2003-01-16", "end": "2003-01-20"}]
+
+
 def splits_that_share_a_day(config: dict[str, Any]) -> None:
     config["splits"]["test"]["periods"] = [{"start": "2001-01-17", "end": "2001-01-17"}]
 
@@ -49,6 +53,7 @@ def sfas_not_last(config: dict[str, Any]) -> None:
         (misspelt_key_of_a_method, ["runs.weatherpeft.methods.1.sfas.fractoin", "unknown key"]),
         (grid_that_patches_do_not_divide, ["patch size 4", "grid 10deg", "18 x 36"]),
         (split_outside_the_source, ["20040115-20040116", "source toy"]),
+        (split_partly_outside_the_source, ["20030116-20030120", "source toy"]),
         (splits_that_share_a_day, ["splits", "train", "20010115-20010117", "test", "20010117-20010117"]),
         (nothing_pretrained, ["runs.full", "pretrained weights"]),
         (sfas_not_last, ["runs.weatherpeft", "sfas", "last"]),

@@ -14,7 +14,7 @@ from tests.workflow.workflow import CONFIG, Checkout
 PERIODS = ("20010115-20010117", "20020115-20020116", "20030115-20030116")
 DOWNLOADS = {f"download {period}" for period in PERIODS}
 REGRIDS = {f"regrid {period}" for period in PERIODS}
-ONCE = {"statistics", "pretrain", "report"}
+ONCE = {"statistics", "pretrain", "fisher", "report"}
 BASELINES = {
     f"{rule} {name}" for rule in ("baseline", "evaluate") for name in ("interpolation", "regression")
 }

@@ -1,0 +1,56 @@
+"""Every benchmark runs on a tiny model and prints its rows."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run(script: str, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, REPOSITORY / "benchmarks" / script, "--device", "cpu", "--threads", "1", *arguments],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.mark.slow
+def test_sparse_tuning(tmp_path: Path) -> None:
+    output = tmp_path / "table.json"
+    printed = run(
+        "sparse_tuning.py", "--model", "tiny", "--steps", "2", "--rounds", "1", "--output", str(output)
+    )
+    found = json.loads(output.read_text())
+    assert found["machine"] in printed
+    rows = {row["method"]: row for row in found["rows"]}
+    assert {"full AdamW", "LoRA r=8", "SFAS, beta 0", "SFAS, beta 0.9", "dense SFAS"} <= rows.keys()
+    for label, row in rows.items():
+        assert label in printed
+        assert row["note"] == ""
+        assert row["peak MiB"] > 0 and row["step s"] > 0 and row["CPU s"] > 0
+    assert rows["full AdamW"]["/ full"] == rows["LoRA r=8"]["/ LoRA"] == rows["dense SFAS"]["/ dense"] == 1
+    assert rows["SFAS, beta 0"]["state MiB"] < rows["full AdamW"]["state MiB"]
+    assert rows["dense SFAS"]["state MiB"] == pytest.approx(rows["full AdamW"]["state MiB"])
+
+
+def test_prefix(tmp_path: Path) -> None:
+    output = tmp_path / "table.csv"
+    few = ["--windows", "2", "--repetitions", "1", "--model-repetitions", "1"]
+    printed = run("prefix.py", "--model", "tiny", "--grid", "16", "32", *few, "--output", str(output))
+    with output.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows[0]["machine"] in printed
+    assert {row["pass"] for row in rows} == {"inference", "forward + backward"}
+    assert len({row["what"] for row in rows}) == 3
+    for row in rows:
+        assert row["what"] in printed
+        assert float(row["prefix s"]) > 0
+        assert float(row["prefix saved MiB"]) <= float(row["token saved MiB"])
