@@ -111,6 +111,14 @@ class TestRefusals:
                 put("runs.weatherpeft.start", "random"),
                 "runs.weatherpeft: the Fisher warm-up is of other weights",
             ),
+            (
+                lambda config: (put("training.warmup_steps", 2)(config), put("runs.full.steps", 1)(config)),
+                "runs.full.steps 1 must be more than training.warmup_steps 2",
+            ),
+            (
+                put("splits.train.periods", [{"start": "2001-01-15", "end": "2001-01-16"}] * 2),
+                "periods 20010115-20010116 and 20010115-20010116 share a day",
+            ),
             (put("seeds", [1, 1]), "seeds must be different and not negative"),
             (put("seeds", [-1]), "seeds must be different and not negative"),
             (

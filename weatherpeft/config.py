@@ -45,9 +45,9 @@ class Run(Spec):
     methods: tuple[AnyMethod, ...] = Field(min_length=1)
     start: Literal["pretrained", "random"] = "pretrained"
     """Weights that the run starts from."""
-    learning_rate: float | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
     """Peak learning rate, if not the experiment's."""
-    steps: int | None = None
+    steps: int | None = Field(default=None, gt=0)
     """Optimizer steps, if not the experiment's."""
 
     @model_validator(mode="after")
@@ -109,6 +109,11 @@ class Experiment(Spec):
                 if run.start == "pretrained":
                     raise ValueError(f"runs.{name}: starts from pretrained weights, but there are none")
         for name, run in self.runs.items():
+            if run.steps is not None and run.steps <= self.training.warmup_steps:
+                raise ValueError(
+                    f"runs.{name}.steps {run.steps} must be more than "
+                    f"training.warmup_steps {self.training.warmup_steps}"
+                )
             estimated_elsewhere = self._has_pretrained or self.seeds != (self.seed,)
             if run.start == "random" and estimated_elsewhere and any(m.needs_fisher for m in run.methods):
                 raise ValueError(

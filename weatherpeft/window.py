@@ -1,5 +1,6 @@
 """What a sample is made of: times, grids, periods, members."""
 
+from itertools import combinations
 from typing import Self
 
 from pydantic import model_validator
@@ -27,6 +28,13 @@ class Split(Spec):
     periods: tuple[Period, ...]
     members: tuple[int, ...] = ()
     """Ensemble members; empty where the data has no member dimension."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for one, other in combinations(self.periods, 2):
+            if one.overlaps(other):
+                raise ValueError(f"periods {one.label} and {other.label} share a day")
+        return self
 
 
 class Splits(Spec):
