@@ -1,5 +1,6 @@
 # make demo   the whole workflow on the synthetic planet, to the score table
 # make test   lint and every test
+# make benchmarks   memory and time of sparse tuning and of the prompt prefix
 # Each sets up what it needs in .venv; a second run skips what is done.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.tested
 REPORT := results/default/report
-SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow config tests docs \
+SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow config tests docs benchmarks \
 	-type f -not -path '*/__pycache__/*')
 
 # The workflow's jobs call the command weatherpeft.
@@ -20,6 +21,7 @@ help:
 	@echo "make demo    run config/default.yaml from data to report"
 	@echo "make test    lint, then every test"
 	@echo "make lint    style, types, import directions, the workflow's own linter"
+	@echo "make benchmarks  sparse tuning and prompt prefix against the plain ways (about 20 minutes)"
 	@echo "make setup   only create $(VENV) (PYTHON=$(PYTHON))"
 	@echo "make clean   remove $(VENV) and caches, not data and results"
 
@@ -60,8 +62,13 @@ $(TESTED): $(INSTALLED) $(SOURCES)
 	OMP_NUM_THREADS=1 pytest --numprocesses $(WORKERS)
 	@touch $@
 
+.PHONY: benchmarks
+benchmarks: $(INSTALLED)
+	$(VENV)/bin/python benchmarks/sparse_tuning.py
+	$(VENV)/bin/python benchmarks/prefix.py
+
 # Downloaded data and results stay: remove data/ and results/ by hand.
 .PHONY: clean
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build *.egg-info
-	find weatherpeft tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find weatherpeft tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

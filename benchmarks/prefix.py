@@ -34,7 +34,7 @@ MIB = 2**20
 
 
 class TokenForm(PromptedWindowAttention):
-    """The definition: prompts before the tokens of every window, upstream's attention, prompts' outputs dropped."""
+    """The definition: prompts before the tokens of every window, whose outputs are dropped."""
 
     constant: Tensor
     """The prompts at inference."""

@@ -5,13 +5,16 @@
 Every row trains the encoder and the decoder too, on the same model and batch of one sample, and has a
 process of its own that does what the training loop does in a step.
 
-- Peak: on the CPU, the high-water mark of the resident set (``VmHWM`` in ``/proc/self/status``, reset
+- Live: the peak of what torch has allocated since the model was built: gradients, activations, optimizer
+  state, the method's own parameters, and no weights. On the GPU ``torch.cuda.max_memory_allocated``; on
+  the CPU the running sum of the profiler's memory events over attaching and two steps, in a process of its
+  own (not for the largest model, whose events would fill the memory).
+- RSS: on the CPU, the high-water mark of the resident set (``VmHWM`` in ``/proc/self/status``, reset
   through ``/proc/self/clear_refs`` after a warm-up step) over the timed steps, less the resident set
   after the model was built and had run forward and backward, with what the allocator held back
-  returned to the system. So it holds gradients, activations, optimizer state, the method's own parameters and
-  fragmentation, and no weights. The resident pages of files, which the system may drop at any time
-  (SFAS with beta > 0 keeps its Fisher information there), are among them and also stand in a column of
-  their own. On the GPU, ``torch.cuda.max_memory_allocated`` less what was allocated then.
+  returned to the system. It adds to the live memory what the C library's allocator keeps and the resident
+  pages of files, which the system may drop at any time; files (SFAS with beta > 0 keeps its Fisher
+  information there) also stand in a column of their own, as after the last step.
 - State: the optimizer's tensors, AdamW's and the method's.
 - Time: mean over the timed steps, the least of the rounds; a step that SFAS refreshes its selection at
   counts with those after it. Rounds go over all rows in turn, so that a disturbance of the machine does
@@ -24,20 +27,24 @@ import argparse
 import ctypes
 import gc
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
+from unittest.mock import patch
 
 import peft  # noqa: F401  # before memory is measured
 import torch
 from aurora_models import SIZES, build, build_batch, loss
 from table import machine, ratio, save, show
+from torch.profiler import ProfilerActivity, profile
 
 from weatherpeft.backbones.aurora_model import AuroraBackbone
 from weatherpeft.batch import Batch
@@ -53,6 +60,7 @@ STEPS_OF_RUN = 1000
 RATE = 1e-5
 FRACTION = 0.001
 MIB = 2**20
+FULL, LORA, DENSE = "full AdamW", "LoRA r=8", "dense SFAS"
 
 
 class Training(Protocol):
@@ -103,7 +111,8 @@ class DenseSfas:
         """Score, mask, step, restore."""
         self._optimizer.zero_grad()
         loss(self._model, self._batch).backward()
-        fisher = torch.cat([parameter.grad.flatten().square() for parameter in self._pool])
+        gradients = [cast(torch.Tensor, parameter.grad) for parameter in self._pool]
+        fisher = torch.cat([gradient.flatten().square() for gradient in gradients])
         noise = torch.rand_like(fisher)
         score = 0.2 * (1 - number / STEPS_OF_RUN) * noise + fisher / fisher.max()
         mask = torch.zeros_like(score, dtype=torch.bool)
@@ -115,8 +124,8 @@ class DenseSfas:
             )
         ]
         before = [parameter.detach().clone() for parameter in self._pool]
-        for parameter, own in zip(self._pool, masks, strict=True):
-            parameter.grad.mul_(own)
+        for gradient, own in zip(gradients, masks, strict=True):
+            gradient.mul_(own)
         self._optimizer.step()
         with torch.no_grad():
             for parameter, own, old in zip(self._pool, masks, before, strict=True):
@@ -158,8 +167,9 @@ class Row:
 def rows() -> dict[str, Row]:
     """What is compared, by label."""
     found = {
-        "full AdamW": Row(Full(name="full"), 17),
-        "LoRA r=8": Row(Lora(name="lora", rank=8, biases=False), 5),
+        FULL: Row(Full(name="full"), 17),
+        LORA: Row(Lora(name="lora", targets=("qkv", "proj", "fc1", "fc2"), biases=False), 5),
+        "LoRA r=8, attention": Row(Lora(name="lora", targets=("qkv", "proj"), biases=False), 5),
         "SFAS, beta 0": Row(Sfas(name="sfas", fraction=FRACTION), 5),
         "SFAS, beta 0.9": Row(Sfas(name="sfas", fraction=FRACTION, beta=0.9), 9),
     }
@@ -167,111 +177,104 @@ def rows() -> dict[str, Row]:
         for beta in (0.0, 0.9):
             values: dict[str, Any] = {"name": "sfas", "fraction": FRACTION, "beta": beta, "refresh": 10}
             found[f"SFAS, beta {beta:g}, R=10"] = Row(Sfas(**values), 9 if beta else 5)
-    return {**found, "dense SFAS": Row(None, 48)}
+    return {**found, DENSE: Row(None, 48)}
 
 
 @dataclass(frozen=True)
 class Measurement:
     """Of one row in one round; bytes and seconds a step."""
 
-    peak: float
-    files: float
+    live: float | None
+    rss: float | None
+    files: float | None
     state: float
     seconds: float
     cpu_seconds: float
 
 
-def measure(label: str, size: str, device_name: str, grid: tuple[int, int], steps: int) -> Measurement:
-    """Run one row in this process, which is started for it."""
-    device = torch.device(device_name)
-    memory: Memory = CudaMemory(device) if device.type == "cuda" else HostMemory()
-    model, batch = build(size, device), build_batch(*grid, device)
-    torch.autograd.grad(loss(model, batch), list(model.encoder.parameters()))  # loads what is loaded lazily
-    method = rows()[label].method
-    with fisher_of(model, method) as fisher:
-        memory.start()
-        training: Training = (
-            DenseSfas(model, batch) if method is None else OwnTraining(model, batch, method, fisher)
-        )
+@dataclass(frozen=True)
+class Case:
+    """What a process runs."""
+
+    label: str
+    size: str
+    device: str
+    grid: tuple[int, int]
+    steps: int
+
+    @contextmanager
+    def start(self) -> Iterator[Callable[[], Training]]:
+        """Build the model; what is yielded attaches the method to it."""
+        device = torch.device(self.device)
+        model, batch = build(self.size, device), build_batch(*self.grid, device)
+        torch.autograd.grad(loss(model, batch), list(model.encoder.parameters()))  # loads what is loaded late
+        method = rows()[self.label].method
+        with fisher_of(model, method) as fisher:
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+
+            def attach_method() -> Training:
+                return (
+                    DenseSfas(model, batch) if method is None else OwnTraining(model, batch, method, fisher)
+                )
+
+            yield attach_method
+
+
+def measure(case: Case) -> Measurement:
+    """Time and, beside it, memory where this costs no time."""
+    cuda = case.device == "cuda"
+    wait: Callable[[], object] = torch.cuda.synchronize if cuda else lambda: None
+    with case.start() as attach_method:
+        start = torch.cuda.memory_allocated() if cuda else resident("VmRSS")
+        files = resident("RssFile") + resident("RssShmem")
+        training = attach_method()
         training.step(0)
-        memory.reset_peak()
-        memory.wait()
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+        wait()
         begin, cpu_begin = time.perf_counter(), time.process_time()
-        for number in range(1, 1 + steps):
+        for number in range(1, 1 + case.steps):
             training.step(number)
-        memory.wait()
+        wait()
         seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu_begin
-        peak, files = memory.peak()
-    state = sum(tensor.numel() * tensor.element_size() for tensor in training.state())
-    return Measurement(peak, files, state, seconds / steps, cpu_seconds / steps)
+        peak = (torch.cuda.max_memory_allocated() if cuda else resident("VmHWM")) - start
+        files = resident("RssFile") + resident("RssShmem") - files
+    return Measurement(
+        live=float(peak) if cuda else None,
+        rss=None if cuda else float(peak),
+        files=None if cuda else float(files),
+        state=sum(tensor.numel() * tensor.element_size() for tensor in training.state()),
+        seconds=seconds / case.steps,
+        cpu_seconds=cpu_seconds / case.steps,
+    )
 
 
-class Memory(Protocol):
-    """A memory and its high-water mark."""
-
-    def start(self) -> None:
-        """What is in memory now does not count."""
-
-    def reset_peak(self) -> None:
-        """The peak counts from now."""
-
-    def peak(self) -> tuple[float, float]:
-        """The peak beyond the start, and the growth of files' resident pages, in bytes."""
-
-    def wait(self) -> None:
-        """Until everything asked for is done."""
-
-
-class HostMemory:
-    """The process's resident set, from Linux's /proc."""
-
-    def start(self) -> None:
-        """See ``Memory``."""
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        self._start, self._files = self._read("VmRSS"), self._read("RssFile") + self._read("RssShmem")
-
-    def reset_peak(self) -> None:
-        """See ``Memory``."""
-        Path("/proc/self/clear_refs").write_text("5")
-
-    def peak(self) -> tuple[float, float]:
-        """See ``Memory``."""
-        files = self._read("RssFile") + self._read("RssShmem") - self._files
-        return self._read("VmHWM") - self._start, files
-
-    def wait(self) -> None:
-        """Nothing is asynchronous here."""
-
-    def _read(self, key: str) -> float:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return float(line.split()[1]) * 1024
-        raise ValueError(f"/proc/self/status has no {key}")
+def live_peak(case: Case) -> float:
+    """Of the CPU, from the profiler, which counts mapped files too: they are taken off again."""
+    cpu = [ProfilerActivity.CPU]
+    with (
+        case.start() as attach_method,
+        patch("torch.from_file", wraps=torch.from_file) as from_file,
+        profile(activities=cpu, profile_memory=True) as run,
+    ):
+        training = attach_method()
+        for number in range(2):
+            training.step(number)
+    mapped = sum(call.kwargs["size"] * call.kwargs["dtype"].itemsize for call in from_file.call_args_list)
+    events = run.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return float(max(accumulate(size for _, size in changes)) - mapped)
 
 
-class CudaMemory:
-    """What torch has allocated on the GPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def start(self) -> None:
-        """See ``Memory``."""
-        gc.collect()
-        self._start = torch.cuda.memory_allocated(self._device)
-
-    def reset_peak(self) -> None:
-        """See ``Memory``."""
-        torch.cuda.reset_peak_memory_stats(self._device)
-
-    def peak(self) -> tuple[float, float]:
-        """See ``Memory``."""
-        return float(torch.cuda.max_memory_allocated(self._device) - self._start), 0.0
-
-    def wait(self) -> None:
-        """See ``Memory``."""
-        torch.cuda.synchronize(self._device)
+def resident(key: str) -> int:
+    """Bytes of this process, by a key of Linux's ``/proc/self/status``."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/self/status has no {key}")
 
 
 @contextmanager
@@ -287,25 +290,25 @@ def fisher_of(model: AuroraBackbone, method: PeftMethod | None) -> Iterator[Path
         yield store
 
 
-def in_process(arguments: tuple[Any, ...], threads: int) -> Measurement | str:
-    """``measure`` in a new process; what went wrong, if it did."""
+def in_process(function: Callable[[Case], Any], case: Case, threads: int) -> Any:
+    """A function's value from a new process, or a text that says what went wrong."""
     context = multiprocessing.get_context("forkserver")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(sender, arguments, threads))
+    process = context.Process(target=_child, args=(sender, function, case, threads))
     process.start()
     sender.close()
     try:
-        found: Measurement | str = receiver.recv()
+        found = receiver.recv()
     except EOFError:
-        found = "killed"
+        found = "ended without a result"
     process.join()
     return found
 
 
-def _child(sender: Connection, arguments: tuple[Any, ...], threads: int) -> None:
+def _child(sender: Connection, function: Callable[[Case], Any], case: Case, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
-        sender.send(measure(*arguments))
+        sender.send(function(case))
     except torch.cuda.OutOfMemoryError:
         sender.send("out of memory")
 
@@ -328,58 +331,74 @@ def backbone_entries(size: str) -> int:
     return sum(depth * 14 * width**2 for depth, width in zip(depths, widths, strict=True))
 
 
-def least(found: list[Measurement | str], value: Callable[[Measurement], float]) -> float | None:
-    """The least of the rounds' values; of the peak, too, since noise only adds to it."""
-    return min((value(one) for one in found if isinstance(one, Measurement)), default=None)
+@dataclass
+class Results:
+    """Of one row, over the rounds."""
+
+    measurements: list[Measurement]
+    live: float | None = None
+    note: str = ""
+
+    def least(self, key: str) -> float | None:
+        """Of all rounds, since what disturbs a measurement adds to it."""
+        values = [getattr(one, key) for one in self.measurements]
+        found = [value for value in (*values, self.live if key == "live" else None) if value is not None]
+        return min(found, default=None)
 
 
-def compare(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
+def measure_all(arguments: argparse.Namespace, device: str) -> dict[str, Results]:
     """All rows on one device."""
-    found: dict[str, list[Measurement | str]] = {label: [] for label in rows()}
-    chosen = [label for label in found if not arguments.rows or label in arguments.rows]
+    found = {label: Results([]) for label in rows() if not arguments.rows or label in arguments.rows}
     for number in range(arguments.rounds):
-        for label in chosen:
+        for label, results in found.items():
             need = rows()[label].bytes_per_entry * backbone_entries(arguments.model)
             if need > available(device):
-                found[label].append(f"needs about {need / 2**30:.0f} GiB")
+                results.note = f"needs about {need / 2**30:.0f} GiB"
                 continue
-            print(f"\rround {number + 1} of {arguments.rounds}: {label:30}", end="", file=sys.stderr)
-            what = (label, arguments.model, device, tuple(arguments.grid), arguments.steps)
-            found[label].append(in_process(what, arguments.threads))
-    print(file=sys.stderr)
-    best = {
-        label: {key: least(found[label], lambda one, key=key: getattr(one, key)) for key in KEYS}
-        for label in chosen
-    }
-    nothing = dict.fromkeys(KEYS)
-    full, lora = best.get("full AdamW", nothing), best.get("LoRA r=8", nothing)
-    dense = best.get("dense SFAS", nothing)
-    table = []
-    for label, values in best.items():
-        mebi = {key: None if values[key] is None else values[key] / MIB for key in ("peak", "files", "state")}
-        failure = [one for one in found[label] if isinstance(one, str)]
-        table.append(
-            {
-                "device": device,
-                "model": arguments.model,
-                "method": label,
-                "peak MiB": mebi["peak"],
-                "/ LoRA": ratio(values["peak"], lora["peak"]),
-                "/ dense": ratio(values["peak"], dense["peak"]),
-                "of it files": mebi["files"],
-                "state MiB": mebi["state"],
-                "step s": values["seconds"],
-                "/ full": ratio(values["seconds"], full["seconds"]),
-                "dense /": ratio(dense["seconds"], values["seconds"]),
-                "CPU s": values["cpu_seconds"],
-                "CPU / full": ratio(values["cpu_seconds"], full["cpu_seconds"]),
-                "note": failure[0] if failure else "",
-            }
-        )
-    return table
+            print(f"{device}, round {number + 1} of {arguments.rounds}: {label}", file=sys.stderr)
+            case = Case(label, arguments.model, device, tuple(arguments.grid), arguments.steps)
+            one = in_process(measure, case, arguments.threads)
+            if isinstance(one, str):
+                results.note = one
+                continue
+            results.measurements.append(one)
+            if number == 0 and device == "cpu" and arguments.model != "base":
+                live = in_process(live_peak, case, arguments.threads)
+                results.live = None if isinstance(live, str) else live
+    return found
 
 
-KEYS = tuple(Measurement.__dataclass_fields__)
+def lines(found: dict[str, Results], device: str) -> list[dict[str, Any]]:
+    """Of the table."""
+
+    def mebi(label: str, key: str) -> float | None:
+        value = found[label].least(key)
+        return None if value is None else value / MIB
+
+    def compare(label: str, other: str, key: str) -> float | None:
+        return ratio(found[label].least(key), found[other].least(key)) if other in found else None
+
+    return [
+        {
+            "device": device,
+            "method": label,
+            "live MiB": mebi(label, "live"),
+            "/LoRA": compare(label, LORA, "live"),
+            "/dense": compare(label, DENSE, "live"),
+            "RSS MiB": mebi(label, "rss"),
+            "RSS/LoRA": compare(label, LORA, "rss"),
+            "RSS/dense": compare(label, DENSE, "rss"),
+            "files MiB": mebi(label, "files"),
+            "state MiB": mebi(label, "state"),
+            "step s": results.least("seconds"),
+            "/full": compare(label, FULL, "seconds"),
+            "dense/": compare(DENSE, label, "seconds") if DENSE in found else None,
+            "CPU s": results.least("cpu_seconds"),
+            "CPU/full": compare(label, FULL, "cpu_seconds"),
+            "note": results.note,
+        }
+        for label, results in found.items()
+    ]
 
 
 def main() -> None:
@@ -397,10 +416,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chosen = [arguments.device] if arguments.device else devices
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own messages
     multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "aurora", "peft", "zarr"])
     where = machine(chosen)
     print(where)
-    table = [line for device in chosen for line in compare(arguments, device)]
+    table = [line for device in chosen for line in lines(measure_all(arguments, device), device)]
     rows_, columns = arguments.grid
     show(f"One training step, Aurora {arguments.model}, {rows_} x {columns}, 4 levels, batch 1", table)
     if arguments.output:

@@ -35,8 +35,9 @@ def test_sparse_tuning(tmp_path: Path) -> None:
     for label, row in rows.items():
         assert label in printed
         assert row["note"] == ""
-        assert row["peak MiB"] > 0 and row["step s"] > 0 and row["CPU s"] > 0
-    assert rows["full AdamW"]["/ full"] == rows["LoRA r=8"]["/ LoRA"] == rows["dense SFAS"]["/ dense"] == 1
+        assert all(row[key] > 0 for key in ("live MiB", "RSS MiB", "state MiB", "step s", "CPU s"))
+    assert rows["full AdamW"]["/full"] == rows["LoRA r=8"]["/LoRA"] == rows["dense SFAS"]["/dense"] == 1
+    assert rows["SFAS, beta 0"]["live MiB"] < rows["full AdamW"]["live MiB"] <= rows["dense SFAS"]["live MiB"]
     assert rows["SFAS, beta 0"]["state MiB"] < rows["full AdamW"]["state MiB"]
     assert rows["dense SFAS"]["state MiB"] == pytest.approx(rows["full AdamW"]["state MiB"])
 

@@ -85,11 +85,13 @@ class TuningContext:
         steps: optimizer steps of the whole run; 0 where the model only predicts.
         seed: of the run; every random choice of a method is a function of it.
         fisher: directory of the Fisher warm-up's Zarr store, or None where no method asks for it.
+        accumulation: backward passes before each step, each of a loss divided by their number.
     """
 
     steps: int
     seed: int
     fisher: Path | None = None
+    accumulation: int = 1
 
 
 class Backbone(Protocol):
@@ -175,8 +177,16 @@ class Adapter(Protocol):
         """The paper's count: parameters trained at a step, encoder and decoder left out."""
         ...
 
+    def squared_gradient_norm(self) -> float:
+        """Sum of squares of the gradients that ``step`` is about to use: clipping counts them in."""
+        ...
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply the gradients that ``step`` is about to use."""
+        ...
+
     def step(self, step: int, learning_rate: float) -> None:
-        """Update what AdamW does not, from the gradients of the last backward pass.
+        """Update what AdamW does not, from the gradients of the last backward passes.
 
         Args:
             step: this step, from 0.

@@ -8,7 +8,8 @@ from tests.peft.sfas_rank import SPEC
 from tests.peft.toy_backbone import Toy, toy_batch, toy_loss
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.noise import uniform_noise
-from weatherpeft.peft.sfas import Sfas
+from weatherpeft.peft.normalizer import SMALLEST_NORM
+from weatherpeft.peft.sfas import NormalizerName, Sfas
 from weatherpeft.peft.sfas_adapter import SfasAdapter
 
 STEPS = 8
@@ -39,8 +40,20 @@ def tuned(spec: Sfas = SPEC, steps: range = range(STEPS), **context: object) -> 
     return model, train(model, attach(model, spec, **context), steps)
 
 
+def normalized(fisher: Tensor, normalizer: NormalizerName, quantile: float) -> Tensor:
+    """F over its norm in float64, from the whole vector."""
+    if normalizer == "rank":
+        cut = (fisher.float().numpy().view(np.uint32) & 0xFFFF0000).view(np.float32)
+        return torch.from_numpy(np.searchsorted(np.sort(cut), cut, side="left") / len(cut))
+    if normalizer == "quantile":
+        norm = fisher.sort(descending=True).values[max(1, round((1 - quantile) * len(fisher))) - 1]
+    else:
+        norm = fisher.max() if normalizer == "max" else fisher.double().mean()
+    return fisher.double() / (float(norm) or SMALLEST_NORM)
+
+
 class Dense:
-    """The published rule with a full mask, and AdamW with full moments that the mask resets."""
+    """The rule with a full mask, and AdamW with full moments that the mask resets."""
 
     def __init__(self, spec: Sfas, model: nn.Module, fisher: Tensor | None = None) -> None:
         self.spec = spec
@@ -50,22 +63,37 @@ class Dense:
         self.fisher = fisher
         dtype = next(iter(parameters)).dtype
         self.first, self.second, self.age = (torch.zeros(len(self.matrix), dtype=dtype) for _ in range(3))
+        self.mask = self.touched = torch.zeros(len(self.matrix), dtype=torch.bool)
+
+    def select(self, samples: list[Tensor], step: int) -> Tensor:
+        """The mask of a step from every sample's gradient."""
+        spec = self.spec
+        fisher = torch.stack(samples).square().mean(0)
+        if self.fisher is not None:
+            fisher = self.fisher = spec.beta * self.fisher + (1 - spec.beta) * fisher
+        noise = uniform_noise(3, step, 0, len(fisher), fisher.device)
+        score = normalized(fisher, spec.normalizer, spec.quantile)
+        if spec.noise == "multiplicative":
+            score = (fisher * noise).double()
+        elif spec.noise == "additive":
+            score = score + spec.gamma * (1 - step / STEPS) * noise
+        mask = torch.zeros(len(score), dtype=torch.bool)
+        left = len(score) if spec.budget is None else spec.budget - int(self.touched.sum())
+        for entry in np.lexsort((np.arange(len(score)), -score.numpy())):
+            if self.touched[entry] or left > 0:
+                mask[entry] = True
+                left -= not self.touched[entry]
+            if mask.sum() == self.k:
+                break
+        return mask
 
     def step(self, weight: Tensor, samples: list[Tensor], step: int, rate: float) -> tuple[Tensor, Tensor]:
         """New weights and the mask, from every sample's gradient."""
         spec, gradient = self.spec, torch.stack(samples).mean(0)
-        fisher = torch.stack(samples).square().mean(0)
-        if self.fisher is not None:
-            fisher = self.fisher = spec.beta * self.fisher + (1 - spec.beta) * fisher
-        norm = fisher.max() if spec.normalizer == "max" else fisher.double().mean()
-        score = fisher.double() / norm
-        if spec.noise == "additive":
-            noise = uniform_noise(3, step, 0, len(weight), weight.device)
-            score = score + spec.gamma * (1 - step / STEPS) * noise
-        order = np.lexsort((np.arange(len(score)), -score.numpy()))
-        mask = torch.zeros(len(weight), dtype=torch.bool)
-        mask[torch.from_numpy(order[: self.k].copy())] = True
-
+        if step % spec.refresh == 0:
+            self.mask = self.select(samples, step)
+            self.touched = self.touched | self.mask
+        mask = self.mask
         one, two = spec.betas
         self.age = torch.where(mask, self.age + 1, 0)
         self.first = torch.where(mask, one * self.first + (1 - one) * gradient, 0)

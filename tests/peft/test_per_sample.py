@@ -19,10 +19,10 @@ def streamed(model: nn.Module, parameters: dict[str, nn.Parameter], backward: ob
     for parameter in parameters.values():
         parameter.requires_grad_(True)
 
-    def consume(name: str, gradient: Tensor, square: Tensor) -> None:
+    def consume(name: str, gradient: Tensor, square: Tensor | None) -> None:
         assert name not in found
         assert all(parameter.grad is None for parameter in parameters.values())
-        found[name] = gradient, square
+        found[name] = gradient, gradient.square() if square is None else square
 
     with GradientStream(model.backbone, parameters, consume):
         backward()

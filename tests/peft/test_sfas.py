@@ -22,7 +22,13 @@ from weatherpeft.peft.sfas import Sfas
     [
         {},
         {"normalizer": "mean"},
+        {"normalizer": "quantile", "quantile": 0.8},
+        {"normalizer": "rank"},
         {"noise": "none"},
+        {"noise": "multiplicative"},
+        {"refresh": 3},
+        {"budget": 25},
+        {"budget": 25, "refresh": 2, "gamma": 3.0},
         {"gamma": 3.0},
         {"fraction": 0.5},
         {"fraction": 1.0},
@@ -36,6 +42,7 @@ def test_equals_the_dense_rule(change: dict[str, object], size: int, monkeypatch
     dense, adapter = Dense(spec, model), attach(model, spec)
     for step in range(STEPS):
         batch, before = toy_batch(step, size), weights(model)
+        assert adapter._stream.squares == (step % spec.refresh == 0)
         samples = [torch.cat([g.flatten() for g in s.values()]) for s in sample_gradients(model, batch)]
         expected, mask = dense.step(before, samples, step, RATE)
         toy_loss(model, batch).backward()
@@ -45,6 +52,8 @@ def test_equals_the_dense_rule(change: dict[str, object], size: int, monkeypatch
         assert torch.equal(weights(model)[~mask], before[~mask])
         assert not torch.equal(weights(model)[mask], before[mask])
     assert adapter.trainable_backbone() == adapter.selected == dense.k
+    assert adapter.touched == int(dense.touched.sum())
+    assert spec.budget in (None, adapter.touched), "a budget of this size is spent"
 
 
 def test_equals_the_dense_rule_on_aurora() -> None:
@@ -187,9 +196,9 @@ def test_nothing_dense_is_held() -> None:
         loss(model, small_batch(2)).backward()
         assert all(parameter.grad is None for parameter in pool.values())
         assert not adapter._stream._captured
-        candidates = adapter._selection._gather()
-        assert len(candidates.entry) < 24 * adapter.selected
-        held = [column.untyped_storage().nbytes() for column in candidates]
+        candidates = adapter._selection._known
+        assert candidates.held < 24 * adapter.selected
+        held = [column.untyped_storage().nbytes() for chunk in candidates._chunks for column in chunk]
         assert sum(held) < 20 * 24 * adapter.selected
         adapter.step(step, RATE)
     assert most[0] == 0  # freed before the next hook of the same parameter

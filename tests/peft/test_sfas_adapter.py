@@ -123,7 +123,7 @@ class TestErrors:
         model = Toy()
         attach(model)
         toy_loss(model, toy_batch(0)).backward()
-        with pytest.raises(ValueError, match="found two gradients of narrow"):
+        with pytest.raises(ValueError, match=r"found 2 gradients of narrow.* before step 0, expected 1"):
             toy_loss(model, toy_batch(0)).backward()
 
     def test_a_step_after_the_last(self) -> None:
@@ -136,5 +136,5 @@ class TestErrors:
     def test_a_gradient_that_is_not_finite(self) -> None:
         model = Toy()
         attach(model)
-        with pytest.raises(ValueError, match="gradient of narrow.* at step 0 is not finite"):
+        with pytest.raises(ValueError, match=r"gradient of narrow\S+ at step 0: found Fisher information of"):
             (toy_loss(model, toy_batch(0)) * torch.inf).backward()

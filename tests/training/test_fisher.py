@@ -1,11 +1,13 @@
 """The Fisher warm-up against squared gradients of single samples."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import zarr
+from torch import Tensor
 
 from tests.peft.small_aurora import loss, small_aurora, small_batch
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
@@ -29,7 +31,7 @@ def test_is_the_mean_of_per_sample_squares(tmp_path: Path) -> None:
     classes = [type(module) for module in model.modules()]
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     batches = [toy_batch(0, 3), toy_batch(1, 1), toy_batch(2, 2)]
-    assert estimate_fisher(model, batches, toy_loss, tmp_path / "fisher.zarr", scratch=tmp_path) == 6
+    assert estimate_fisher(model, batches, toy_loss, tmp_path / "fisher.zarr") == 6
 
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == flags
     assert [type(module) for module in model.modules()] == classes
@@ -62,6 +64,40 @@ def test_the_same_values_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         estimate_fisher(Toy(), [toy_batch(0)], toy_loss, tmp_path / name)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing catches it."""
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2, 3])
+@pytest.mark.parametrize("within", [False, True])
+def test_a_killed_estimate_goes_on_to_the_same_bytes(batches: int, within: bool, tmp_path: Path) -> None:
+    everything = [toy_batch(number, 1 + number % 3) for number in range(5)]
+    computed: list[int] = []
+
+    def loss(model: Toy, batch: Tensor) -> Tensor:
+        computed.append(len(batch))
+        return toy_loss(model, batch)
+
+    def until_killed() -> Iterator[Tensor]:
+        yield from everything[:batches]
+        if not within:
+            raise Killed
+        model = killed.backbone  # in the middle of the next batch, when some sums hold it already
+        model.condition.weight.register_hook(lambda _: (_ for _ in ()).throw(Killed()))
+        yield everything[batches]
+
+    killed = Toy()
+    estimate_fisher(Toy(), everything, toy_loss, tmp_path / "straight")
+    killed.backbone.requires_grad_(True)
+    with pytest.raises(Killed):
+        estimate_fisher(killed, until_killed(), loss, tmp_path / "resumed", work=tmp_path / "work")
+    assert not (tmp_path / "resumed").exists()
+    computed.clear()
+    assert estimate_fisher(Toy(), everything, loss, tmp_path / "resumed", work=tmp_path / "work") == 9
+    assert computed == [len(batch) for batch in everything[batches:]]
+    assert digest(tmp_path / "resumed") == digest(tmp_path / "straight")
 
 
 def test_a_store_keeps_shapes_and_the_number_of_samples(tmp_path: Path) -> None:

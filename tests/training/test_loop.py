@@ -95,6 +95,12 @@ class Watch:
     def trainable_backbone(self) -> int:
         return 0
 
+    def squared_gradient_norm(self) -> float:
+        return 0.0
+
+    def scale_gradients(self, factor: float) -> None:
+        pass
+
     def result(self) -> dict[str, Tensor]:
         return {}
 

@@ -33,6 +33,13 @@ class DenseAdapter:
         """Number of entries of all parameters."""
         return sum(parameter.numel() for parameter in self._parameters.values())
 
+    def squared_gradient_norm(self) -> float:
+        """Nothing beside the dense parameters."""
+        return 0.0
+
+    def scale_gradients(self, factor: float) -> None:
+        """Nothing beside the dense parameters."""
+
     def step(self, step: int, learning_rate: float) -> None:
         """AdamW does it all."""
 

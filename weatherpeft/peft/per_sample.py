@@ -34,15 +34,19 @@ class GradientStream:
     each of them. The batch size is the first dimension of the first tensor that the backbone is called
     with. A layer may be called several times in a forward pass, and under activation checkpointing.
 
-    With torch.distributed initialized, gradients and squares are averaged over the ranks, whose
-    batches are of one size.
+    Each rank of a distributed run hears of its own samples; ``mean_over_ranks`` is the consumer's.
+
+    Attributes:
+        batch_size: samples of the last forward pass.
+        squares: whether the squares are wanted of the forward passes to come. Without them any
+            layer will do, at the cost of a plain backward pass.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         parameters: Mapping[str, nn.Parameter],
-        consume: Callable[[str, torch.Tensor, torch.Tensor], None],
+        consume: Callable[[str, torch.Tensor, torch.Tensor | None], None],
     ) -> None:
         """Attach to a backbone.
 
@@ -51,9 +55,12 @@ class GradientStream:
             parameters: that require a gradient, by name.
             consume: called with a parameter's name, the gradient of the batch's loss and the mean
                 over the batch of the squared gradients of the samples' own losses, both in the
-                parameter's shape.
+                parameter's shape; None in place of the latter where squares are not wanted, and for
+                a single sample, whose square is that of the gradient.
         """
         self.batch_size = 0
+        self.squares = True
+        self._several = False
         self._consume = consume
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self._captured: dict[str, list[SampleGradient]] = {}
@@ -91,7 +98,7 @@ class GradientStream:
     @property
     def capturing(self) -> bool:
         """Whether layers must take their samples apart in this forward pass."""
-        return self.batch_size > 1 and torch.is_grad_enabled()
+        return self._several and torch.is_grad_enabled()
 
     def capture(self, parameter: nn.Parameter, sample_gradient: SampleGradient) -> torch.Tensor:
         """Keep what one call of a layer adds to a parameter's gradient until all calls are known.
@@ -125,7 +132,8 @@ class GradientStream:
             return
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
         self.batch_size = tensors[0].shape[0]
-        if self.batch_size > 1 and self._any_size:
+        self._several = self.squares and self.batch_size > 1
+        if self._several and self._any_size:
             raise ValueError(
                 f"parameter {min(self._any_size)} belongs to neither nn.Linear nor nn.LayerNorm: "
                 f"found a batch of {self.batch_size}, expected 1"
@@ -138,27 +146,31 @@ class GradientStream:
         gradient, parameter.grad = parameter.grad, None
         assert gradient is not None
         gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-        if self.batch_size == 1:
-            square = gradient.square()
-        else:
-            if gradient.any():
-                raise ValueError(
-                    f"parameter {name} is used outside its layer: found a batch of {self.batch_size}, "
-                    "expected 1"
-                )
-            square = torch.zeros_like(gradient)
-            calls = self._captured.pop(name, [])
-            for sample in range(self.batch_size):
-                own = sum((call(sample).to(gradient.dtype) for call in calls), gradient.new_zeros(()))
-                gradient.add_(own)
-                square.add_(own.square())
-            # The mean loss gives each sample 1/batch of its own gradient: batch² of it, over batch.
-            square.mul_(self.batch_size)
-        self._consume(name, _mean_over_ranks(gradient), _mean_over_ranks(square))
+        if not self._several:
+            self._consume(name, gradient, None)
+            return
+        if gradient.any():
+            raise ValueError(
+                f"parameter {name} is used outside its layer: found a batch of {self.batch_size}, expected 1"
+            )
+        square = torch.zeros_like(gradient)
+        calls = self._captured.pop(name, [])
+        for sample in range(self.batch_size):
+            own = sum((call(sample).to(gradient.dtype) for call in calls), gradient.new_zeros(()))
+            gradient.add_(own)
+            square.add_(own.square())
+        # The mean loss gives each sample 1/batch of its own gradient: batch² of it, over batch.
+        self._consume(name, gradient, square.mul_(self.batch_size))
 
 
-def _mean_over_ranks(values: torch.Tensor) -> torch.Tensor:
-    if distributed.is_available() and distributed.is_initialized():
+def several_ranks() -> bool:
+    """Whether this process is one of several of torch.distributed."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def mean_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """Values averaged over the ranks of torch.distributed, in place; as they are in a single process."""
+    if several_ranks():
         distributed.all_reduce(values)
         values /= distributed.get_world_size()
     return values

@@ -67,8 +67,12 @@ class EntrySet:
             self._bytes[position] = after
             self._size += int((before != after).sum())
 
-    def between(self, start: int, end: int) -> torch.Tensor:
-        """The members from ``start`` to before ``end``, ascending, counted from ``start``."""
+    def mask(self, start: int, end: int) -> torch.Tensor:
+        """Which of the indices from ``start`` to before ``end`` are members, bool ``(index,)``."""
         packed = self._bytes[start // 8 : (end + 7) // 8]
         bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1
-        return bits.flatten()[start % 8 :][: end - start].nonzero().squeeze(1)
+        return bits.flatten()[start % 8 :][: end - start].bool()
+
+    def between(self, start: int, end: int) -> torch.Tensor:
+        """The members from ``start`` to before ``end``, ascending, counted from ``start``."""
+        return self.mask(start, end).nonzero().squeeze(1)

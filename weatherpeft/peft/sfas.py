@@ -11,7 +11,9 @@ from weatherpeft.interfaces import PeftMethod
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+NormalizerName = Literal["max", "mean", "quantile", "rank"]
 
 
 class Sfas(PeftMethod):
@@ -21,26 +23,38 @@ class Sfas(PeftMethod):
     information plus noise that anneals away, U uniform on [0, 1). The k best entries of the
     pool are updated by AdamW, the rest do not move. The pool is what is frozen in the backbone when
     the method is attached, so it comes last in the list of methods.
+
+    The defaults are the published rule.
     """
 
     name: Literal["sfas"]
-    fraction: Annotated[float, Field(gt=0, le=1)] = 0.001
+    fraction: Share = 0.001
     """k as a share of what ``count_of`` counts."""
     count_of: Literal["model", "pool"] = "model"
     """``model``: all parameters as they stand when the method is attached, the paper's count;
     ``pool``: those that compete."""
     gamma: Annotated[float, Field(ge=0)] = 0.2
     """Weight of the noise at the first step."""
-    noise: Literal["additive", "none"] = "additive"
-    """``none`` selects by Fisher information alone."""
-    normalizer: Literal["max", "mean"] = "max"
-    """Norm of the Fisher information over the pool; the paper's code divides by the maximum."""
-    beta: Share = 0.0
+    noise: Literal["additive", "multiplicative", "none"] = "additive"
+    """``none`` selects by Fisher information alone. ``multiplicative`` is an ablation that selects by
+    F·U: no factor common to all entries changes a top-k, so it cannot anneal, and gamma is not used."""
+    normalizer: NormalizerName = "max"
+    """Norm of this step's Fisher information over the pool; the paper's code divides by the maximum.
+    ``rank`` replaces F by the share of the pool with a smaller F."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Of the normalizer ``quantile``."""
+    beta: Fraction = 0.0
     """Memory of the Fisher information, F_t = beta·F_{t−1} + (1 − beta)·f_t with f_t this batch's and
     F_0 from the warm-up: 0 is the paper's rule, 1 never looks at a batch (without noise, a FISH mask)."""
+    refresh: Annotated[int, Field(gt=0)] = 1
+    """Steps from one selection to the next. In between the same entries are trained, at the cost of little
+    more than a frozen backbone, and f of these batches does not enter F."""
+    budget: Annotated[int, Field(gt=0)] | Share | None = None
+    """Most entries touched in the whole run, as a number or as a share of what ``count_of`` counts. A
+    selection takes no more new entries than are left; with none left the touched ones compete."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     """Decoupled, on the selected entries of matrices."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Of the first and second moments."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the root of the second moment."""
@@ -59,8 +73,8 @@ class Sfas(PeftMethod):
         """Take the frozen entries of the backbone into the pool and listen to their gradients.
 
         Raises:
-            ValueError: nothing in the backbone is frozen, k is not between 1 and the pool's size, or
-                the warm-up's store is missing or not of this model.
+            ValueError: nothing in the backbone is frozen, k is not between 1 and the pool's size, the
+                budget is less than k, or the warm-up's store is missing or not of this model.
         """
         from weatherpeft.peft.sfas_adapter import SfasAdapter
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
 import torch
 from torch import nn
 
 from weatherpeft.interfaces import Backbone, TuningContext
+from weatherpeft.peft.file_tensors import FileTensors
 from weatherpeft.peft.fisher_store import read_fisher
-from weatherpeft.peft.noise import uniform_noise
-from weatherpeft.peft.per_sample import GradientStream
+from weatherpeft.peft.noise import reached_level, uniform_noise
+from weatherpeft.peft.normalizer import new_normalizer
+from weatherpeft.peft.per_sample import GradientStream, mean_over_ranks, several_ranks
 from weatherpeft.peft.pool import EntrySet, Pool
 from weatherpeft.peft.selection import Selection
 from weatherpeft.peft.sfas import Sfas
 from weatherpeft.peft.sparse_adam import SparseAdam
 
-CHUNK_ENTRIES = 2**15
+CHUNK_ENTRIES = 2**17
 """Entries scored at once on the CPU, what fits a core's cache; never changes the result."""
 ACCELERATOR_CHUNKS = 128
 """As many of them at once elsewhere, where each call costs more."""
@@ -28,13 +28,15 @@ ACCELERATOR_CHUNKS = 128
 class SfasAdapter:
     """The ``Adapter`` of ``Sfas``.
 
-    One backward pass precedes each step: it fills the selection parameter by parameter and leaves no
-    gradient behind. A parameter that it does not reach takes part with a gradient of zero.
-    Gradient accumulation over several backward passes is refused, since it would need a dense sum.
+    ``accumulation`` backward passes precede each step, one by default. The last of them fills the
+    selection parameter by parameter; none leaves a gradient behind. A parameter that they do not reach
+    takes part with a gradient of zero. Each loss is a mean over a batch of one size, divided by the
+    number of passes. Of a distributed run each rank selects the same from the average over all ranks.
 
     In memory beside the weights: one parameter's gradient and squares, the candidates (a few k), the
-    optimizer's state (k) and one bit an entry for what was ever touched. The smoothed Fisher
-    information of ``beta > 0`` lies in files of a temporary directory.
+    optimizer's state (k) and one bit an entry for what was ever touched. In files of a temporary
+    directory: the smoothed Fisher information where ``beta > 0`` and, where several backward passes
+    precede a step, the sums of their gradients and squares, 4 bytes an entry each.
     """
 
     def __init__(self, spec: Sfas, model: Backbone, context: TuningContext) -> None:
@@ -50,19 +52,28 @@ class SfasAdapter:
         self._context = context
         self._pool = Pool(frozen)
         counted = cast(nn.Module, model).parameters() if spec.count_of == "model" else frozen.values()
-        self._k = round(spec.fraction * sum(parameter.numel() for parameter in counted))
+        total = sum(parameter.numel() for parameter in counted)
+        self._k = round(spec.fraction * total)
         if not 1 <= self._k <= self._pool.size:
             raise ValueError(
                 f"sfas: fraction {spec.fraction} of the {spec.count_of} selects {self._k} entries, "
                 f"expected 1 to {self._pool.size}, the size of the pool"
             )
-        self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else {}
+        self._budget = spec.budget if isinstance(spec.budget, int | None) else round(spec.budget * total)
+        if self._budget is not None and self._budget < self._k:
+            raise ValueError(f"sfas: found a budget of {self._budget}, expected at least k = {self._k}")
+        self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else None
         self._optimizer = SparseAdam(self._pool, spec.betas, spec.eps, spec.weight_decay)
         self._touched = EntrySet(self._pool.size, self._pool.device)
         if not context.steps:  # only to predict
             return
         for parameter in frozen.values():
             parameter.requires_grad_(True)
+        self._sums = FileTensors("sfas-sums-")
+        if context.accumulation > 1:
+            for name, parameter in frozen.items():
+                for kind in ("gradient", "square"):
+                    self._sums.add(f"{name}.{kind}", parameter.numel(), self._pool.dtype)
         self._stream = GradientStream(model.backbone, frozen, self._consume)
         self._begin(0)
 
@@ -89,26 +100,31 @@ class SfasAdapter:
         """The k entries of a step."""
         return self._k
 
+    def squared_gradient_norm(self) -> float:
+        """Of the entries that the step to come will update."""
+        _, gradient = self._chosen()
+        return float(gradient.double().square().sum())
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply the gradients of the step to come, as clipping does."""
+        self._chosen()[1].mul_(factor)
+
     def step(self, step: int, learning_rate: float) -> None:
-        """Select from the last backward pass and update.
+        """Update what the last backward passes select.
 
         Args:
             step: this step, from 0; steps come one after the other.
             learning_rate: of this step.
 
         Raises:
-            ValueError: another step is due, or no backward pass came before.
+            ValueError: another step is due, no backward pass came before, or a gradient is not finite.
         """
         if step != self._step:
             raise ValueError(f"sfas: found step {step}, expected {self._step}")
-        if not self._arrived:
-            raise ValueError(f"sfas: found no gradient at step {step}, expected a backward pass before it")
-        for name in self._pool.parameters.keys() - self._arrived:
-            zeros = torch.zeros_like(self._pool.parameters[name], dtype=self._pool.dtype)
-            self._consume(name, zeros, zeros)
-        index, gradient = self._selection.finish()
+        index, gradient = self._chosen()
         self._optimizer.update(index, gradient, learning_rate)
-        self._touched.add(index)
+        if self._selection:
+            self._touched.add(index)
         self._begin(step + 1)
 
     def result(self) -> dict[str, torch.Tensor]:
@@ -151,64 +167,134 @@ class SfasAdapter:
             for name, tensor in self._optimizer.state_dict().items()
         }
         state["sfas.step"] = torch.tensor(self._step)
-        if self._spec.beta < 1:
+        if self._fisher and self._spec.beta < 1:
             state |= {f"sfas.fisher.{name}": values.clone() for name, values in self._fisher.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on where ``state_dict`` was taken, after ``load_result``."""
         self._optimizer.load_state_dict({key.removeprefix("sfas."): value for key, value in state.items()})
-        if self._spec.beta < 1:
+        if self._fisher and self._spec.beta < 1:
             for name, values in self._fisher.items():
                 values.copy_(state[f"sfas.fisher.{name}"])
         self._begin(int(state["sfas.step"]))
 
     def _begin(self, step: int) -> None:
-        """Await the backward pass of a step."""
+        """Await the backward passes of a step."""
         self._step = step
-        self._arrived: set[str] = set()
-        annealed = self._spec.gamma * (1 - step / self._context.steps)
-        self._noise_weight = annealed if self._spec.noise == "additive" else 0.0
-        self._selection = Selection(self._k, self._pool.size, self._noise_weight, self._spec.normalizer)
+        self._arrived: dict[str, int] = {}
+        self._update: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._selection: Selection | None = None
+        spec = self._spec
+        if step % spec.refresh == 0:
+            annealed = spec.gamma * (1 - step / self._context.steps)
+            self._noise_weight = annealed if spec.noise == "additive" else 0.0
+            normalizer = new_normalizer(spec.normalizer, self._pool.size, spec.quantile)
+            new = None if self._budget is None else self._budget - len(self._touched)
+            level = reached_level(self._k, self._pool.size)
+            self._selection = Selection(self._k, self._pool.size, self._noise_weight, normalizer, new, level)
+        else:
+            self._kept = {name: (own, local) for name, own, local in self._pool.locate(self.selection)}
+            self._kept_gradient = torch.zeros(self._k, dtype=self._pool.dtype, device=self._pool.device)
+        self._stream.squares = self._selection is not None and spec.beta < 1
+
+    def _chosen(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Entries that the step to come updates, and their gradients; ends the backward passes."""
+        if self._update:
+            return self._update
+        if not self._arrived:
+            raise ValueError(
+                f"sfas: found no gradient at step {self._step}, expected a backward pass before it"
+            )
+        if not self._selection:
+            self._update = self.selection, mean_over_ranks(self._kept_gradient)
+        else:
+            for name in self._pool.parameters:
+                self._complete(name)
+            self._update = self._selection.finish()
+        if not bool(self._update[1].isfinite().all()):
+            raise ValueError(f"sfas: a gradient at step {self._step} is not finite")
+        return self._update
+
+    def _complete(self, name: str) -> None:
+        """Offer a parameter that some backward passes of this step have not reached, or none."""
+        number = self._arrived.get(name, 0)
+        if number == self._context.accumulation:
+            return
+        entries, dtype = self._pool.parameters[name].numel(), self._pool.dtype
+        kinds = ("gradient", "square") if self._stream.squares else ("gradient",)
+        zeros = {kind: torch.zeros(entries, dtype=dtype, device=self._pool.device) for kind in kinds}
+        self._offer(name, **({kind: self._sums[f"{name}.{kind}"] for kind in kinds} if number else zeros))
 
     @torch.no_grad()
-    def _consume(self, name: str, gradient: torch.Tensor, square: torch.Tensor) -> None:
-        """Offer a parameter's entries to the selection, a chunk at a time."""
-        if name in self._arrived:
-            raise ValueError(f"sfas: found two gradients of {name} before step {self._step}, expected one")
+    def _consume(self, name: str, gradient: torch.Tensor, square: torch.Tensor | None) -> None:
+        """Take in a parameter's gradient of one backward pass."""
+        passes = self._context.accumulation
+        number = self._arrived[name] = self._arrived.get(name, 0) + 1
+        if number > passes or self._update:
+            raise ValueError(
+                f"sfas: found {number} gradients of {name} before step {self._step}, expected {passes}"
+            )
         if self._step >= self._context.steps:
             raise ValueError(f"sfas: found a gradient after the last of {self._context.steps} steps")
-        if not bool(square.isfinite().all()):
-            raise ValueError(f"sfas: the gradient of {name} at step {self._step} is not finite")
-        self._arrived.add(name)
-        start, device = self._pool.start[name], self._pool.device
-        flat_gradient, flat_square = gradient.reshape(-1), square.reshape(-1)
-        entries = CHUNK_ENTRIES * (1 if device.type == "cpu" else ACCELERATOR_CHUNKS)
-        for first in range(0, len(flat_square), entries):
-            chunk = slice(first, first + entries)
-            fisher = self._smooth(name, chunk, flat_square[chunk])
-            if self._noise_weight:
-                seed, count = self._context.seed, len(fisher)
-                uniform = uniform_noise(seed, self._step, start + first, count, device)
-            else:
-                uniform = torch.zeros_like(fisher, dtype=torch.float32)
-            self._selection.offer(start + first, fisher, uniform, flat_gradient[chunk].to(self._pool.dtype))
+        gradient = gradient.reshape(-1)
+        if not self._selection:
+            if name in self._kept:
+                own, local = self._kept[name]
+                self._kept_gradient[own] += gradient[local]
+            return
+        if square is None and self._stream.squares and (passes > 1 or several_ranks()):
+            square = gradient.square()
+        values = {"gradient": gradient}
+        if square is not None:
+            # A pass holds 1/passes of the loss: passes² of its squares, over the number of passes.
+            values["square"] = square.reshape(-1) * passes if passes > 1 else square.reshape(-1)
+        for kind, part in values.items() if passes > 1 else ():
+            total = self._sums[f"{name}.{kind}"]
+            values[kind] = (total.copy_(part) if number == 1 else total.add_(part.to(total))).to(part.device)
+        if number == passes:
+            self._offer(name, **values)
 
-    def _smooth(self, name: str, chunk: slice, square: torch.Tensor) -> torch.Tensor:
-        """F_t of a chunk, from F_{t−1} in its file and this batch's squares."""
-        if not self._fisher:
+    def _offer(self, name: str, gradient: torch.Tensor, square: torch.Tensor | None = None) -> None:
+        """Offer a parameter's entries to the selection, a chunk at a time."""
+        assert self._selection
+        spec, start, device = self._spec, self._pool.start[name], self._pool.device
+        gradient = mean_over_ranks(gradient).to(device, self._pool.dtype)
+        if square is not None:
+            square = mean_over_ranks(square).to(device)
+        entries = CHUNK_ENTRIES * (1 if device.type == "cpu" else ACCELERATOR_CHUNKS)
+        for first in range(0, len(gradient), entries):
+            chunk = slice(first, first + entries)
+            part = gradient[chunk]
+            own = None if not self._stream.squares else part.square() if square is None else square[chunk]
+            fisher = self._information(name, chunk, own)
+            count, at = len(fisher), start + first
+            uniform = torch.zeros((), device=device).expand(count)
+            if self._noise_weight or spec.noise == "multiplicative":
+                uniform = uniform_noise(self._context.seed, self._step, at, count, device)
+            if spec.noise == "multiplicative":
+                fisher = fisher * uniform
+            known = None if self._budget is None else self._touched.mask(at, at + count)
+            try:
+                self._selection.offer(at, fisher, uniform, part, known)
+            except FloatingPointError as error:
+                raise ValueError(f"sfas: the gradient of {name} at step {self._step}: {error}") from error
+
+    def _information(self, name: str, chunk: slice, square: torch.Tensor | None) -> torch.Tensor:
+        """F_t of a chunk, from F_{t−1} in its file and this step's squares."""
+        if self._fisher is None:
+            assert square is not None
             return square
         stored = self._fisher[name][chunk]
-        if self._spec.beta < 1:
+        if square is not None:
             stored.mul_(self._spec.beta).add_(square.to(stored), alpha=1 - self._spec.beta)
-        return stored.to(square)
+        return stored.to(self._pool.device, self._pool.dtype)
 
-    def _fisher_files(self) -> dict[str, torch.Tensor]:
+    def _fisher_files(self) -> FileTensors:
         """The warm-up's estimate in file-backed float32 tensors ``(entry,)``, by parameter."""
         if self._context.fisher is None:
             raise ValueError(f"sfas: beta = {self._spec.beta} needs the Fisher warm-up's store, found none")
-        self._directory = TemporaryDirectory(prefix="sfas-")
-        files: dict[str, torch.Tensor] = {}
+        files = FileTensors("sfas-fisher-")
         for name, values in read_fisher(self._context.fisher):
             if name not in self._pool.parameters:
                 continue
@@ -216,9 +302,7 @@ class SfasAdapter:
             if values.shape != expected:
                 found = f"{tuple(values.shape)}, expected {tuple(expected)}"
                 raise ValueError(f"sfas: Fisher information of {name} has shape {found}")
-            path = Path(self._directory.name) / str(len(files))
-            files[name] = torch.from_file(str(path), shared=True, size=values.numel(), dtype=torch.float32)
-            files[name].copy_(values.reshape(-1))
+            files.add(name, values.numel(), torch.float32).copy_(values.reshape(-1))
         if missing := self._pool.parameters.keys() - files.keys():
             raise ValueError(f"sfas: the Fisher warm-up's store lacks {min(missing)}")
         return files

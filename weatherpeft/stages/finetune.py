@@ -51,7 +51,8 @@ def finetune(
     device, task = training_device(), spec.model.task
     train_samples = Samples(task.window, spec.model.fields, data, spec.splits.train)
     validation_samples = Samples(task.window, spec.model.fields, data, spec.splits.validation)
-    tuned = tuned_model(spec.model, device, pretrained, spec.training.steps, fisher)
+    training = spec.training
+    tuned = tuned_model(spec.model, device, pretrained, training.steps, fisher, training.accumulation)
     counts = tuned.counts()
     logging.getLogger(__name__).info(
         "trainable_backbone %d, trainable_total %d", counts["trainable_backbone"], counts["trainable_total"]
@@ -66,7 +67,7 @@ def finetune(
         train_samples,
         validation_samples,
         task_loss(task, scale, device),
-        spec.training,
+        training,
         spec.model.seed,
         running,
     )

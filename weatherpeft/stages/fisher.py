@@ -24,7 +24,12 @@ class FisherSpec(Spec):
 
 
 def fisher(
-    spec: FisherSpec, data: Sequence[Path], statistics: Path, output: Path, pretrained: Path | None = None
+    spec: FisherSpec,
+    data: Sequence[Path],
+    statistics: Path,
+    output: Path,
+    pretrained: Path | None = None,
+    work: Path | None = None,
 ) -> None:
     """Estimate the diagonal empirical Fisher information of the pretrained backbone on the task.
 
@@ -34,10 +39,13 @@ def fisher(
         statistics: artifact of the statistics stage.
         output: artifact with ``fisher.zarr``, one array a backbone parameter.
         pretrained: artifact or checkpoint with the pretrained weights, where the model is pretrained.
+        work: where the sums of the running estimate lie, from which a retry goes on; none by default.
 
     Raises:
         ValueError: if the model is to be a pretrained one and no weights are given.
     """
+    import shutil
+
     from weatherpeft.batch import Samples
     from weatherpeft.normalization import training_scale
     from weatherpeft.training.fisher import estimate_fisher
@@ -54,6 +62,9 @@ def fisher(
     model = model.to(device)
     loss = task_loss(spec.task, training_scale(statistics, spec.fields.measured), device)
     inputs = [*data, statistics, *([pretrained] if pretrained else [])]
+    running = work / store.artifact_key(spec, __name__, inputs) if work else None
     with store.artifact(output, spec, __name__, inputs) as directory:
         batches = (batch.to(device) for batch in single_batches(samples, spec.samples, spec.seed))
-        estimate_fisher(model, batches, loss, directory / "fisher.zarr")
+        estimate_fisher(model, batches, loss, directory / "fisher.zarr", work=running)
+    if running:
+        shutil.rmtree(running)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -111,19 +111,22 @@ def train(
         rate = learning_rate(training, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        indices = list(islice(order, training.batch_size))
         optimizer.zero_grad()
-        value = loss(model, samples.batch(indices).to(device))
-        if not torch.isfinite(value):
-            times = ", ".join(str(samples.samples[index].time) for index in indices)
-            raise FloatingPointError(f"loss is {value.item()} at step {step}, sample times {times}")
-        value.backward()
+        total = 0.0
+        for _ in range(training.accumulation):
+            indices = list(islice(order, training.batch_size // training.accumulation))
+            value = loss(model, samples.batch(indices).to(device))
+            if not torch.isfinite(value):
+                times = ", ".join(str(samples.samples[index].time) for index in indices)
+                raise FloatingPointError(f"loss is {value.item()} at step {step}, sample times {times}")
+            (value / training.accumulation).backward()
+            total += value.item() / training.accumulation
         if training.clip_norm is not None:
-            nn.utils.clip_grad_norm_(dense.values(), training.clip_norm)
+            clip(dense.values(), adapters, training.clip_norm)
         optimizer.step()
         for adapter in adapters:
             adapter.step(step, rate)
-        history.train_loss.append(value.item())
+        history.train_loss.append(total)
         done = step + 1
         if done % training.validate_every == 0 or done == training.steps:
             history.validation_step.append(done)
@@ -138,6 +141,27 @@ def train(
         if done % training.checkpoint_every == 0:
             save_checkpoint(checkpoint, done, dense, optimizer, adapters, history.__dict__)
     return history
+
+
+@torch.no_grad()
+def clip(parameters: Iterable[nn.Parameter], adapters: Sequence[Adapter], largest: float) -> None:
+    """Scale down the gradients of a step whose norm, as one vector, exceeds ``largest``.
+
+    Args:
+        parameters: dense ones, with their gradients.
+        adapters: whose own gradients count as far as they are used: of a sparse method the entries
+            that this step updates, and no others.
+        largest: norm.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    squares = float(nn.utils.get_total_norm(gradients)) ** 2
+    squares += sum(adapter.squared_gradient_norm() for adapter in adapters)
+    factor = largest / (squares**0.5 + 1e-6)
+    if factor < 1:
+        for gradient in gradients:
+            gradient.mul_(factor)
+        for adapter in adapters:
+            adapter.scale_gradients(factor)
 
 
 @torch.no_grad()

@@ -109,6 +109,7 @@ def tuned_model(
     pretrained: Path | None,
     steps: int = 0,
     fisher: Path | None = None,
+    accumulation: int = 1,
 ) -> TunedModel:
     """The model of a run before its first step.
 
@@ -118,6 +119,7 @@ def tuned_model(
         pretrained: where its weights come from, if it starts from pretrained ones.
         steps: optimizer steps of the run; 0 to predict.
         fisher: artifact of the fisher stage, for methods that ask for it.
+        accumulation: backward passes before each step.
 
     Raises:
         ValueError: if the run starts from pretrained weights and none are given.
@@ -126,7 +128,8 @@ def tuned_model(
         raise ValueError("the run starts from pretrained weights, but none are given")
     start = pretrained if spec.pretrained else None
     model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start).to(device)
-    return attach(model, spec.methods, TuningContext(steps, spec.seed, fisher / FISHER if fisher else None))
+    store = fisher / FISHER if fisher else None
+    return attach(model, spec.methods, TuningContext(steps, spec.seed, store, accumulation))
 
 
 def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContext) -> TunedModel:

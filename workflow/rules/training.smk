@@ -35,10 +35,12 @@ rule fisher:
     params:
         spec=spec("fisher"),
         code=code("fisher"),
+        work=f"{ROOT}/work",
+        work=f"{ROOT}/work",
         pretrained=optional("pretrained", experiment.pretrained()),
     shell:
         "weatherpeft fisher --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
-        " {params.pretrained} --output {output} 2> {log}"
+        " {params.pretrained} --output {output} --work {params.work} 2> {log}"
 
 
 rule finetune:

@@ -1,0 +1,254 @@
+"""The entries that may be among the k best, whatever the norm turns out to be."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from weatherpeft.peft.normalizer import SMALLEST_NORM, Normalizer
+
+_MARGIN = 1 - 1e-12
+"""Thresholds are lowered by more than float64 rounds, so that rounding never drops an entry."""
+_COARSE_MARGIN = 1 - 1e-5
+"""The same for float32."""
+_SMALLEST_FLOAT32 = 1e-37
+"""Below it float32 loses precision."""
+_LARGEST_RATIO = 1e30
+"""Above it float32 may overflow."""
+_BLOCK = 32
+"""Entries that are looked at together at first."""
+_SPARSE = 8
+"""One of so many entries is counted to choose a condition."""
+_RISE = 1.1
+"""Rise of the norm's bound after which it is chosen anew."""
+_ROOM = 2
+"""Candidates that are collected before the first cut, in k."""
+_SAMPLE = 2**14
+"""Candidates from which the thresholds of a cut are guessed."""
+_SPACING = 1.2
+"""Ratio of the ranks of two thresholds: closer ones drop more, and cost more."""
+
+
+class Candidates(NamedTuple):
+    """Entries that may still be selected, by their pool index; all tensors ``(entry,)``."""
+
+    entry: torch.Tensor
+    fisher: torch.Tensor
+    uniform: torch.Tensor
+    gradient: torch.Tensor
+
+    def take(self, which: torch.Tensor) -> "Candidates":
+        """The entries that a mask or an index tensor names."""
+        return Candidates(*(column[which] for column in self))
+
+    @staticmethod
+    def join(parts: "list[Candidates]") -> "Candidates":
+        """One after the other."""
+        return Candidates(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def best(score: torch.Tensor, entry: torch.Tensor, k: int) -> torch.Tensor:
+    """Positions of the k largest scores, of equal ones those with the lower entry, in no order."""
+    if len(score) <= k:
+        return torch.arange(len(score), device=score.device)
+    threshold = score.topk(k, sorted=False).values.min()
+    above = (score > threshold).nonzero().squeeze(1)
+    tied = (score == threshold).nonzero().squeeze(1)
+    if len(above) + len(tied) > k:
+        tied = tied[entry[tied].topk(k - len(above), largest=False, sorted=False).indices]
+    return torch.cat([above, tied])
+
+
+def _reaching(values: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Positions of the values that reach a threshold; a closer look only at blocks whose largest does."""
+    end = len(values) // _BLOCK * _BLOCK
+    blocks = values[:end].view(-1, _BLOCK)
+    near = (blocks.amax(1) >= threshold).nonzero()
+    found = (blocks[near.squeeze(1)] >= threshold).nonzero()
+    rest = (values[end:] >= threshold).nonzero().squeeze(1) + end
+    return torch.cat([near[found[:, 0], 0] * _BLOCK + found[:, 1], rest])
+
+
+class _Staircase(NamedTuple):
+    """What an entry must reach to be among the k best at some norm from ``norm`` upward.
+
+    Attributes:
+        norm: the lower bound of the norm for which the steps hold.
+        score: ``(level,)``, ascending.
+        uniform: ``(level + 1,)``; an entry whose score is below n of the levels is dominated by k
+            others unless its noise reaches ``uniform[n]``.
+    """
+
+    norm: float
+    score: torch.Tensor
+    uniform: torch.Tensor
+
+
+class _Step(NamedTuple):
+    """One necessary condition: ``F + slope·U`` reaches ``score``, or ``U`` reaches ``uniform``."""
+
+    slope: float
+    score: float
+    uniform: float
+
+
+class Skyband:
+    """Candidates for the k best by ``F / norm + w·U`` while only a lower bound of the norm is known.
+
+    A score times the norm is linear in the norm: ``F + w·norm·U``. So entry j is out for good as
+    soon as k other entries have both ``F + w·a·U`` and ``U`` no smaller than its own, a the bound so
+    far. What this leaves is about k·(1 + ln(N/k)) of N entries where F and U are independent. It
+    also holds for ranks, which never decrease with F, with a bound of zero.
+
+    Where the noise outweighs F, most entries are out before k others have come: as F is not negative,
+    k entries will score ``w·u`` or more, u a level that the noise of k of all entries reaches.
+    """
+
+    def __init__(self, k: int, noise_weight: float, level: float | None = None) -> None:
+        """Without candidates.
+
+        Args:
+            k: entries to find.
+            noise_weight: w, of the noise beside the normalized F.
+            level: u, where it is known.
+        """
+        self._k = k
+        self._noise_weight = noise_weight
+        self._level = level if noise_weight else None
+        self._chunks: list[Candidates] = []
+        self._staircase: _Staircase | None = None
+        self._step: _Step | None = None
+        self._norm = 0.0
+        self._room = _ROOM * k
+        self.held = 0
+        self.peak = 0
+
+    def offer(
+        self, bound: float, start: int, columns: tuple[torch.Tensor, ...], among: torch.Tensor | None = None
+    ) -> None:
+        """Take in consecutive entries of the pool.
+
+        Args:
+            bound: of the norm.
+            start: pool index of the first entry.
+            columns: F, U and what is kept with them, ``(entry,)``.
+            among: the entries that compete, ``(entry,)``; all by default.
+        """
+        norm = max(bound, SMALLEST_NORM)
+        if norm > self._norm * _RISE:
+            self._step = self._best_step(columns[0], columns[1], norm)
+        position = self._may_pass(columns[0], columns[1])
+        if among is not None:
+            position = position[among[position]]
+        # Indexing copies, so that the whole gradient is not kept alive by a view.
+        candidates = Candidates(position + start, *(column[position] for column in columns))
+        if self._noise_weight and self._staircase:
+            candidates = candidates.take(self._passes(candidates, self._staircase))
+        self._chunks.append(candidates)
+        self.held += len(candidates.entry)
+        self.peak = max(self.peak, self.held)
+        if self.held > self._room:
+            self._cut(norm)
+            self._room = max(_ROOM * self._k, 2 * self.held)
+
+    def finish(self, normalizer: Normalizer) -> tuple[torch.Tensor, Candidates]:
+        """The k best, or all where there are fewer, with their scores; the norm is known.
+
+        Raises:
+            RuntimeError: fewer than k entries' noise reaches the level.
+        """
+        candidates = Candidates.join(self._chunks)
+        score = normalizer.normalize(candidates.fisher) + self._noise_weight * candidates.uniform.double()
+        chosen = best(score, candidates.entry, self._k)
+        if self._level is not None and (
+            len(chosen) < self._k or float(score[chosen].min()) < self._noise_weight * self._level
+        ):
+            raise RuntimeError(f"the noise of fewer than {self._k} entries reaches {self._level}")
+        return score[chosen], candidates.take(chosen)
+
+    def _score(self, candidates: Candidates, norm: float) -> torch.Tensor:
+        """Score times norm; without noise it is F itself, and no rounding can part equal entries."""
+        if self._noise_weight == 0:
+            return candidates.fisher.double()
+        return candidates.fisher.double() + (self._noise_weight * norm) * candidates.uniform.double()
+
+    def _may_pass(self, fisher: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """Positions that fulfil the cheap necessary condition."""
+        if self._step is None:
+            return torch.arange(len(fisher), device=fisher.device)
+        slope, score, reach = self._step
+        if self._noise_weight == 0:
+            return _reaching(fisher, score)
+        reached = torch.add(fisher, uniform, alpha=slope)
+        return _reaching(torch.maximum(reached, uniform * (score / reach), out=reached), score)
+
+    def _best_step(self, fisher: torch.Tensor, uniform: torch.Tensor, norm: float) -> _Step | None:
+        """Of the known conditions, each of which is necessary, the one that the fewest entries fulfil."""
+        self._norm = norm
+        steps = []
+        if self._level is not None:
+            slope = self._noise_weight * norm
+            steps.append(_Step(slope, slope * self._level, self._level))
+        if self._staircase is not None:
+            slope = self._noise_weight * self._staircase.norm
+            levels = self._staircase.score.tolist(), self._staircase.uniform.flip(0).tolist()
+            steps += [_Step(slope, score, reach) for score, reach in zip(*levels, strict=False)]
+        usable, passing = [], []
+        fisher, uniform = fisher[::_SPARSE], uniform[::_SPARSE]
+        for slope, score, reach in steps:
+            score, reach = score * _COARSE_MARGIN - _SMALLEST_FLOAT32, reach * _COARSE_MARGIN
+            if _SMALLEST_FLOAT32 < score < reach * _LARGEST_RATIO:
+                reached = torch.add(fisher, uniform, alpha=slope)
+                passing.append(int(((reached >= score) | (uniform >= reach)).sum()))
+                usable.append(_Step(slope, score, reach))
+        return usable[passing.index(min(passing))] if usable else None
+
+    def _passes(self, candidates: Candidates, staircase: _Staircase) -> torch.Tensor:
+        """Positions of the candidates that fewer than k known entries dominate."""
+        norm, score, uniform = staircase
+        below = len(score) - torch.searchsorted(score, self._score(candidates, norm), right=True)
+        return (candidates.uniform >= uniform[below]).nonzero().squeeze(1)
+
+    def _cut(self, norm: float) -> None:
+        """Drop what k others dominate, and remember the thresholds for what is still to come."""
+        candidates = Candidates.join(self._chunks)
+        score = self._score(candidates, norm)
+        if self._noise_weight == 0:
+            candidates = candidates.take(best(score, candidates.entry, self._k))
+            never = torch.tensor([-torch.inf, torch.inf], device=score.device)
+            self._staircase = _Staircase(norm, candidates.fisher.min().double().reshape(1), never)
+        else:
+            self._staircase = self._stairs(score, candidates.uniform, norm)
+        self._step = self._best_step(candidates.fisher, candidates.uniform, norm)
+        if self._noise_weight:
+            candidates = candidates.take(self._may_pass(candidates.fisher, candidates.uniform))
+            candidates = candidates.take(self._passes(candidates, self._staircase))
+        self._chunks, self.held = [candidates], len(candidates.entry)
+        self._norm = 0.0  # choose anew for the entries to come
+
+    def _stairs(self, score: torch.Tensor, uniform: torch.Tensor, norm: float) -> _Staircase:
+        """Pairs of a score and a noise that k candidates reach both.
+
+        Guessed from a part of the candidates and counted on all of them, which needs no sorting.
+        """
+        every = max(1, len(score) // _SAMPLE)
+        ranked, order = score[::every].sort(descending=True)
+        noise = uniform[::every][order]
+        share = self._k / every
+        needed = self._k if every == 1 else math.ceil(share + 3 * share**0.5)
+        scores, uniforms = [], []
+        rank = len(ranked)
+        while rank >= needed:
+            level = ranked[rank - 1] * _MARGIN
+            reach = noise[:rank].topk(needed, sorted=False).values.min().double() * _MARGIN
+            if int(((score >= level) & (uniform >= reach)).sum()) >= self._k:
+                scores.append(level)
+                uniforms.append(reach)
+            rank = int(rank / _SPACING)
+        empty = score.new_empty(0)
+        anything = score.new_full((1,), -torch.inf)
+        return _Staircase(
+            norm,
+            torch.stack(scores) if scores else empty,
+            torch.cat([anything, torch.stack(uniforms).flip(0)]) if uniforms else anything,
+        )
