@@ -36,7 +36,6 @@ rule fisher:
         spec=spec("fisher"),
         code=code("fisher"),
         work=f"{ROOT}/work",
-        work=f"{ROOT}/work",
         pretrained=optional("pretrained", experiment.pretrained()),
     shell:
         "weatherpeft fisher --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
