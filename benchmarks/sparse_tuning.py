@@ -20,7 +20,7 @@ process of its own that does what the training loop does in a step.
   counts with those after it. Rounds go over all rows in turn, so that a disturbance of the machine does
   not fall on one of them. CPU time is summed over all threads.
 
-A row that needs more memory than there is, by a rough estimate, is left out and says so.
+A row that needs more than 80 % of the free memory, by a rough estimate, is left out and says so.
 """
 
 import argparse
@@ -352,7 +352,7 @@ def measure_all(arguments: argparse.Namespace, device: str) -> dict[str, Results
     for number in range(arguments.rounds):
         for label, results in found.items():
             need = rows()[label].bytes_per_entry * backbone_entries(arguments.model)
-            if need > available(device):
+            if need > 0.8 * available(device):
                 results.note = f"needs about {need / 2**30:.0f} GiB"
                 continue
             print(f"{device}, round {number + 1} of {arguments.rounds}: {label}", file=sys.stderr)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.peft.dense_sfas import normalized
-from weatherpeft.peft.noise import uniform_noise
+from weatherpeft.peft.noise import reached_level, uniform_noise
 from weatherpeft.peft.normalizer import new_normalizer
 from weatherpeft.peft.pool import EntrySet, Pool
 from weatherpeft.peft.selection import Selection
 from weatherpeft.peft.sfas import NormalizerName
+from weatherpeft.peft.skyband import Skyband, _reaching
 
 CPU = torch.device("cpu")
 QUANTILE = 0.9
@@ -32,10 +33,11 @@ def stream(
     cuts: list[int],
     known: Tensor | None = None,
     new: int | None = None,
+    level: float | None = None,
 ) -> tuple[Tensor, Selection]:
     """Selected entries when the vector arrives in pieces, the last first."""
     size = len(fisher)
-    selection = Selection(k, size, weight, new_normalizer(normalizer, size, QUANTILE), new)
+    selection = Selection(k, size, weight, new_normalizer(normalizer, size, QUANTILE), new, level)
     bounds = sorted({0, size, *(cut % size for cut in cuts)})
     for start, end in reversed(list(zip(bounds, bounds[1:], strict=False))):
         piece = slice(start, end)
@@ -86,6 +88,55 @@ def test_the_stream_selects_what_a_sort_selects(
 ) -> None:
     arguments = draw_arguments(data, seed, size)
     assert torch.equal(stream(*arguments, cuts)[0], oracle(*arguments))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.integers(0, 2**32), st.integers(100, 400), cuts)
+def test_a_level_of_the_noise_never_changes_the_selection(
+    data: st.DataObject, seed: int, size: int, cuts: list[int]
+) -> None:
+    """The k-th largest noise is the highest level that k entries reach."""
+    fisher, uniform, k, weight, normalizer = draw_arguments(data, seed, size)
+    level = float(uniform.sort(descending=True).values[k - 1])
+    found, _ = stream(fisher, uniform, k, weight, normalizer, cuts, level=level)
+    assert torch.equal(found, oracle(fisher, uniform, k, weight, normalizer))
+
+
+def test_what_a_level_of_the_noise_drops_is_never_among_the_best() -> None:
+    """With so little information, many entries score about what the level's own entries score."""
+    for seed in range(20):
+        fisher, uniform = torch.rand(2, 2000, generator=torch.Generator().manual_seed(seed))
+        fisher *= 0.02
+        fisher[-1] = 1.0  # the first to arrive
+        level = float(uniform.topk(200).values.min())
+        arguments: Any = (fisher, uniform, 200, 1.0, "max")
+        found, _ = stream(*arguments, list(range(0, 2000, 90)), level=level)
+        assert torch.equal(found, oracle(*arguments))
+
+
+def test_a_level_of_the_noise_spares_candidates() -> None:
+    size, k = 400_000, 400
+    fisher = torch.from_numpy(np.random.default_rng(0).lognormal(-20, 2, size)).float()
+    fisher[-1] = 1.0  # the first to arrive
+    arguments: Any = (fisher, uniform_noise(0, 0, 0, size, CPU), k, 0.2, "max", list(range(0, size, 2_000)))
+    entries, selection = stream(*arguments, level=reached_level(k, size))
+    assert torch.equal(entries, oracle(*arguments[:-1]))
+    assert selection.peak < 2 * k < 4 * k < stream(*arguments)[1].peak
+
+
+def test_a_level_that_is_not_reached_is_noticed() -> None:
+    uniform = torch.tensor([0.9, 0.1, 0.2, 0.3])
+    with pytest.raises(RuntimeError, match="the noise of fewer than 2 entries reaches 0.8"):
+        stream(torch.zeros(4), uniform, 2, 0.2, "max", [], level=0.8)
+
+
+@pytest.mark.parametrize(("k", "size"), [(1, 1000), (50, 1000), (400, 100_000)])
+def test_a_level_is_reached_by_k_entries(k: int, size: int) -> None:
+    level = reached_level(k, size)
+    assert level and reached_level(size, size) is None
+    for step in range(200):
+        count = int((uniform_noise(0, step, 7, size, CPU) >= level).sum())
+        assert k <= count <= k + 16 * k**0.5 + 64
 
 
 @settings(max_examples=50, deadline=None)
@@ -147,6 +198,29 @@ def test_a_selection_of_float32_noise_in_large_numbers() -> None:
         arguments: Any = (fisher, uniform_noise(1, 0, 0, size, CPU), 20_000, weight, "max")
         entries, _ = stream(*arguments, list(range(0, size, 7_000)))
         assert torch.equal(entries, oracle(*arguments))
+
+
+def test_thresholds_are_counted_on_all_candidates() -> None:
+    """A part of them that is not like the rest misleads the guess, but not the count."""
+    score, uniform = torch.rand(2, 40_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    score[::2], uniform[::2] = score[::2] + 1, uniform[::2] + 1
+    for k in (100, 15_000, 25_000, 30_000):
+        stairs = Skyband(k, 0.2)._stairs(score, uniform, 1.0)
+        for level, reach in zip(stairs.score, stairs.uniform[1:].flip(0), strict=True):
+            assert int(((score >= level) & (uniform >= reach)).sum()) >= k
+        assert len(stairs.score) or k > 20_000
+
+
+@given(st.lists(st.integers(0, 5), max_size=200), st.integers(0, 6))
+def test_a_closer_look_at_some_blocks_misses_nothing(values: list[int], threshold: int) -> None:
+    tensor = torch.tensor(values, dtype=torch.float32)
+    assert torch.equal(_reaching(tensor, threshold), (tensor >= threshold).nonzero().squeeze(1))
+
+
+def test_equal_ranks_are_ties() -> None:
+    fisher = torch.linspace(1.0, 1.003, 200)  # one value of bfloat16
+    found, _ = stream(fisher, torch.zeros(200), 10, 0.0, "rank", list(range(0, 200, 10)))
+    assert found.tolist() == list(range(10))
 
 
 def test_an_incomplete_stream_is_an_error() -> None:

@@ -1,6 +1,7 @@
 """SFAS as an adapter: its result, its state, the memory of its Fisher information, its errors."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,17 @@ from tests.peft.sfas_rank import SPEC
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.fisher_store import read_fisher, write_fisher
 from weatherpeft.peft.sfas import Sfas
+
+
+def test_a_budget_is_a_number_or_a_share() -> None:
+    total = len(weights(Toy()))
+    for budget, most in ((25, 25), (0.2, round(0.2 * total))):
+        model = Toy()
+        adapter = attach(model, Sfas(**{**SPEC.model_dump(), "budget": budget}))
+        train(model, adapter, range(STEPS))
+        indices = [tensor for key, tensor in adapter.result().items() if key.endswith(".index")]
+        assert adapter.touched == sum(map(len, indices)) == most
+    assert attach(Toy(), Sfas(**{**SPEC.model_dump(), "budget": 1.0})).touched == 0
 
 
 def test_a_result_is_a_sparse_delta() -> None:
@@ -44,9 +56,22 @@ def fisher(tmp_path: Path) -> Path:
     return tmp_path / "fisher.zarr"
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_a_killed_run_resumes(beta: float, fisher: Path) -> None:
-    spec = Sfas(**{**SPEC.model_dump(), "beta": beta})
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"beta": 0.5},
+        {"beta": 1.0},
+        {"refresh": 2},
+        {"refresh": 4, "beta": 0.5},
+        {"budget": 25},
+        {"noise": "multiplicative"},
+        {"normalizer": "rank"},
+    ],
+    ids=str,
+)
+def test_a_killed_run_resumes(change: dict[str, Any], fisher: Path) -> None:
+    spec = Sfas(**{**SPEC.model_dump(), **change})
     straight, chosen = tuned(spec, fisher=fisher)
     model = Toy()
     adapter = attach(model, spec, fisher=fisher)
@@ -85,6 +110,18 @@ class TestMemoryOfTheFisherInformation:
             )
             torch.testing.assert_close(held, by_name, rtol=1e-5, atol=1e-9)
 
+    def test_batches_between_two_selections_do_not_enter(self, fisher: Path) -> None:
+        spec = Sfas(**{**SPEC.model_dump(), "beta": 0.7, "gamma": 0.01, "refresh": 3})
+        model = Toy()
+        adapter = attach(model, spec, fisher=fisher)
+        held = [torch.cat(list(adapter._fisher.values()))]
+        for step in range(4):
+            assert adapter._stream.squares == (step % 3 == 0)
+            train(model, adapter, range(step, step + 1))
+            held.append(torch.cat(list(adapter._fisher.values())))
+        assert not torch.equal(held[0], held[1]) and not torch.equal(held[3], held[4])
+        assert torch.equal(held[1], held[2]) and torch.equal(held[2], held[3])
+
     def test_one_is_a_static_mask(self, fisher: Path) -> None:
         spec = Sfas(**{**SPEC.model_dump(), "beta": 1.0, "noise": "none", "fraction": 0.07})
         _, chosen = tuned(spec, fisher=fisher)
@@ -109,6 +146,13 @@ class TestErrors:
     def test_nothing_frozen(self) -> None:
         with pytest.raises(ValueError, match="no frozen backbone parameter"):
             attach(Toy().requires_grad_(True))
+
+    def test_a_budget_below_k(self) -> None:
+        for budget in (5, 0.01):
+            with pytest.raises(ValueError, match=r"a budget of \d entries, expected at least k = 1\d"):
+                attach(Toy(), Sfas(**{**SPEC.model_dump(), "budget": budget}))
+        with pytest.raises(ValueError, match="budget"):
+            Sfas(**{**SPEC.model_dump(), "budget": 1.5})
 
     def test_steps_out_of_order(self) -> None:
         model = Toy()
@@ -138,3 +182,9 @@ class TestErrors:
         attach(model)
         with pytest.raises(ValueError, match=r"gradient of narrow\S+ at step 0: found Fisher information of"):
             (toy_loss(model, toy_batch(0)) * torch.inf).backward()
+        model = Toy()
+        adapter = attach(model, Sfas(**{**SPEC.model_dump(), "refresh": 2}))
+        train(model, adapter, range(1))
+        (toy_loss(model, toy_batch(0)) * torch.inf).backward()
+        with pytest.raises(ValueError, match="a gradient at step 1 is not finite"):
+            adapter.step(1, RATE)

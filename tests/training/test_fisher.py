@@ -66,6 +66,19 @@ def test_the_same_values_give_the_same_bytes(tmp_path: Path) -> None:
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 
+def test_a_layer_that_some_batches_leave_out_keeps_its_sum(tmp_path: Path) -> None:
+    def loss(model: Toy, batch: Tensor) -> Tensor:
+        value = toy_loss(model, batch)
+        return value + model.backbone.idle(batch[:, 0, :3]).square().mean() if len(batch) == 2 else value
+
+    batches = [toy_batch(number, size) for number, size in enumerate((1, 2, 1, 1, 2, 3))]
+    estimate_fisher(Toy(), batches, loss, tmp_path / "all")
+    estimate_fisher(Toy(), [batch for batch in batches if len(batch) == 2], loss, tmp_path / "used")
+    found, used = (dict(read_fisher(tmp_path / name))["idle.weight"] for name in ("all", "used"))
+    assert used.all()
+    torch.testing.assert_close(found * 10, used * 4)
+
+
 class Killed(BaseException):
     """Stands for a signal: nothing catches it."""
 

@@ -69,6 +69,27 @@ class Sfas(PeftMethod):
         """The pool is what the others leave frozen."""
         return True
 
+    def entries(self, total: int, pool: int) -> tuple[int, int | None]:
+        """The entries of a step and, where there is a budget, those of the whole run.
+
+        Args:
+            total: what ``count_of`` counts.
+            pool: entries that compete.
+
+        Raises:
+            ValueError: k is not between 1 and the pool's size, or the budget is less than k.
+        """
+        k = round(self.fraction * total)
+        if not 1 <= k <= pool:
+            raise ValueError(
+                f"sfas: fraction {self.fraction} of the {self.count_of} selects {k} entries, "
+                f"expected 1 to {pool}, the size of the pool"
+            )
+        budget = round(self.budget * total) if isinstance(self.budget, float) else self.budget
+        if budget is not None and budget < k:
+            raise ValueError(f"sfas: found a budget of {budget} entries, expected at least k = {k}")
+        return k, budget
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Take the frozen entries of the backbone into the pool and listen to their gradients.
 

@@ -53,15 +53,7 @@ class SfasAdapter:
         self._pool = Pool(frozen)
         counted = cast(nn.Module, model).parameters() if spec.count_of == "model" else frozen.values()
         total = sum(parameter.numel() for parameter in counted)
-        self._k = round(spec.fraction * total)
-        if not 1 <= self._k <= self._pool.size:
-            raise ValueError(
-                f"sfas: fraction {spec.fraction} of the {spec.count_of} selects {self._k} entries, "
-                f"expected 1 to {self._pool.size}, the size of the pool"
-            )
-        self._budget = spec.budget if isinstance(spec.budget, int | None) else round(spec.budget * total)
-        if self._budget is not None and self._budget < self._k:
-            raise ValueError(f"sfas: found a budget of {self._budget}, expected at least k = {self._k}")
+        self._k, self._budget = spec.entries(total, self._pool.size)
         self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else None
         self._optimizer = SparseAdam(self._pool, spec.betas, spec.eps, spec.weight_decay)
         self._touched = EntrySet(self._pool.size, self._pool.device)

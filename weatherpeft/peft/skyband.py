@@ -236,15 +236,18 @@ class Skyband:
         noise = uniform[::every][order]
         share = self._k / every
         needed = self._k if every == 1 else math.ceil(share + 3 * share**0.5)
-        scores, uniforms = [], []
-        rank = len(ranked)
-        while rank >= needed:
-            level = ranked[rank - 1] * _MARGIN
-            reach = noise[:rank].topk(needed, sorted=False).values.min().double() * _MARGIN
-            if int(((score >= level) & (uniform >= reach)).sum()) >= self._k:
-                scores.append(level)
-                uniforms.append(reach)
-            rank = int(rank / _SPACING)
+        scores: list[torch.Tensor] = []
+        uniforms: list[torch.Tensor] = []
+        while not scores and needed <= len(ranked):
+            rank = len(ranked)
+            while rank >= needed:
+                level = ranked[rank - 1] * _MARGIN
+                reach = noise[:rank].topk(needed, sorted=False).values.min().double() * _MARGIN
+                if int(((score >= level) & (uniform >= reach)).sum()) >= self._k:
+                    scores.append(level)
+                    uniforms.append(reach)
+                rank = int(rank / _SPACING)
+            needed *= 2  # the part was not like the rest
         empty = score.new_empty(0)
         anything = score.new_full((1,), -torch.inf)
         return _Staircase(
