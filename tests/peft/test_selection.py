@@ -306,7 +306,7 @@ def test_a_pool_distributes_its_entries(shapes: list[tuple[int, int]], data: st.
 
 @given(st.integers(1, 70), st.data())
 def test_an_entry_set_is_a_set(size: int, data: st.DataObject) -> None:
-    found, expected = EntrySet(size, CPU), set()
+    found, expected = EntrySet(size), set()
     for _ in range(3):
         new = data.draw(st.sets(st.integers(0, size - 1)))
         found.add(torch.tensor(sorted(new), dtype=torch.int64))

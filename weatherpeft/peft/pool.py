@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from weatherpeft.peft.file_tensors import FileTensors
+
 
 class Pool:
     """Parameters laid end to end: entry ``i`` of the pool is one scalar of one parameter.
@@ -48,11 +50,12 @@ class Pool:
 
 
 class EntrySet:
-    """A set of pool indices at one bit an entry of the pool."""
+    """A set of pool indices at one bit an entry of the pool, in a file-backed tensor."""
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    def __init__(self, size: int) -> None:
         """An empty set of indices below ``size``."""
-        self._bytes = torch.zeros((size + 7) // 8, dtype=torch.uint8, device=device)
+        self._files = FileTensors("entry-set-")
+        self._bytes = self._files.add("members", (size + 7) // 8, torch.uint8)
         self._size = 0
 
     def __len__(self) -> int:
@@ -60,6 +63,7 @@ class EntrySet:
 
     def add(self, index: torch.Tensor) -> None:
         """Add pool indices ``(entry,)``, each at most once."""
+        index = index.cpu()
         for bit in range(8):
             position = index[index % 8 == bit] // 8
             before = self._bytes[position]
@@ -68,11 +72,11 @@ class EntrySet:
             self._size += int((before != after).sum())
 
     def mask(self, start: int, end: int) -> torch.Tensor:
-        """Which of the indices from ``start`` to before ``end`` are members, bool ``(index,)``."""
+        """Which of the indices from ``start`` to before ``end`` are members, bool ``(index,)`` on the CPU."""
         packed = self._bytes[start // 8 : (end + 7) // 8]
-        bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1
+        bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
         return bits.flatten()[start % 8 :][: end - start].bool()
 
     def between(self, start: int, end: int) -> torch.Tensor:
-        """The members from ``start`` to before ``end``, ascending, counted from ``start``."""
+        """The members from ``start`` to before ``end``, ascending, counted from ``start``, on the CPU."""
         return self.mask(start, end).nonzero().squeeze(1)

@@ -15,6 +15,7 @@ from weatherpeft.peft.noise import reached_level, uniform_noise
 from weatherpeft.peft.normalizer import new_normalizer
 from weatherpeft.peft.per_sample import GradientStream, mean_over_ranks, several_ranks
 from weatherpeft.peft.pool import EntrySet, Pool
+from weatherpeft.peft.recompute import RecomputedActivations
 from weatherpeft.peft.selection import Selection
 from weatherpeft.peft.sfas import Sfas
 from weatherpeft.peft.sparse_adam import SparseAdam
@@ -34,9 +35,9 @@ class SfasAdapter:
     number of passes. Of a distributed run each rank selects the same from the average over all ranks.
 
     In memory beside the weights: one parameter's gradient and squares, the candidates (a few k), the
-    optimizer's state (k) and one bit an entry for what was ever touched. In files of a temporary
-    directory: the smoothed Fisher information where ``beta > 0`` and, where several backward passes
-    precede a step, the sums of their gradients and squares, 4 bytes an entry each.
+    optimizer's state (k). In files of a temporary directory: one bit an entry for what was ever touched, the
+    smoothed Fisher information where ``beta > 0`` and, where several backward passes precede a step,
+    the sums of their gradients and squares, 4 bytes an entry each.
     """
 
     def __init__(self, spec: Sfas, model: Backbone, context: TuningContext) -> None:
@@ -56,7 +57,7 @@ class SfasAdapter:
         self._k, self._budget = spec.entries(total, self._pool.size)
         self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else None
         self._optimizer = SparseAdam(self._pool, spec.betas, spec.eps, spec.weight_decay)
-        self._touched = EntrySet(self._pool.size, self._pool.device)
+        self._touched = EntrySet(self._pool.size)
         if not context.steps:  # only to predict
             return
         for parameter in frozen.values():
@@ -66,6 +67,7 @@ class SfasAdapter:
             for name, parameter in frozen.items():
                 for kind in ("gradient", "square"):
                     self._sums.add(f"{name}.{kind}", parameter.numel(), self._pool.dtype)
+        RecomputedActivations(model.backbone)
         self._stream = GradientStream(model.backbone, frozen, self._consume)
         self._begin(0)
 
@@ -131,8 +133,8 @@ class SfasAdapter:
             start = self._pool.start[name]
             index = self._touched.between(start, start + parameter.numel())
             if len(index):
-                tensors[f"sfas.{name}.index"] = index.cpu()
-                tensors[f"sfas.{name}.value"] = parameter.detach().view(-1)[index].cpu()
+                values = parameter.detach().view(-1)[index.to(parameter.device)]
+                tensors[f"sfas.{name}.index"], tensors[f"sfas.{name}.value"] = index, values.cpu()
         return tensors
 
     @torch.no_grad()
@@ -266,7 +268,7 @@ class SfasAdapter:
                 uniform = uniform_noise(self._context.seed, self._step, at, count, device)
             if spec.noise == "multiplicative":
                 fisher = fisher * uniform
-            known = None if self._budget is None else self._touched.mask(at, at + count)
+            known = None if self._budget is None else self._touched.mask(at, at + count).to(device)
             try:
                 self._selection.offer(at, fisher, uniform, part, known)
             except FloatingPointError as error:
