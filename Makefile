@@ -1,6 +1,7 @@
 # make demo   the whole workflow on the synthetic planet, to the score table
 # make test   lint and every test
-# make benchmarks   memory and time of sparse tuning and of the prompt prefix
+# make test-slurm   the test on a real Slurm; installs Debian's packages, so run it as root
+# make benchmarks   memory and time of sparse tuning, of the prompt prefix and of the data's path
 # Each sets up what it needs in .venv; a second run skips what is done.
 
 PYTHON ?= python3
@@ -20,8 +21,9 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help:
 	@echo "make demo    run config/default.yaml from data to report"
 	@echo "make test    lint, then every test"
+	@echo "make test-slurm  the test on a real two-node Slurm on this machine (as root, Debian)"
 	@echo "make lint    style, types, import directions, the workflow's own linter"
-	@echo "make benchmarks  sparse tuning and prompt prefix against the plain ways (about 20 minutes)"
+	@echo "make benchmarks  sparse tuning, prompt prefix and data against the plain ways (about 30 minutes)"
 	@echo "make setup   only create $(VENV) (PYTHON=$(PYTHON))"
 	@echo "make clean   remove $(VENV) and caches, not data and results"
 
@@ -38,7 +40,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 .PHONY: demo
 demo: $(INSTALLED)
-	snakemake --configfile config/default.yaml
+	snakemake --cores all --configfile config/default.yaml
 	@echo
 	@cat $(REPORT)/scores.txt
 	@echo
@@ -62,10 +64,17 @@ $(TESTED): $(INSTALLED) $(SOURCES)
 	OMP_NUM_THREADS=1 pytest --numprocesses $(WORKERS)
 	@touch $@
 
+# The test says why, where it is skipped.
+.PHONY: test-slurm
+test-slurm: $(INSTALLED)
+	-command -v slurmctld || { apt-get update && apt-get install -y --no-install-recommends slurm-wlm munge; }
+	OMP_NUM_THREADS=1 pytest -rs tests/workflow/test_slurm.py
+
 .PHONY: benchmarks
 benchmarks: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/sparse_tuning.py
 	$(VENV)/bin/python benchmarks/prefix.py
+	$(VENV)/bin/python benchmarks/data.py
 
 # Downloaded data and results stay: remove data/ and results/ by hand.
 .PHONY: clean

@@ -14,6 +14,7 @@ include: "workflow/rules/common.smk"
 rule all:
     input:
         REPORT,
+        [CLIMATOLOGY] if experiment.task.needs_climatology else [],
 
 
 include: "workflow/rules/data.smk"

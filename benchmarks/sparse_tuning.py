@@ -170,13 +170,13 @@ def rows() -> dict[str, Row]:
         FULL: Row(Full(name="full"), 17),
         LORA: Row(Lora(name="lora", targets=("qkv", "proj", "fc1", "fc2"), biases=False), 5),
         "LoRA r=8, attention": Row(Lora(name="lora", targets=("qkv", "proj"), biases=False), 5),
-        "SFAS, beta 0": Row(Sfas(name="sfas", fraction=FRACTION), 5),
-        "SFAS, beta 0.9": Row(Sfas(name="sfas", fraction=FRACTION, beta=0.9), 9),
     }
-    if "refresh" in Sfas.model_fields:
-        for beta in (0.0, 0.9):
-            values: dict[str, Any] = {"name": "sfas", "fraction": FRACTION, "beta": beta, "refresh": 10}
-            found[f"SFAS, beta {beta:g}, R=10"] = Row(Sfas(**values), 9 if beta else 5)
+    for beta in (0.0, 0.9):
+        for refresh, suffix in ((1, ""), (10, ", R=10")):
+            values: dict[str, Any] = {"fraction": FRACTION, "beta": beta, "refresh": refresh}
+            method = Sfas(name="sfas", preset="published", **values)
+            found[f"SFAS, beta {beta:g}{suffix}"] = Row(method, 9 if beta else 5)
+    found["SFAS, default"] = Row(Sfas(name="sfas", fraction=FRACTION), 5)
     return {**found, DENSE: Row(None, 48)}
 
 

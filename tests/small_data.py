@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from weatherpeft import store
+from weatherpeft.field_store import FieldWriter, shard_times
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Period
 from weatherpeft.variables import FieldSet, VariableSet
@@ -45,6 +46,8 @@ def write_period(directory: Path, covered: Period, members: tuple[int, ...] = ()
             flat = {**leading, "latitude": grid.shape[0], "longitude": grid.shape[1]}
             deep = {**leading, "level": 2, "latitude": grid.shape[0], "longitude": grid.shape[1]}
 
+            mask = np.random.default_rng(0).uniform(0, 1, grid.shape)  # the same in every period
+
             def field(dims: dict[str, int]) -> tuple[tuple[str, ...], np.ndarray]:
                 return tuple(dims), random.normal(280, 5, tuple(dims.values())).astype(np.float32)
 
@@ -52,7 +55,7 @@ def write_period(directory: Path, covered: Period, members: tuple[int, ...] = ()
                 {
                     "2m_temperature": field(flat),
                     "temperature": field(deep),
-                    "land_sea_mask": field({"latitude": grid.shape[0], "longitude": grid.shape[1]}),
+                    "land_sea_mask": (("latitude", "longitude"), mask.astype(np.float32)),
                 },
                 coords={
                     "time": times,
@@ -62,5 +65,17 @@ def write_period(directory: Path, covered: Period, members: tuple[int, ...] = ()
                     **({"member": list(members)} if members else {}),
                 },
             )
-            store.write_dataset(dataset, temporary / f"{grid.label}.zarr")
+            write_store(dataset, grid, VARIABLES, temporary / f"{grid.label}.zarr")
     return output
+
+
+def write_store(dataset: xr.Dataset, grid: Grid, variables: VariableSet, path: Path) -> None:
+    """Write a canonical dataset as the regrid stage lays it out."""
+    writer = FieldWriter(path, dataset, grid, variables, shard_times([grid], variables), {"grid": grid.label})
+    fields = [
+        dataset[name] if level is None else dataset[name].sel(level=level, drop=True)
+        for name, level in variables.channels()
+    ]
+    for name, array in dataset.drop_vars([*variables.surface, *variables.atmospheric]).data_vars.items():
+        writer.write(str(name), (), array.values)
+    writer.write(store.FIELDS, (), np.stack([field.values for field in fields], axis=-3))

@@ -1,4 +1,8 @@
+import os
+import threading
+import tracemalloc
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +11,8 @@ from scipy.interpolate import RegularGridInterpolator
 
 from tests import small_data as small
 from weatherpeft import store
-from weatherpeft.batch import Samples
+from weatherpeft.batch import Batch, Samples
+from weatherpeft.frames import Sample
 from weatherpeft.variables import FieldSet
 
 JANUARY = small.period("2001-01-01", "2001-01-03")
@@ -115,3 +120,95 @@ def test_errors_name_what_is_missing(data):
         Samples(small.WINDOW, lacking, data, small.split(JANUARY))
     with pytest.raises(ValueError, match="is in another store too"):
         Samples(small.WINDOW, small.FIELDS, [data[0], data[0]], small.split(JANUARY))
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    fields = (batch.inputs, batch.target)
+    return [field for part in fields for field in (part.surface | part.atmospheric).values()]
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return one.times == other.times and all(map(torch.equal, tensors(one), tensors(other)))
+
+
+class TestBatches:
+    def samples(self, data: list[Path]) -> Samples:
+        return Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY, FEBRUARY))
+
+    @pytest.mark.parametrize("world", [1, 2, 3, 6])
+    def test_ranks_share_a_batch_without_overlap_or_loss(self, data: list[Path], world: int) -> None:
+        samples = self.samples(data)
+        parts = [samples.batches(5, 6, rank=rank, world=world) for rank in range(world)]
+        taken = [time for _ in range(6) for part in parts for time in next(part).times]
+        order = [samples.samples[index].time for index in islice(samples.order(5), 36)]
+        assert [np.datetime64(time, "ns") for time in taken] == order
+        assert len(set(order[:18])) == len(set(order[18:])) == len(samples) == 18
+
+    @pytest.mark.parametrize("start", [1, 4, 5, 9, 13])
+    def test_resuming_anywhere_gives_the_same_bits(self, data: list[Path], start: int) -> None:
+        samples = self.samples(data)
+        whole = list(islice(samples.batches(7, 4, rank=1, world=2), 16))
+        resumed = islice(self.samples(data).batches(7, 4, start, rank=1, world=2), 16 - start)
+        assert all(map(same, whole[start:], resumed))
+        assert not same(whole[0], whole[start])
+
+    def test_order_can_start_anywhere(self, data: list[Path]) -> None:
+        samples = self.samples(data)
+        whole = list(islice(samples.order(2), 60))
+        for start in (0, 1, 17, 18, 19, 36, 40):
+            assert list(islice(samples.order(2, start), 60 - start)) == whole[start:]
+
+    @pytest.mark.parametrize("ahead", [0, 1, 5])
+    def test_reading_ahead_changes_nothing(self, data: list[Path], ahead: int) -> None:
+        samples = self.samples(data)
+        found = list(islice(samples.batches(3, 2, ahead=ahead), 12))
+        order = samples.order(3)
+        expected = [samples.batch(list(islice(order, 2))) for _ in range(12)]
+        assert all(map(same, expected, found))
+
+    def test_as_many_are_read_ahead_as_asked_for(self, data: list[Path]) -> None:
+        samples, read = self.samples(data), []
+        plain = samples.batch
+        samples.batch = lambda indices: read.append(threading.current_thread().name) or plain(indices)
+        batches = samples.batches(3, 2, ahead=3)
+        next(batches)
+        batches.close()
+        assert 1 <= len(read) <= 4 and all(name.startswith("batches") for name in read)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+    def test_what_fails_in_the_background_is_raised(self, data: list[Path]) -> None:
+        samples = self.samples(data)
+        samples.samples[next(samples.order(3))] = Sample(np.datetime64("2030-01-01T00", "ns"), None)
+        with pytest.raises(ValueError, match="has no time 2029-12-31T18|has no time 2030-01-01T00"):
+            next(samples.batches(3, 2))
+
+    def test_ranks_that_cannot_share_are_refused(self, data: list[Path]) -> None:
+        for size, rank, world in ((4, 0, 3), (4, 2, 2), (4, -1, 2)):
+            with pytest.raises(ValueError, match=f"{size} samples cannot be shared evenly: rank {rank} of"):
+                next(self.samples(data).batches(0, size, rank=rank, world=world))
+
+    def test_memory_does_not_grow(self, data: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        one_time = 3 * 4 * small.FINE.shape[0] * small.FINE.shape[1]
+        monkeypatch.setattr("weatherpeft.frames._CACHE_BYTES", 3 * one_time)
+        samples = self.samples(data)
+        batches = samples.batches(0, 6)
+        for _ in islice(batches, 6):
+            pass
+        tracemalloc.start()
+        before, resident = tracemalloc.get_traced_memory()[0], resident_bytes()
+        for _ in islice(batches, 150):
+            pass
+        after = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        batches.close()
+        # the 900 samples read are 16 MB
+        assert after - before < 1e6 and resident_bytes() - resident < 8e6
+        assert sum(map(sum_of_bytes, samples._target._cache.values())) <= 3 * one_time
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def sum_of_bytes(fields: dict[str, np.ndarray]) -> int:
+    return sum(field.nbytes for field in fields.values())

@@ -260,6 +260,7 @@ def test_help_lists_the_stages_with_their_first_lines(
         "tune Tune a model.",
         "schema Print",
         "check Validate",
+        "inspect Show",
     ):
         assert summary in text
     assert "Further lines" not in text

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from weatherpeft.config import Experiment, load
 from weatherpeft.spec import Spec
+from weatherpeft.tasks.downscaling import Downscaling
 
 CONFIGS = Path(__file__).resolve().parent.parent / "config"
 NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
 PER_PERIOD = ("download", "regrid")
+PER_TRAINING_PERIOD = ("moments", "series")
 PER_RUN = ("finetune", "predict")
 
 
@@ -52,6 +54,7 @@ def jobs(experiment: Experiment) -> dict[str, Spec]:
     labels = experiment.run_labels()
     found: dict[str, Spec] = {
         "statistics": experiment.statistics(),
+        "climatology": experiment.climatology(),
         "fisher": experiment.fisher(),
         "report": experiment.report(),
     }
@@ -59,6 +62,9 @@ def jobs(experiment: Experiment) -> dict[str, Spec]:
         found["pretrain"] = experiment.pretrain()
     for stage in PER_PERIOD:
         found |= {f"{stage} {label}": getattr(experiment, stage)(label) for label in experiment.periods()}
+    for stage in PER_TRAINING_PERIOD:
+        labels_of_periods = experiment.periods("train")
+        found |= {f"{stage} {label}": getattr(experiment, stage)(label) for label in labels_of_periods}
     for stage in PER_RUN:
         found |= {f"{stage} {label}": getattr(experiment, stage)(label) for label in labels}
     found |= {f"baseline {label}": experiment.baseline(label) for label in experiment.baselines}
@@ -138,6 +144,10 @@ class TestRefusals:
             (put("checkpoint", "aurora.ckpt"), "give pretraining or checkpoint, not both"),
             (put("placeholders", {"2m_temperature": 280.0}), "placeholder '2m_temperature' is in the data"),
             (put("variables.surface", ["2m_temprature"]), "unknown variable '2m_temprature'"),
+            (
+                put("variables.surface", ["2m_temperature", "sea_surface_temperature"]),
+                "task downscaling predicts sea_surface_temperature, which is not defined everywhere",
+            ),
             (put("training.warmup_steps", 6), "warmup_steps 6 must be fewer than steps 6"),
         ],
     )
@@ -303,6 +313,41 @@ class TestJobs:
         grids = changed(put("pretraining.task.grid.resolution_deg", 5.625)).regrid("20010115-20010117").grids
         assert sorted(grid.resolution_deg for grid in grids) == [5.625, 11.25, 22.5]
         assert len(changed().regrid("20010115-20010117").grids) == 2
+
+    def test_moments_are_of_the_training_days_of_a_period(self) -> None:
+        early = put("splits.train.periods", [{"start": "2001-01-15", "end": "2001-01-16"}])
+        assert changed().moments("20010115-20010117").train == changed().splits.train
+        (days,) = changed(early).moments("20010115-20010117").train.periods
+        assert days.label == "20010115-20010116"
+
+    def test_a_climatology_reads_what_its_sums_reach_into(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        spans = [("2001-01-15", "2001-01-17"), ("2001-01-18", "2001-01-19"), ("2001-01-21", "2001-01-22")]
+        changes = [
+            put(
+                "source.spans",
+                [*({"start": a, "end": b} for a, b in spans), *values()["source"]["spans"][1:]],
+            ),
+            put(
+                "splits.train.periods",
+                [{"start": "2001-01-16", "end": "2001-01-19"}, {"start": "2001-01-21", "end": "2001-01-22"}],
+            ),
+            put("variables.accumulated", ["total_precipitation"]),
+        ]
+        labels = ["20010115-20010117", "20010118-20010119", "20010121-20010122"]
+        for names, before in ((("2m_temperature",), []), (("total_precipitation_6hr",), labels[:1])):
+            monkeypatch.setattr(Downscaling, "needs_climatology", property(lambda _, names=names: names))
+            experiment = changed(*changes)
+            assert experiment.climatology().names == experiment.series(labels[0]).names == names
+            assert experiment.periods("train") == labels
+            assert [experiment.series_periods(label) for label in labels] == [
+                labels[:1], [*before, labels[1]], labels[2:],
+            ]  # fmt: skip
+            trained = [experiment.series(label).train.periods for label in labels]
+            assert [[days.label for days in periods] for periods in trained] == [
+                ["20010116-20010117"], ["20010117-20010119"], ["20010121-20010122"],
+            ]  # fmt: skip
+        with pytest.raises(ValueError, match="needs the climatology of total_precipitation_6hr: not in var"):
+            changed()
 
     def test_inputs_of_a_run(self) -> None:
         smoothed = put("runs.smoothed", {"methods": [{"name": "sfas", "beta": 0.9}]})

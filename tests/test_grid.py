@@ -40,10 +40,20 @@ def test_region_is_the_part_of_the_global_grid() -> None:
     whole = Grid(resolution_deg=0.25, poles=True)
     part = Grid(resolution_deg=0.25, poles=True, region=CHINA)
     assert part.shape == (240, 240)
-    assert (part.rows, part.columns) == (slice(126, 366), slice(296, 536))
+    assert part.rows == slice(126, 366)
+    np.testing.assert_array_equal(part.longitude, whole.longitude[296:536])
     np.testing.assert_array_equal(part.area_weights(), whole.area_weights()[126:366])
     np.testing.assert_array_equal(part.latitude_bounds(), whole.latitude_bounds()[126:367])
     assert part.label == "0.25deg-poles-58.5N-1.25S-74E-133.75E"
+
+
+def test_a_region_across_greenwich_increases_from_west_to_east() -> None:
+    box = Region(north=58, south=50, west=350, east=2)
+    grid = Grid(resolution_deg=0.25, poles=True, region=box)
+    np.testing.assert_array_equal(grid.longitude, np.arange(-10, 2.25, 0.25))
+    np.testing.assert_array_equal(grid.longitude_bounds(), np.arange(-10.125, 2.25, 0.25))
+    assert grid.shape == (33, 49)
+    assert grid.label == "0.25deg-poles-58N-50N-350E-2E"
 
 
 @pytest.mark.parametrize("poles", [False, True])
@@ -66,8 +76,8 @@ def test_a_resolution_must_divide_the_globe(resolution: float) -> None:
 
 
 def test_regions_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match="cannot cross 0°"):
-        Region(north=60, south=50, west=350, east=10)
+    with pytest.raises(ValueError, match="0 <= west < 360, found -10"):
+        Region(north=60, south=50, west=-10, east=10)
     with pytest.raises(ValueError, match="south <= north"):
         Region(north=50, south=60, west=0, east=10)
     with pytest.raises(ValueError, match="no cell center"):

@@ -18,15 +18,28 @@ def test_moments_are_numpy_weighted_averages():
         assert found.standard_deviation[channel] == pytest.approx(np.sqrt(variance), rel=1e-13)
 
 
-def test_parts_merge_to_the_whole_in_any_order():
+def test_parts_merge_to_the_whole():
     values = RANDOM.normal(2.5e5, 3.0, (10, 20))  # large mean, small spread: naive sums would lose digits
-    parts = [Moments.of(part[None], np.ones(20), axis=1) for part in values]
-    forward, backward = parts[0], parts[-1]
-    for part in parts[1:]:
-        forward = forward + part
-    for part in parts[-2::-1]:
-        backward = part + backward
-    for merged in (forward, backward):
-        assert merged.weight[0] == 200
-        assert merged.mean[0] == pytest.approx(values.mean(), rel=1e-14)
-        assert merged.standard_deviation[0] == pytest.approx(values.std(), rel=1e-9)
+    weights = RANDOM.uniform(0.5, 1.5, 20)
+    whole = Moments.of(values, weights, axis=(0, 1))
+    parts = Moments.of(values, weights, axis=1)
+    middle = Moments.stacked(
+        [Moments.of(values[:3], weights, (0, 1)), Moments.of(values[3:], weights, (0, 1))]
+    )
+    for merged in (parts.merged(axis=0), middle.merged(axis=0)):
+        assert merged.weight == pytest.approx(10 * weights.sum())
+        assert merged.mean == pytest.approx(whole.mean, rel=1e-15)
+        assert merged.standard_deviation == pytest.approx(whole.standard_deviation, rel=1e-9)
+    assert whole.standard_deviation == pytest.approx(values.std(), rel=0.2)
+
+
+def test_nan_has_no_weight():
+    values = RANDOM.normal(5.0, 2.0, (4, 6))
+    values[0, :3], values[1] = np.nan, np.nan
+    found = Moments.of(values, np.ones(6), axis=1)
+    assert found.weight.tolist() == [3, 0, 6, 6]
+    assert np.isnan(found.mean).tolist() == [False, True, False, False]
+    assert np.isnan(found.standard_deviation).tolist() == [False, True, False, False]
+    merged = found.merged(axis=0)
+    assert merged.mean == pytest.approx(np.nanmean(values), rel=1e-15)
+    assert merged.standard_deviation == pytest.approx(np.nanstd(values), rel=1e-14)

@@ -171,8 +171,9 @@ def test_nan_share_counts_area() -> None:
 def test_a_region_across_greenwich(method: Method) -> None:
     latitude, longitude = np.arange(58, 49.9, -0.25), np.sort(np.arange(-10, 2.1, 0.25) % 360)
     field = smooth(latitude, longitude)
-    for west, east in ((0.0, 1.5), (351.0, 359.5)):
+    for west, east, columns in ((0.0, 1.5, 4), (351.0, 359.5, 18), (351.0, 1.5, 22)):
         target = Grid(resolution_deg=0.5, region=Region(north=57, south=51, west=west, east=east))
+        assert target.longitude.size == columns
         found = Regridder(latitude, longitude, target, method)(field)
         np.testing.assert_allclose(found, smooth(target.latitude, target.longitude), atol=2e-4)
 
@@ -186,6 +187,29 @@ def test_nothing_is_extrapolated(method: Method) -> None:
     ):
         with pytest.raises(ValueError, match=f"does not reach .* target {axis}s, the first at"):
             Regridder(latitude, longitude, Grid(resolution_deg=0.5, region=region), method)
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [(9.0, 20.0), (10.0, 15.0)])
+def test_a_cell_has_the_class_with_the_largest_area(fine: float, coarse: float) -> None:
+    source, target = Grid(resolution_deg=fine, poles=True), Grid(resolution_deg=coarse)
+    numbers = np.random.default_rng(4).choice([0, 1, 2, 7], source.shape)
+    areas = np.stack([brute_force(numbers == number, source, target) for number in (0, 1, 2, 7)])
+    least, most = np.sort(areas, axis=0)[-2:]
+    clear = most - least > 1e-6
+    assert clear.mean() > 0.8
+    found = between(source, target, "conservative").classes(numbers.astype(np.float32))
+    np.testing.assert_array_equal(found[clear], np.array([0, 1, 2, 7])[areas.argmax(axis=0)][clear])
+
+
+def test_a_point_has_the_class_with_the_most_weight_around_it() -> None:
+    source = Grid(resolution_deg=10, poles=True)
+    field = np.zeros(source.shape, np.float32)
+    field[::2, ::2] = 3  # a point on a row or column of the source is there, one between two belongs to 0
+    found = between(source, Grid(resolution_deg=5, poles=True), "bilinear").classes(field)
+    np.testing.assert_array_equal(found[::2, ::2], field)
+    assert not found[1::2].any() and not found[:, 1::2].any()
+    several = between(source, COARSE, "bilinear").classes(np.stack([field, field + 1]))
+    assert several.shape == (2, *COARSE.shape) and set(np.unique(several[1])) == {1, 4}
 
 
 def test_unknown_options_are_named() -> None:
@@ -239,4 +263,4 @@ def test_agrees_with_cdo(
     with xr.open_dataset(tmp_path / "out.nc", engine="netcdf4") as opened:
         expected = opened["i10fg"][0].values
     found = Regridder(gust.latitude.values, gust.longitude.values, target, method)(gust.values)
-    assert np.abs(found - expected).max() < 5e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -185,8 +185,10 @@ class TestVariables:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("geopotential", "placeholder 'geopotential' is not a known surface or static variable"),
-            ("total_precipitation", "placeholder 'total_precipitation' is not a known"),
+            (
+                "total_precipitation",
+                "placeholder 'total_precipitation' is not a known surface, atmospheric or static variable",
+            ),
             ("soil", "placeholder 'soil' is not a known"),
             ("2m_temperature", "placeholder '2m_temperature' is in the data too"),
         ],
@@ -205,6 +207,15 @@ class TestVariables:
         assert found.surface == ("2m_temperature", "mean_sea_level_pressure")
         assert found.static == ("land_sea_mask", "soil_type")
         assert found.atmospheric == ("temperature",) and found.levels_hpa == (500, 850)
+
+    def test_an_atmospheric_placeholder_has_the_levels_of_the_data_or_one_of_its_own(self) -> None:
+        measured = VariableSet.parse(self.SET)
+        found = FieldSet(measured=measured, placeholders={"geopotential": 1.0}).all
+        assert found.atmospheric == ("temperature", "geopotential") and found.levels_hpa == (500, 850)
+        alone = FieldSet(
+            measured=VariableSet(surface=("2m_temperature",)), placeholders={"temperature": 250.0}
+        ).all
+        assert alone.atmospheric == ("temperature",) and alone.levels_hpa == (500,)
 
 
 class TestWindows:

@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
 
     Returns:
         The exit status: 0, 1 where the stage refused its data, 2 where the command line or a spec
-        is wrong. Any other exception of a stage is a bug and leaves with its traceback.
+        is wrong. A training that was interrupted leaves the process with 75; any other exception of
+        a stage is a bug and leaves with its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -144,6 +145,15 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
     add("schema", "Print the JSON schema of an experiment's configuration.", lambda _: _print_schema)
     check = add("check", "Validate an experiment's configuration.", lambda options: _checker(options.config))
     check.add_argument("config", type=Path, metavar="CONFIG", help="YAML file")
+    inspector = add(
+        "inspect",
+        "Show what an artifact holds and what it was made from, with a picture of its fields.",
+        lambda options: lambda: _inspect(options.store, options.picture),
+    )
+    inspector.add_argument("store", type=Path, metavar="STORE", help="artifact, or a Zarr store in it")
+    inspector.add_argument(
+        "--picture", type=Path, metavar="PATH", help="PNG to write (default: FOLDER-NAME.png, here)"
+    )
     return parser
 
 
@@ -248,6 +258,14 @@ def _print_schema() -> None:
     from weatherpeft.config import Experiment
 
     print(json.dumps(Experiment.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+def _inspect(path: Path, picture: Path | None) -> None:
+    from weatherpeft.reporting.inspection import inspect as inspection
+
+    path = path.resolve()
+    for line in inspection(path, picture or Path(f"{path.parent.name}-{path.name}.png")):
+        print(line)
 
 
 def _checker(config: Path) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 Imported by the command line and the Snakefile alone; light, so that parsing the workflow stays fast.
 """
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,20 +15,24 @@ from weatherpeft.peft import AnyMethod
 from weatherpeft.sources import AnySource
 from weatherpeft.spec import Period, Spec
 from weatherpeft.stages.baseline import Baseline, BaselineSpec
+from weatherpeft.stages.climatology import ClimatologySpec
 from weatherpeft.stages.download import DownloadSpec
 from weatherpeft.stages.evaluate import EvaluateSpec
 from weatherpeft.stages.finetune import FinetuneSpec
 from weatherpeft.stages.fisher import FisherSpec
+from weatherpeft.stages.moments import MomentsSpec
+from weatherpeft.stages.pack import PackSpec
 from weatherpeft.stages.predict import PredictSpec
 from weatherpeft.stages.pretrain import PretrainSpec
 from weatherpeft.stages.regrid import RegridSpec
 from weatherpeft.stages.report import ReportedRun, ReportSpec
+from weatherpeft.stages.series import SeriesSpec
 from weatherpeft.stages.statistics import StatisticsSpec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.model import TunedModelSpec
-from weatherpeft.training.spec import Training
-from weatherpeft.variables import FieldSet, VariableSet
-from weatherpeft.window import Splits
+from weatherpeft.training.spec import Precision, Training
+from weatherpeft.variables import VARIABLES, FieldSet, VariableSet, accumulation
+from weatherpeft.window import Split, Splits
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
@@ -49,6 +54,8 @@ class Run(Spec):
     """Peak learning rate, if not the experiment's."""
     steps: int | None = Field(default=None, gt=0)
     """Optimizer steps, if not the experiment's."""
+    precision: Precision | None = None
+    """In what the backbone computes, if not the experiment's."""
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -82,6 +89,9 @@ class Experiment(Spec):
     placeholders: dict[str, float] = {}
     """Constant fields that the backbone needs and the data has not; neither trained on nor scored."""
     regridding: Literal["conservative", "bilinear"] = "conservative"
+    training_store: Literal["float32", "int16"] = "float32"
+    """What training reads: the regridded fields, or a copy that is half as large, in 1/4096 of a
+    standard deviation."""
     splits: Splits
     task: AnyTask
     backbone: AnyBackbone
@@ -102,6 +112,16 @@ class Experiment(Spec):
         self.backbone.check(self.task.window.target_grid, self.fields)
         if self.pretraining:
             self.backbone.check(self.pretraining.task.window.target_grid, self.fields)
+        for name in self.task.needs_climatology:
+            stored, _ = accumulation(name) or (name, 0)
+            variables = self.variables
+            if stored not in (*variables.surface, *variables.atmospheric, *variables.accumulated):
+                raise ValueError(f"task {self.task.name} needs the climatology of {name}: not in variables")
+        for name in (*self.variables.surface, *self.variables.atmospheric):
+            if VARIABLES[name].partial:
+                raise ValueError(
+                    f"task {self.task.name} predicts {name}, which is not defined everywhere; leave it out"
+                )
         if self.pretraining and self.checkpoint:
             raise ValueError("give pretraining or checkpoint, not both")
         if not self._has_pretrained:
@@ -225,10 +245,57 @@ class Experiment(Spec):
             method=self.regridding,
         )
 
+    def pack(self, label: str) -> PackSpec:
+        """Spec of a pack job."""
+        return PackSpec(variables=self.variables, grids=self.regrid(label).grids)
+
+    def _train(self, start: date, end: date) -> Split:
+        """The part of the training split from one day to another, both included."""
+        parts = [
+            Period(start=max(start, period.start), end=min(end, period.end))
+            for period in self.splits.train.periods
+            if start <= period.end and period.start <= end
+        ]
+        return Split(periods=tuple(parts), members=self.splits.train.members)
+
+    def moments(self, label: str) -> MomentsSpec:
+        """Spec of a moments job."""
+        period = self._period(label)
+        return MomentsSpec(
+            variables=self.variables,
+            grid=self.task.window.target_grid,
+            train=self._train(period.start, period.end),
+        )
+
     def statistics(self) -> StatisticsSpec:
         """Spec of the statistics job."""
-        grid = self.task.window.target_grid
-        return StatisticsSpec(variables=self.variables, grid=grid, train=self.splits.train)
+        return StatisticsSpec(variables=self.variables)
+
+    def series(self, label: str) -> SeriesSpec:
+        """Spec of a series job."""
+        period = self._period(label)
+        return SeriesSpec(
+            names=self.task.needs_climatology,
+            grid=self.task.window.target_grid,
+            step_hours=self.step_hours,
+            period=period,
+            train=self._train(period.start - timedelta(days=1), period.end),
+        )
+
+    def series_periods(self, label: str) -> list[str]:
+        """Labels of the periods that a series job reads: its own, after the one that sums reach into."""
+        start = self._period(label).start
+        before = [
+            other for other in self.periods("train") if self._period(other).end + timedelta(days=1) == start
+        ]
+        sums = any(accumulation(name) for name in self.task.needs_climatology)
+        return [*(before if sums else []), label]
+
+    def climatology(self) -> ClimatologySpec:
+        """Spec of the climatology job."""
+        return ClimatologySpec(
+            names=self.task.needs_climatology, grid=self.task.window.target_grid, step_hours=self.step_hours
+        )
 
     def pretrain(self) -> PretrainSpec:
         """Spec of the pretrain job.
@@ -257,6 +324,8 @@ class Experiment(Spec):
             samples=self.fisher_samples,
             pretrained=self._has_pretrained,
             seed=self.seed,
+            precision="float32" if self.training.precision == "float32" else "autocast",
+            recompute=self.training.recompute,
         )
 
     def _model(self, label: str) -> TunedModelSpec:
@@ -270,17 +339,20 @@ class Experiment(Spec):
             seed=seed,
         )
 
+    def _training(self, label: str) -> Training:
+        run, _ = self._run(label)
+        changes = run.model_dump(mode="json", include={"learning_rate", "steps", "precision"})
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return Training.parse(self.training.model_dump(mode="json") | changes)
+
     def finetune(self, label: str) -> FinetuneSpec:
         """Spec of a finetune job."""
-        run, _ = self._run(label)
-        changes: dict[str, Any] = {"learning_rate": run.learning_rate, "steps": run.steps}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        training = Training.parse(self.training.model_dump(mode="json") | changes)
-        return FinetuneSpec(model=self._model(label), splits=self.splits, training=training)
+        return FinetuneSpec(model=self._model(label), splits=self.splits, training=self._training(label))
 
     def predict(self, label: str) -> PredictSpec:
         """Spec of a predict job."""
-        return PredictSpec(model=self._model(label), test=self.splits.test)
+        precision = self._training(label).precision
+        return PredictSpec(model=self._model(label), test=self.splits.test, precision=precision)
 
     def baseline(self, label: Baseline) -> BaselineSpec:
         """Spec of a baseline job."""

@@ -4,18 +4,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
-import xarray as xr
 
 from weatherpeft import store
+from weatherpeft.field_store import StoredFields
 from weatherpeft.grid import Grid
 from weatherpeft.regridding import interpolation_matrices
 from weatherpeft.spec import Period
 from weatherpeft.variables import FieldSet
 from weatherpeft.window import Split, Window
 
-_CACHE_BYTES = 2**30
+_CACHE_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Sample:
 class GridReader:
     """Reads fields of one grid from the stores of several periods, one time of one member at a time.
 
+    What was read lately is kept, up to a limit. Threads may share a reader.
+
     Args:
         directories: artifacts of the regrid stage.
         grid: which of their grids.
@@ -39,24 +42,17 @@ class GridReader:
     """
 
     def __init__(self, directories: Sequence[Path], grid: Grid, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-        self._datasets: list[xr.Dataset] = []
+        self._paths = [directory / f"{grid.label}.zarr" for directory in directories]
+        self._stores = [StoredFields(path, tuple(names)) for path in self._paths]
         self._position: dict[np.datetime64, tuple[int, int]] = {}
         self._cache: OrderedDict[tuple[np.datetime64, int | None], dict[str, np.ndarray]] = OrderedDict()
         self._cached_bytes = 0
-        for number, directory in enumerate(directories):
-            path = directory / f"{grid.label}.zarr"
-            dataset = store.open_dataset(path)
-            for name in names:
-                if name not in dataset:
-                    raise ValueError(
-                        f"{path}: variable {name} is missing; found {', '.join(map(str, dataset.data_vars))}"
-                    )
-            for index, time in enumerate(dataset.time.values):
+        self._cached = Lock()
+        for number, (path, stored) in enumerate(zip(self._paths, self._stores, strict=True)):
+            for index, time in enumerate(stored.times):
                 if time in self._position:
                     raise ValueError(f"{path}: time {time} is in another store too")
                 self._position[time] = (number, index)
-            self._datasets.append(dataset)
 
     def times(self, periods: Sequence[Period]) -> list[np.datetime64]:
         """The stored times that lie in the periods, in order."""
@@ -73,31 +69,47 @@ class GridReader:
             ValueError: a time or member that is not in the data.
         """
         key = (time, member)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        with self._cached:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
         if time not in self._position:
             raise ValueError(f"the regridded data has no time {time}")
         number, index = self._position[time]
-        moment = self._datasets[number].isel(time=index)
-        if member is not None:
-            if "member" not in moment.dims or member not in moment["member"].values:
-                raise ValueError(f"the regridded data has no member {member} at {time}")
-            moment = moment.sel(member=member)
-        fields = {name: moment[name].values for name in self._names}
-        self._cache[key] = fields
-        self._cached_bytes += sum(field.nbytes for field in fields.values())
-        while self._cached_bytes > _CACHE_BYTES and len(self._cache) > 1:
-            _, oldest = self._cache.popitem(last=False)
-            self._cached_bytes -= sum(field.nbytes for field in oldest.values())
+        members = self._stores[number].members
+        if member is not None and member not in members:
+            raise ValueError(f"the regridded data has no member {member} at {time}")
+        fields = self._stores[number].read(index, None if member is None else members.index(member))
+        with self._cached:
+            if key not in self._cache:
+                self._cache[key] = fields
+                self._cached_bytes += _bytes(fields)
+            while self._cached_bytes > _CACHE_BYTES:
+                self._cached_bytes -= _bytes(self._cache.popitem(last=False)[1])
         return fields
 
     def static(self, name: str) -> np.ndarray:
-        """A field without time, ``(latitude, longitude)``."""
-        if name not in self._datasets[0]:
-            raise ValueError(f"static variable {name} is missing in the regridded data")
-        field: np.ndarray = self._datasets[0][name].values
-        return field
+        """A field without time, ``(latitude, longitude)``, the same in every period.
+
+        Raises:
+            ValueError: a period whose store has no such field, or another one.
+        """
+        found: np.ndarray | None = None
+        for path in self._paths:
+            dataset = store.open_dataset(path)
+            if name not in dataset:
+                raise ValueError(f"{path}: static variable {name} is missing in the regridded data")
+            field: np.ndarray = dataset[name].values
+            found = field if found is None else found
+            if not np.array_equal(found, field, equal_nan=True):
+                raise ValueError(f"{path}: static variable {name} is not the same as in {self._paths[0]}")
+        if found is None:
+            raise ValueError(f"static variable {name}: expected at least one period, found none")
+        return found
+
+
+def _bytes(fields: dict[str, np.ndarray]) -> int:
+    return sum(field.nbytes for field in fields.values())
 
 
 class SampleFrames:
@@ -157,7 +169,10 @@ class SampleFrames:
         return found
 
     def _fill(self, name: str) -> np.ndarray:
-        return np.full(self.window.target_grid.shape, self.fields.placeholders[name], dtype=np.float32)
+        seen = self.fields.all
+        levels = (len(seen.levels_hpa),) if name in seen.atmospheric else ()
+        shape = (*levels, *self.window.target_grid.shape)
+        return np.full(shape, self.fields.placeholders[name], dtype=np.float32)
 
     def inputs(self, sample: Sample) -> list[dict[str, np.ndarray]]:
         """The input frames on the target grid, oldest first, placeholders included."""

@@ -16,7 +16,7 @@ SNAP_TOLERANCE_DEG = 2e-3
 class Region(Spec):
     """A box of cell centers, borders included.
 
-    Longitudes are in [0, 360) and the box does not cross 0° (``west <= east``).
+    Longitudes are in [0, 360); a box with ``west > east`` reaches across 0°.
     """
 
     north: float
@@ -26,16 +26,15 @@ class Region(Spec):
     west: float
     """Degrees east, 0 to 360."""
     east: float
-    """Degrees east, 0 to 360, not less than ``west``."""
+    """Degrees east, 0 to 360."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not -90 <= self.south <= self.north <= 90:
             raise ValueError(f"region expects -90 <= south <= north <= 90, found {self.south}, {self.north}")
-        if not 0 <= self.west <= self.east < 360:
-            raise ValueError(
-                f"region expects 0 <= west <= east < 360 (it cannot cross 0°), found {self.west}, {self.east}"
-            )
+        for name in ("west", "east"):
+            if not 0 <= getattr(self, name) < 360:
+                raise ValueError(f"region expects 0 <= {name} < 360, found {getattr(self, name)}")
         return self
 
     @property
@@ -82,8 +81,21 @@ class Grid(Spec):
 
     @property
     def longitude(self) -> Axis:
-        """Column centers in degrees, increasing from 0, shape ``(longitude,)``."""
-        return self._global_longitude()[self.columns]
+        """Column centers in degrees, shape ``(longitude,)``.
+
+        Increasing, in [0, 360); of a region across 0° from west to east, negative west of 0°.
+
+        >>> box = Region(north=60, south=50, west=350, east=4)
+        >>> Grid(resolution_deg=5, poles=True, region=box).longitude.tolist()
+        [-10.0, -5.0, 0.0]
+        """
+        longitude = self._global_longitude()
+        if self.region is None:
+            return longitude
+        west, east = self.region.west, self.region.east
+        if west <= east:
+            return longitude[(longitude >= west) & (longitude <= east)]
+        return np.concatenate([longitude[longitude >= west] - 360, longitude[longitude <= east]])
 
     @property
     def rows(self) -> slice:
@@ -94,18 +106,9 @@ class Grid(Spec):
         return _span((latitude >= self.region.south) & (latitude <= self.region.north))
 
     @property
-    def columns(self) -> slice:
-        """The columns of the global grid that are kept."""
-        if self.region is None:
-            return slice(0, self._global_longitude().size)
-        longitude = self._global_longitude()
-        return _span((longitude >= self.region.west) & (longitude <= self.region.east))
-
-    @property
     def shape(self) -> tuple[int, int]:
         """Number of rows and columns."""
-        rows, columns = self.rows, self.columns
-        return rows.stop - rows.start, columns.stop - columns.start
+        return self.latitude.size, self.longitude.size
 
     @property
     def label(self) -> str:
@@ -125,7 +128,7 @@ class Grid(Spec):
         return latitude_bounds(self._global_latitude())[rows.start : rows.stop + 1]
 
     def longitude_bounds(self) -> Axis:
-        """Borders of the columns in degrees, from -d/2, shape ``(longitude + 1,)``."""
+        """Borders of the columns in degrees, shape ``(longitude + 1,)``; those of the globe begin at -d/2."""
         longitude = self.longitude
         return np.append(longitude, longitude[-1] + self.resolution_deg) - self.resolution_deg / 2
 

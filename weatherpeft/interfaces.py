@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
+from pydantic import Field, model_validator
+
 from weatherpeft.spec import Period, Spec
-from weatherpeft.variables import VariableSet
+from weatherpeft.variables import VARIABLES, VariableSet
 from weatherpeft.window import Window
 
 if TYPE_CHECKING:
@@ -32,6 +34,21 @@ class DataRequest(Spec):
     """Time step of the instantaneous fields, from 00 UTC of the period's first day."""
     members: tuple[int, ...] = ()
     """Ensemble members; empty where the data has no member dimension."""
+    lead_hours: int = Field(default=0, ge=0)
+    """Lead time of forecasts, whose times are valid times; 0 for analyses."""
+
+    @model_validator(mode="after")
+    def _sums(self) -> Self:
+        if self.lead_hours and self.variables.accumulated:
+            raise ValueError(f"forecasts have no hourly sums, found {', '.join(self.variables.accumulated)}")
+        for name in self.variables.surface:
+            hours = VARIABLES[name].forecast_hours
+            if hours and hours != self.lead_hours:
+                raise ValueError(
+                    f"{name} is a sum over forecasts of {hours} h; expected lead_hours {hours}, "
+                    f"found {self.lead_hours}"
+                )
+        return self
 
 
 class Source(Protocol):
@@ -54,8 +71,13 @@ class Source(Protocol):
         """
         ...
 
-    def fetch(self, request: DataRequest, output: Path) -> None:
-        """Write the raw files of a request into the existing, empty directory ``output``.
+    def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
+        """Write the raw files of a request.
+
+        Args:
+            request: what to fetch.
+            output: existing, empty directory of the raw files.
+            work: directory for what a job that is killed and tried again should find; need not exist.
 
         Raises:
             ValueError: naming the file, variable, time or key at fault.
@@ -68,7 +90,9 @@ class Source(Protocol):
         Returns:
             The canonical dataset: WeatherBench 2 names, dims ``([member,] time, [level,] latitude,
             longitude)``, static fields ``(latitude, longitude)``, SI units, latitude north to
-            south, longitude increasing in [0, 360), float32, dask chunks of one time.
+            south, longitude increasing in [0, 360), float32, dask chunks of one time. Forecasts look
+            like analyses of an ensemble: ``time`` is the valid time, and a coordinate ``init_time``
+            along it says when each forecast started.
 
         Raises:
             ValueError: a file that is truncated, empty or of an unknown kind, a field, level, time
@@ -253,6 +277,11 @@ class Task(Protocol):
     @property
     def lead_hours(self) -> int:
         """The lead time that the model is told, in hours."""
+        ...
+
+    @property
+    def needs_climatology(self) -> tuple[str, ...]:
+        """Variables, or sums as ``total_precipitation_6hr``, whose climatology the scores need."""
         ...
 
     def loss(self, prediction: Fields, target: Fields, scale: Fields) -> torch.Tensor:

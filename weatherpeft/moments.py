@@ -1,5 +1,6 @@
 """Mergeable weighted moments in float64."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,8 +11,8 @@ import numpy as np
 class Moments:
     """Weight, mean and sum of squared deviations of one or more quantities.
 
-    Two of them merge exactly (Chan, Golub and LeVeque 1983), so that parts computed apart, by month
-    or by rank, give the moments of the whole.
+    Parts computed apart, by time, month or rank, merge exactly to the moments of the whole (Chan, Golub
+    and LeVeque 1983).
 
     Attributes:
         weight: total weight, a scalar or an array like ``mean``.
@@ -28,28 +29,40 @@ class Moments:
         """Moments along axes.
 
         Args:
-            values: any shape.
+            values: any shape; NaN has no weight.
             weights: broadcastable to ``values``.
             axis: axes to reduce.
         """
         values = np.asarray(values, dtype=np.float64)
-        spread = np.broadcast_to(np.asarray(weights, dtype=np.float64), values.shape)
-        total = spread.sum(axis=axis)
-        mean = (spread * values).sum(axis=axis, keepdims=True) / spread.sum(axis=axis, keepdims=True)
-        squares = (spread * (values - mean) ** 2).sum(axis=axis)
-        return cls(total, mean.reshape(total.shape), squares)
+        weights = np.where(np.isnan(values), 0, weights)
+        return cls(weights, values, np.zeros(())).merged(axis)
 
-    def __add__(self, other: "Moments") -> "Moments":
-        """Moments of both parts together."""
-        weight = self.weight + other.weight
-        difference = other.mean - self.mean
-        return Moments(
-            weight,
-            self.mean + difference * (other.weight / weight),
-            self.squares + other.squares + difference**2 * (self.weight * other.weight / weight),
+    @classmethod
+    def stacked(cls, parts: Sequence["Moments"]) -> Self:
+        """Several of the same shape along a new first axis."""
+        return cls(
+            np.stack([part.weight for part in parts]),
+            np.stack([part.mean for part in parts]),
+            np.stack([part.squares for part in parts]),
         )
+
+    def merged(self, axis: int | tuple[int, ...]) -> Self:
+        """Moments of all parts along axes together; NaN where they have no weight.
+
+        Args:
+            axis: axes of ``mean`` to reduce.
+        """
+        weight = np.broadcast_to(self.weight, self.mean.shape)
+        mean = np.where(weight == 0, 0, self.mean)  # no values: the mean is NaN
+        squares = np.where(weight == 0, 0, self.squares)
+        total = weight.sum(axis=axis, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            center = (weight * mean).sum(axis=axis, keepdims=True) / total
+        squares = (squares + weight * (mean - center) ** 2).sum(axis=axis)
+        return type(self)(total.reshape(squares.shape), center.reshape(squares.shape), squares)
 
     @property
     def standard_deviation(self) -> np.ndarray:
         """Root of the weighted mean squared deviation."""
-        return np.sqrt(self.squares / self.weight)
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(self.squares / self.weight)

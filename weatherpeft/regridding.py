@@ -6,6 +6,7 @@ milliseconds. Conservative means first-order: the mean over the target cell, wei
 (Jones 1999, doi:10.1175/1520-0493(1999)127<2204:FASOCR>2.0.CO;2).
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from weatherpeft.grid import Axis, Grid, latitude_bounds, longitude_cells, snap_axis
 
 Method = Literal["conservative", "bilinear"]
+MINIMUM_VALID_SHARE = 0.5
+_BAND_ROWS = 32
 
 
 class Regridder:
@@ -44,7 +47,7 @@ class Regridder:
         source_longitude: Axis,
         target: Grid,
         method: Method,
-        minimum_valid_share: float = 0.5,
+        minimum_valid_share: float = MINIMUM_VALID_SHARE,
     ) -> None:
         if not 0 < minimum_valid_share <= 1:
             raise ValueError(f"minimum_valid_share: expected a value in (0, 1], found {minimum_valid_share}")
@@ -61,6 +64,7 @@ class Regridder:
         self.minimum_valid_share = minimum_valid_share
         self.latitude_matrix = _complete(latitude, target.latitude, "latitude", minimum_valid_share)
         self.longitude_matrix = _complete(longitude, target.longitude, "longitude", minimum_valid_share)
+        self._bands = list(_bands(self.latitude_matrix))
 
     @property
     def source_shape(self) -> tuple[int, int]:
@@ -90,17 +94,43 @@ class Regridder:
             result[index] = self._one(one)
         return result.reshape(*field.shape[:-2], *self.target.shape)
 
+    def classes(self, field: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Regrid numbers that name classes, such as soil types, of which there is no mean.
+
+        A target cell or point gets the class with the most weight: for ``conservative`` the one with the
+        largest area in it. Of equal ones it gets the least.
+
+        Args:
+            field: shape ``(..., source_latitude, source_longitude)``, of few different numbers.
+
+        Returns:
+            float32, shape ``(..., latitude, longitude)``.
+
+        Raises:
+            ValueError: if the shape does not match the source grid.
+        """
+        shape = (*field.shape[:-2], *self.target.shape)
+        found, most = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for number in np.unique(field):
+            share = self((field == number).astype(np.float32))
+            more = share > most + 1e-6  # beyond rounding: equal shares are equal
+            found[more], most[more] = number, share[more]
+        return found
+
     def _one(self, field: NDArray[np.floating]) -> NDArray[np.float64]:
+        result = self._apply(field)
+        if not np.isnan(result).any():  # every source cell that counts is valid
+            return result
         missing = np.isnan(field)
-        if not missing.any():
-            return self._apply(field)
         total = self._apply(np.where(missing, 0, field))
         share = self._apply((~missing).astype(np.float64))
         enough = share >= self.minimum_valid_share - 1e-12
         return np.where(enough, total / np.where(enough, share, 1), np.nan)
 
     def _apply(self, field: NDArray[np.floating]) -> NDArray[np.float64]:
-        rows = self.latitude_matrix @ field.astype(np.float64)
+        rows = np.empty((self.target.shape[0], field.shape[1]))
+        for target, source, matrix in self._bands:
+            rows[target] = matrix @ field[source].astype(np.float64)
         return (self.longitude_matrix @ rows.T).T
 
 
@@ -138,6 +168,16 @@ def _complete(
             f"found {share[short[0]]:.0%}"
         )
     return scipy.sparse.csr_array(scipy.sparse.diags_array(1 / share) @ matrix)
+
+
+def _bands(matrix: scipy.sparse.csr_array) -> Iterator[tuple[slice, slice, scipy.sparse.csr_array]]:
+    """A matrix in parts of a few rows, each with the columns it needs: what is at work stays in the cache."""
+    rows, columns = matrix.shape
+    step = max(1, _BAND_ROWS * rows // columns)
+    for first in range(0, rows, step):
+        part = matrix[first : first + step]
+        needed = slice(int(part.indices.min()), int(part.indices.max()) + 1)
+        yield slice(first, first + step), needed, part[:, needed]
 
 
 def _overlaps(

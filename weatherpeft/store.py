@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from weatherpeft.fingerprint import fingerprint, spec_modules
 from weatherpeft.spec import Spec
+from weatherpeft.variables import VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
 
 PROVENANCE = "provenance.json"
+FIELDS = "fields"
+"""The array that holds all instantaneous fields of a regridded store; see ``field_store``."""
 _PACKAGES = ("numpy", "scipy", "xarray", "zarr", "dask", "eccodes", "torch", "microsoft-aurora", "peft")
 _log = logging.getLogger(__name__)
 
@@ -145,7 +148,16 @@ def write_dataset(
 
 
 def open_dataset(path: Path) -> "xr.Dataset":
-    """Open a store lazily.
+    """Open a store lazily; the fields of the regrid stage's stores by variable, in canonical dims.
+
+    Raises:
+        ValueError: if the store is absent.
+    """
+    return canonical(open_stored(path))
+
+
+def open_stored(path: Path) -> "xr.Dataset":
+    """Open a store lazily, as it is laid out.
 
     Raises:
         ValueError: if the store is absent.
@@ -155,6 +167,46 @@ def open_dataset(path: Path) -> "xr.Dataset":
     if not path.is_dir():
         raise ValueError(f"{path}: no such Zarr store")
     return xr.open_zarr(path, consolidated=True, chunks=None)
+
+
+def channel_places(stored: "xr.Dataset") -> dict[str, int | slice]:
+    """Where the fields of each variable lie along the channels of a store of ``field_store``."""
+    places: dict[str, int | slice] = {}
+    if FIELDS in stored:
+        attributes = stored[FIELDS].attrs
+        levels, surface = len(attributes["levels_hpa"]), attributes["surface"]
+        places = {name: index for index, name in enumerate(surface)}
+        for index, name in enumerate(attributes["atmospheric"]):
+            first = len(surface) + index * levels
+            places[name] = slice(first, first + levels)
+    return places
+
+
+def canonical(stored: "xr.Dataset") -> "xr.Dataset":
+    """A store of ``field_store`` by variable; any other store as it is.
+
+    Returns:
+        Lazy float32 variables with dims ``([member,] time, [level,] latitude, longitude)`` and, after
+        them, what else the store holds.
+    """
+    if FIELDS not in stored:
+        return stored
+    fields, packed = stored[FIELDS], "scale" in stored
+    if packed:
+        fields = fields.chunk(time=1)
+        fields = fields.astype("float32") * stored["scale"].astype("float32")
+        fields = fields + stored["offset"].astype("float32")
+    variables = {}
+    for name, place in channel_places(stored).items():
+        array = fields.isel(channel=place).drop_vars("channel").drop_encoding()
+        if isinstance(place, slice):
+            array = array.rename(channel="level").assign_coords(level=stored["level"])
+        row = VARIABLES[name]
+        attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
+        array.attrs = attributes
+        variables[name] = array
+    others = stored.drop_dims("channel")
+    return others.assign(variables)[[*variables, *map(str, others.data_vars)]]
 
 
 def _versions() -> dict[str, str]:

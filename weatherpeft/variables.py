@@ -3,6 +3,7 @@
 Names are WeatherBench 2's; short names, param ids and units are ECMWF's parameter database's.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -26,6 +27,9 @@ class Variable:
             ``accumulated`` is a sum over the hour that ends at the valid time.
         aliases: further names in NetCDF files.
         long_name: for tables and figures.
+        categorical: numbers that name classes, of which there is no mean.
+        partial: not defined everywhere; NaN elsewhere is no error.
+        forecast_hours: of a sum since the start of a forecast, the hours of that forecast; otherwise 0.
     """
 
     name: str
@@ -35,6 +39,9 @@ class Variable:
     kind: Kind
     long_name: str
     aliases: tuple[str, ...] = ()
+    categorical: bool = False
+    partial: bool = False
+    forecast_hours: int = 0
 
 
 _ROWS = (
@@ -44,14 +51,39 @@ _ROWS = (
     Variable("mean_sea_level_pressure", "msl", 151, "Pa", "surface", "Mean sea level pressure"),
     Variable("surface_pressure", "sp", 134, "Pa", "surface", "Surface pressure"),
     Variable("10m_wind_gust", "10fg", 49, "m s-1", "surface", "10 m wind gust", ("fg10",)),
+    Variable("sea_surface_temperature", "sst", 34, "K", "surface", "Sea surface temperature", partial=True),
+    Variable("skin_temperature", "skt", 235, "K", "surface", "Skin temperature"),
+    Variable("total_cloud_cover", "tcc", 164, "1", "surface", "Total cloud cover"),
+    Variable("total_column_water", "tcw", 136, "kg m-2", "surface", "Total column water"),
+    Variable("total_column_water_vapour", "tcwv", 137, "kg m-2", "surface", "Total column water vapor"),
+    Variable(
+        "total_precipitation_48hr",
+        "tp",
+        228,
+        "m",
+        "surface",
+        "Total precipitation over 48 h",
+        forecast_hours=48,
+    ),
+    Variable(
+        "convective_precipitation_48hr",
+        "cp",
+        143,
+        "m",
+        "surface",
+        "Convective precipitation over 48 h",
+        forecast_hours=48,
+    ),
     Variable("temperature", "t", 130, "K", "atmospheric", "Temperature"),
     Variable("u_component_of_wind", "u", 131, "m s-1", "atmospheric", "Zonal wind"),
     Variable("v_component_of_wind", "v", 132, "m s-1", "atmospheric", "Meridional wind"),
     Variable("specific_humidity", "q", 133, "kg kg-1", "atmospheric", "Specific humidity"),
     Variable("geopotential", "z", 129, "m2 s-2", "atmospheric", "Geopotential"),
+    Variable("vertical_velocity", "w", 135, "Pa s-1", "atmospheric", "Vertical velocity"),
+    Variable("divergence", "d", 155, "s-1", "atmospheric", "Divergence"),
     Variable("land_sea_mask", "lsm", 172, "1", "static", "Land-sea mask"),
     Variable("geopotential_at_surface", "z", 129, "m2 s-2", "static", "Surface geopotential"),
-    Variable("soil_type", "slt", 43, "1", "static", "Soil type"),
+    Variable("soil_type", "slt", 43, "1", "static", "Soil type", categorical=True),
     Variable("total_precipitation", "tp", 228, "m", "accumulated", "Total precipitation"),
 )
 VARIABLES: dict[str, Variable] = {row.name: row for row in _ROWS}
@@ -98,6 +130,20 @@ class VariableSet(Spec):
         return surface + [(name, level) for name in self.atmospheric for level in self.levels_hpa]
 
 
+def accumulation(name: str) -> tuple[str, int] | None:
+    """The hourly variable and the hours of a sum in WeatherBench 2's names; None of any other variable.
+
+    >>> accumulation("total_precipitation_6hr"), accumulation("2m_temperature")
+    (('total_precipitation', 6), None)
+    """
+    match = re.fullmatch(r"(\w+)_(\d+)hr", name)
+    if name in VARIABLES or match is None or match[1] not in VARIABLES:
+        return None
+    if VARIABLES[match[1]].kind != "accumulated":
+        return None
+    return match[1], int(match[2])
+
+
 def channel_label(name: str, level_hpa: int | None) -> str:
     """Short label of a field for tables and figures.
 
@@ -119,14 +165,17 @@ class FieldSet(Spec):
     measured: VariableSet
     """What is in the data."""
     placeholders: dict[str, float] = {}
-    """Constant value of every surface or static field that the data has not."""
+    """Constant value of every field that the data has not, an atmospheric one's at all levels of the data;
+    where the data has none, at 500 hPa."""
 
     @model_validator(mode="after")
     def _placeholders(self) -> Self:
         measured = {*self.measured.surface, *self.measured.atmospheric, *self.measured.static}
         for name in self.placeholders:
-            if name not in VARIABLES or VARIABLES[name].kind not in ("surface", "static"):
-                raise ValueError(f"placeholder {name!r} is not a known surface or static variable")
+            if name not in VARIABLES or VARIABLES[name].kind == "accumulated":
+                raise ValueError(
+                    f"placeholder {name!r} is not a known surface, atmospheric or static variable"
+                )
             if name in measured:
                 raise ValueError(f"placeholder {name!r} is in the data too")
         return self
@@ -134,12 +183,12 @@ class FieldSet(Spec):
     @property
     def all(self) -> VariableSet:
         """Measured variables and, after them, placeholders."""
-        more: dict[str, list[str]] = {"surface": [], "static": []}
+        more: dict[str, list[str]] = {"surface": [], "atmospheric": [], "static": []}
         for name in self.placeholders:
             more[VARIABLES[name].kind].append(name)
         return VariableSet(
             surface=(*self.measured.surface, *more["surface"]),
-            atmospheric=self.measured.atmospheric,
-            levels_hpa=self.measured.levels_hpa,
+            atmospheric=(*self.measured.atmospheric, *more["atmospheric"]),
+            levels_hpa=self.measured.levels_hpa or ((500,) if more["atmospheric"] else ()),
             static=(*self.measured.static, *more["static"]),
         )

@@ -1,5 +1,6 @@
 """The wrapped Aurora, against the upstream package itself."""
 
+import dataclasses
 import logging
 import random
 from collections.abc import Iterable
@@ -244,6 +245,17 @@ class TestLoad:
             build().load(tmp_path / "page.ckpt")
 
 
+def test_a_region_across_greenwich_begins_at_the_meridian_that_upstream_accepts() -> None:
+    model, batch = build().eval(), small_batch(1)
+    west = dataclasses.replace(batch, longitude=torch.arange(32) * 0.25 - 4)
+    east = dataclasses.replace(batch, longitude=torch.arange(32) * 0.25)
+    with torch.no_grad():
+        found, expected, elsewhere = model(west), model(east), model(batch)
+    for name, field in found.surface.items():
+        assert torch.equal(field, expected.surface[name])
+        assert not torch.equal(field, elsewhere.surface[name])
+
+
 class TestCheck:
     SPEC = Aurora(name="aurora", **SIZE)  # type: ignore[arg-type]
 
@@ -263,6 +275,10 @@ class TestCheck:
     def test_grids_that_do_not_fit_are_named(self, grid: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=f"backbone aurora: .*{message}"):
             self.SPEC.check(Grid(**grid), FIELDS)
+
+    def test_a_part_of_a_grid_with_poles_has_none(self) -> None:
+        region = {"north": 57.0, "south": 36.0, "west": 357.0, "east": 18.0}
+        self.SPEC.check(Grid.parse({"resolution_deg": 3.0, "poles": True, "region": region}), FIELDS)
 
     def test_a_row_too_many_is_refused_since_upstream_would_drop_it(self) -> None:
         region = {"north": 25.5, "south": -22.5, "west": 0.0, "east": 45.0}

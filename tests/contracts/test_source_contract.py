@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.sources import cds_server
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnySource
+from weatherpeft.sources.local import Local
 from weatherpeft.sources.toy import Toy
 from weatherpeft.spec import Spec
 from weatherpeft.variables import VARIABLES
@@ -64,22 +66,48 @@ def name_of(kind: type[Spec]) -> str:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A day of the toy planet, for the sources that read files of the user's own."""
     raw = tmp_path_factory.mktemp("files")
-    Toy.parse(TOY).fetch(REQUEST, raw)
+    Toy.parse(TOY).fetch(REQUEST, raw, tmp_path_factory.mktemp("work"))
     return raw
 
 
+@pytest.fixture(scope="module")
+def stores(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same day as Zarr stores, one in each layout; every hour has the temperature of the last frame."""
+    folder = tmp_path_factory.mktemp("stores")
+    source = Local.parse({"name": "local", "paths": ["none"], "span": DAY})
+    found = source.decode(REQUEST, files).load()
+    hours = found["hourly_time"].values
+    rain = found["total_precipitation"].rename(hourly_time="time")
+    found = found.drop_vars(["total_precipitation", "hourly_time"]).reindex(time=hours, method="ffill")
+    found = found.assign(total_precipitation=rain)
+    days = {"valid_time_start": DAY["start"], "valid_time_stop": DAY["end"]}
+    found.assign_attrs(days).to_zarr(folder / "arco.zarr", zarr_format=2)
+    turned = found.transpose("time", "level", "longitude", "latitude").sortby("latitude")
+    turned.to_zarr(folder / "wb2.zarr", zarr_format=2)
+    return folder
+
+
 @pytest.fixture(scope="module", params=KINDS, ids=name_of)
-def fetched(request: pytest.FixtureRequest, files: Path, tmp_path_factory: pytest.TempPathFactory) -> Fetched:
+def fetched(
+    request: pytest.FixtureRequest, files: Path, stores: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Fetched:
     """A tiny instance of every source, fetched once; a new one needs a line here."""
     tiny: dict[str, dict[str, Any]] = {
         "toy": TOY,
+        "era5_cds": {"name": "era5_cds", "spans": [DAY]},
         "local": {"name": "local", "paths": [str(files / "*.grib")], "span": DAY},
+        "arco_era5": {"name": "arco_era5", "url": str(stores / "arco.zarr"), "spans": [DAY]},
+        "weatherbench2": {"name": "weatherbench2", "url": str(stores / "wb2.zarr"), "spans": [DAY]},
     }
     name = name_of(request.param)
     assert name in tiny, f"no tiny instance of source {name}; add one"
     source = request.param.parse(tiny[name])
     raw = tmp_path_factory.mktemp(name)
-    source.fetch(REQUEST, raw)
+    with cds_server.running() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECMWF_DATASTORES_URL", server.url)
+        patch.setenv("ECMWF_DATASTORES_KEY", cds_server.KEY)
+        server.statuses = ("successful",)
+        source.fetch(REQUEST, raw, tmp_path_factory.mktemp("work"))
     return Fetched(source, raw)
 
 
@@ -94,7 +122,7 @@ def test_files_of_the_users_own_are_there(fetched: Fetched) -> None:
 
 
 def test_fetch_writes_files_into_the_folder(fetched: Fetched) -> None:
-    found = list(fetched.raw.iterdir())
+    found = [path for path in fetched.raw.rglob("*") if not path.is_dir()]
     assert found and all(path.is_file() and path.stat().st_size for path in found)
 
 
@@ -166,9 +194,13 @@ def test_what_is_missing_is_named(fetched: Fetched, changes: dict[str, Any], mes
 
 
 def test_a_truncated_file_is_named(fetched: Fetched, tmp_path: Path) -> None:
-    largest = max(fetched.raw.iterdir(), key=lambda path: path.stat().st_size)
-    for file in fetched.raw.iterdir():
+    found = [path for path in fetched.raw.rglob("*") if path.is_file()]
+    largest = max(found, key=lambda path: path.stat().st_size)
+    for file in found:
+        copy = tmp_path / file.relative_to(fetched.raw)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         content = file.read_bytes()
-        (tmp_path / file.name).write_bytes(content[:-100] if file == largest else content)
-    with pytest.raises(ValueError, match=re.escape(largest.name)):
+        copy.write_bytes(content[:-100] if file == largest else content)
+    name = largest.relative_to(fetched.raw).parts[0]  # the file, or the store that it is a part of
+    with pytest.raises(ValueError, match=re.escape(name)):
         fetched.source.decode(REQUEST, tmp_path).load()

@@ -10,6 +10,7 @@ from weatherpeft.batch import Fields
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
+from weatherpeft.variables import VARIABLES, accumulation
 
 KINDS: list[type[Spec]] = list(get_args(get_args(AnyTask)[0]))
 GRID = Grid(resolution_deg=22.5)
@@ -52,6 +53,7 @@ class TestEveryTask:
         assert list(window.input_hours) == sorted(set(window.input_hours))
         assert window.target_hours == task.lead_hours >= 0
         assert isinstance(task.residual, bool)
+        assert all(name in VARIABLES or accumulation(name) for name in task.needs_climatology)
 
     def test_a_perfect_prediction_has_no_loss_and_every_error_has_one(self, kind: type[Spec]) -> None:
         task, target = instance(kind), random_fields(0)

@@ -17,7 +17,7 @@ from weatherpeft.batch import Batch, Fields
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.sfas import Sfas
 
-SPEC = Sfas(name="sfas", fraction=0.01, count_of="pool", gamma=0.01)
+SPEC = Sfas(name="sfas", preset="published", fraction=0.01, count_of="pool", gamma=0.01)
 STEPS = 20
 
 

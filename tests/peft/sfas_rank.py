@@ -10,7 +10,7 @@ from tests.peft.toy_backbone import Toy, toy_batch, toy_loss
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.sfas import Sfas
 
-SPEC = Sfas(name="sfas", fraction=0.1, count_of="pool", weight_decay=0.5)
+SPEC = Sfas(name="sfas", preset="published", fraction=0.1, count_of="pool", weight_decay=0.5)
 
 
 def run(part: slice = slice(None)) -> tuple[Tensor, Tensor]:

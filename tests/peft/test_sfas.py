@@ -59,7 +59,7 @@ def test_equals_the_dense_rule(change: dict[str, object], size: int, monkeypatch
 def test_equals_the_dense_rule_on_aurora() -> None:
     """The same float32 gradients, so the same mask to the last entry."""
     model = small_aurora(depth=2)
-    spec = Sfas(name="sfas", count_of="pool", gamma=0.01)
+    spec = Sfas(name="sfas", preset="published", count_of="pool", gamma=0.01)
     dense, adapter = Dense(spec, model), attach(model, spec)
     for step in range(3):
         batch, before = small_batch(1), weights(model)
@@ -182,7 +182,7 @@ def test_k_is_of_the_model_or_of_the_pool() -> None:
 
 def test_nothing_dense_is_held() -> None:
     model = small_aurora()
-    spec = Sfas(name="sfas", count_of="pool")
+    spec = Sfas(name="sfas", preset="published", count_of="pool")
     adapter = attach(model, spec)
     pool = model.backbone_parameters()
     most = [0]

@@ -13,6 +13,17 @@ from weatherpeft.peft.fisher_store import read_fisher, write_fisher
 from weatherpeft.peft.sfas import Sfas
 
 
+def test_the_preset_is_the_papers_rule() -> None:
+    published = Sfas(name="sfas", preset="published")
+    rule = {"fraction": 0.001, "count_of": "model", "gamma": 0.2, "noise": "additive", "normalizer": "max"}
+    rule |= {"beta": 0.0, "refresh": 1, "budget": None, "weight_decay": 0.05, "betas": (0.9, 0.999)}
+    assert published.model_dump(include=set(rule)) == rule
+    changed = Sfas.parse({"name": "sfas", "preset": "published", "gamma": 0.3, "betas": [0.8, 0.9]})
+    assert (changed.gamma, changed.noise, changed.betas) == (0.3, "additive", (0.8, 0.9))
+    assert Sfas.parse(published.model_dump(mode="json")) == published
+    assert Sfas(name="sfas").noise == "none"
+
+
 def test_a_budget_is_a_number_or_a_share() -> None:
     total = len(weights(Toy()))
     for budget, most in ((25, 25), (0.2, round(0.2 * total))):
@@ -77,7 +88,7 @@ def test_a_killed_run_resumes(change: dict[str, Any], fisher: Path) -> None:
     adapter = attach(model, spec, fisher=fisher)
     train(model, adapter, range(3))
     result = {key: tensor.clone() for key, tensor in adapter.result().items()}
-    state = adapter.state_dict()
+    state = {key: tensor.clone() for key, tensor in adapter.state_dict().items()}
     train(model, adapter, range(3, 5))  # what is lost
     fresh = Toy()
     resumed = attach(fresh, spec, fisher=fisher)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import eccodes
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -324,6 +325,7 @@ NETCDF: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "from -180": lambda dataset: dataset.assign_coords(
         longitude=(dataset["longitude"] + 180) % 360 - 180
     ).sortby("longitude"),
+    "east to west": lambda dataset: dataset.isel(longitude=slice(None, None, -1)),
     "short names": lambda dataset: dataset.rename(latitude="lat", longitude="lon", t2m="2t"),
     "celsius": celsius,
     "expver dimension": lambda dataset: xr.concat(
@@ -349,6 +351,16 @@ def test_netcdf_layouts(tmp_path: Path, layout: str, kind: Any) -> None:
     assert found.dtype == np.float32 and found.chunks == ((1,) * 4, (13,), (24,))
     np.testing.assert_array_equal(found["longitude"], GRID.longitude)
     np.testing.assert_allclose(found, plain_netcdf()["t2m"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_region_across_greenwich(tmp_path: Path, turn: int) -> None:
+    whole = plain_netcdf()
+    west = whole.assign_coords(longitude=(whole["longitude"] + 180) % 360 - 180).sortby("longitude")
+    west.sel(longitude=slice(-45, 30)).isel(longitude=slice(None, None, turn)).to_netcdf(tmp_path / "a.nc")
+    found = open_canonical([tmp_path / "a.nc"], TEMPERATURE)["2m_temperature"]
+    assert found["longitude"].values.tolist() == [0, 15, 30, 315, 330, 345]
+    np.testing.assert_allclose(found, whole["t2m"].sel(longitude=found["longitude"]), rtol=1e-6)
 
 
 def test_netcdf_levels_and_statics(tmp_path: Path) -> None:
@@ -452,9 +464,56 @@ def test_real_hourly_rain(shared_data: Path) -> None:
 
 
 @pytest.mark.shared
+def test_real_sums_over_six_hours(shared_data: Path) -> None:
+    """The hour that ends at T is the last of the six before T; the sum at 00 UTC needs the day before."""
+    path = shared_data / "era5_tp_hourly_india_2023.nc"
+    wanted = real("2023-07-18", "2023-07-20", 6, accumulated=["total_precipitation"])
+    rain = open_canonical([path], wanted)["total_precipitation"].load()
+    with netCDF4.Dataset(path) as opened:
+        hours = netCDF4.num2date(opened["valid_time"][:], opened["valid_time"].units)
+        whole = {(t.month, t.day, t.hour): opened["tp"][i].data for i, t in enumerate(hours)}
+    for end in ("2023-07-18T06", "2023-07-19T00", "2023-07-20T18"):
+        last = np.datetime64(end)
+        found = rain.sel(hourly_time=slice(last - np.timedelta64(5, "h"), last)).sum("hourly_time")
+        moments = [(last - np.timedelta64(back, "h")).item() for back in range(6)]
+        expected = sum(whole[t.month, t.day, t.hour].astype(float) for t in moments)
+        assert expected.max() > 1e-4
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.shared
+def test_the_change_of_version_is_dated(shared_data: Path, tmp_path: Path) -> None:
+    """The real axis of versions, under the name of an instantaneous field: its sums are not hourly."""
+    with xr.open_dataset(shared_data / "era5_tp_mixed_expver.nc", engine="netcdf4") as opened:
+        version = opened["expver"].load()
+        renamed = opened[["tp"]].rename(tp="t2m").load()
+    renamed["t2m"].attrs = {"units": "K"}
+    renamed.to_netcdf(tmp_path / "mixed.nc")
+    change = version["valid_time"].values[version.values != "0001"][0].astype("datetime64[m]")
+    days = [str(change.astype("datetime64[D]") + np.timedelta64(shift, "D")) for shift in (-1, 1)]
+    found = open_canonical([tmp_path / "mixed.nc"], real(*days, 6, surface=["2m_temperature"]))
+    before = change - np.timedelta64(6, "h")
+    assert f"{days[0]}T00:00 to {before}; 0005:" in found.attrs["expver"]
+    assert f"0005: {int((found['time'].values >= change).sum())} fields, {change} to" in found.attrs["expver"]
+    np.testing.assert_array_equal(found["preliminary"], found["time"].values >= change)
+    final = real("2024-01-01", "2024-01-31", 6, surface=["2m_temperature"])
+    assert "preliminary" not in open_canonical([tmp_path / "mixed.nc"], final).coords
+
+
+@pytest.mark.shared
 def test_real_traps(shared_data: Path) -> None:
     wanted = real("2024-01-01", "2024-01-02", accumulated=["total_precipitation"])
-    with pytest.raises(ValueError, match=r"mixed_expver\.nc: .*2024-01-01T01:00 UTC is missing \(40 of 48"):
+    message = (
+        r"mixed_expver\.nc: .*2024-01-01T01:00 UTC is missing \(40 of 48 .* every 6 h; each is the sum over "
+        "1 hour, so no sums over 6 h can be made of them"
+    )
+    with pytest.raises(ValueError, match=message):
         open_canonical([shared_data / "era5_tp_mixed_expver.nc"], wanted)
     with pytest.raises(ValueError, match=r"zip_named_as\.nc: is a ZIP archive"):
         open_canonical([shared_data / "zip_named_as.nc"], wanted)
+    # The instantaneous gust is not the largest of the hour, whatever the similar name.
+    gust = real("2011-08-01", "2011-08-01", 24, surface=["10m_wind_gust"])
+    with pytest.raises(
+        ValueError, match=r"10m_wind_gust, .* found none at all \(short name 10fg, param id 49"
+    ):
+        open_canonical([shared_data / "era5_wind_gust_0p25deg.nc"], gust)

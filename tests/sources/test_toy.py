@@ -41,6 +41,8 @@ SURFACE = (
     "10m_v_component_of_wind",
     "mean_sea_level_pressure",
     "surface_pressure",
+    "total_cloud_cover",
+    "total_column_water_vapour",
 )
 ATMOSPHERIC = (
     "temperature",
@@ -48,6 +50,7 @@ ATMOSPHERIC = (
     "v_component_of_wind",
     "specific_humidity",
     "geopotential",
+    "vertical_velocity",
 )
 STATIC = ("land_sea_mask", "geopotential_at_surface", "soil_type")
 EVERYTHING = VariableSet(
@@ -81,7 +84,7 @@ def fetched(
 ) -> Path:
     directory.mkdir()
     request = DataRequest(variables=variables, period=period, step_hours=step_hours)
-    small(period, **changes).fetch(request, directory)
+    small(period, **changes).fetch(request, directory, directory.parent / "work")
     return directory
 
 
@@ -567,7 +570,7 @@ def test_unknown_field_is_named(variables: VariableSet, message: str, tmp_path: 
 def test_members_are_refused(tmp_path: Path) -> None:
     request = DataRequest(variables=EVERYTHING, period=WINTER, members=(0, 1))
     with pytest.raises(ValueError, match=r"no ensemble members, found \(0, 1\)"):
-        small(WINTER).fetch(request, tmp_path)
+        small(WINTER).fetch(request, tmp_path, tmp_path / "work")
 
 
 @pytest.mark.parametrize(

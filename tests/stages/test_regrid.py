@@ -59,15 +59,15 @@ def specs(
 def downloaded(dataset: xr.Dataset, folder: Path, **options: Any) -> RegridSpec:
     dataset.to_netcdf(folder / "data.nc")
     first, second = specs(folder / "data.nc", **options)
-    download(first, folder / "raw")
+    download(first, folder / "raw", folder / "work")
     return second
 
 
-@pytest.mark.parametrize("block_bytes", [1, 200_000, 2**26])
+@pytest.mark.parametrize(("shard_bytes", "times"), [(1, 1), (25_000, 3), (2**26, 8)])
 def test_stores_are_canonical(
-    raw_dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+    raw_dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int, times: int
 ) -> None:
-    monkeypatch.setattr("weatherpeft.stages.regrid._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("weatherpeft.field_store._SHARD_BYTES", shard_bytes)
     regrid(downloaded(raw_dataset, tmp_path), tmp_path / "raw", tmp_path / "grid")
     for grid in (COARSE, FINE):
         found = store.open_dataset(tmp_path / "grid" / f"{grid.label}.zarr")
@@ -75,7 +75,12 @@ def test_stores_are_canonical(
             "time": 8, HOURLY_TIME: 48, "level": 2, "latitude": grid.shape[0], "longitude": grid.shape[1],
         }  # fmt: skip
         assert found["temperature"].dims == ("time", "level", "latitude", "longitude")
-        assert found["temperature"].encoding["chunks"] == (1, 2, *grid.shape)
+        stored = store.open_stored(tmp_path / "grid" / f"{grid.label}.zarr")
+        assert stored["fields"].dims == ("time", "channel", "latitude", "longitude")
+        assert stored["fields"].channel.values.tolist() == ["2t", "t500", "t850"]
+        assert stored["fields"].encoding["chunks"] == (1, 3, *grid.shape)
+        assert stored["fields"].encoding["shards"] == (times, 3, *grid.shape)
+        assert stored["total_precipitation"].encoding["chunks"] == (1, *grid.shape)
         assert found["level"].values.tolist() == [500, 850]
         np.testing.assert_array_equal(found["latitude"], grid.latitude)
         np.testing.assert_array_equal(found["longitude"], grid.longitude)
@@ -116,6 +121,41 @@ def test_nan_in_a_static_field_is_named(raw_dataset: xr.Dataset, tmp_path: Path)
         regrid(spec, tmp_path / "raw", tmp_path / "grid")
 
 
+def with_classes_and_sea(raw_dataset: xr.Dataset) -> xr.Dataset:
+    """Soil types, and a sea surface temperature that is not defined in the north."""
+    random = np.random.default_rng(5)
+    raw_dataset["slt"] = raw_dataset["lsm"].copy(data=random.integers(0, 8, SOURCE.shape).astype(np.float32))
+    sst = raw_dataset["t2m"].where(raw_dataset["latitude"] < 30).assign_attrs(units="K")
+    return raw_dataset.assign(sst=sst)
+
+
+PARTIAL = {
+    "surface": ["sea_surface_temperature"], "static": ["soil_type"], "atmospheric": [], "levels_hpa": [],
+}  # fmt: skip
+
+
+def test_classes_stay_classes_and_undefined_stays_undefined(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
+    raw_dataset = with_classes_and_sea(raw_dataset)
+    spec = downloaded(raw_dataset, tmp_path, variables=PARTIAL)
+    regrid(spec, tmp_path / "raw", tmp_path / "grid")
+    for grid in (COARSE, FINE):
+        found = store.open_dataset(tmp_path / "grid" / f"{grid.label}.zarr")
+        assert found.attrs["minimum_valid_share"] == 0.5
+        regridder = Regridder(SOURCE.latitude, SOURCE.longitude, grid, "conservative")
+        np.testing.assert_array_equal(found["soil_type"], regridder.classes(raw_dataset["slt"].values[::-1]))
+        assert set(np.unique(found["soil_type"])) <= set(range(8))
+        missing = np.isnan(found["sea_surface_temperature"].values)
+        np.testing.assert_array_equal(missing, np.broadcast_to((grid.latitude > 28)[:, None], missing.shape))
+
+
+def test_a_field_that_is_defined_nowhere_is_named(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
+    raw_dataset = with_classes_and_sea(raw_dataset)
+    raw_dataset["sst"][6] = np.nan
+    spec = downloaded(raw_dataset, tmp_path, variables=PARTIAL)
+    with pytest.raises(ValueError, match=r"sea_surface_temperature, time 2001-01-01T06.* found 2664 NaN"):
+        regrid(spec, tmp_path / "raw", tmp_path / "grid")
+
+
 def test_an_incomplete_download_is_refused(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"total_precipitation, 2001-01-02T23:00 UTC is missing"):
         downloaded(raw_dataset.isel(valid_time=slice(0, -1)), tmp_path)
@@ -141,11 +181,13 @@ def test_real_ensemble(shared_data: Path, tmp_path: Path) -> None:
         "request": {"variables": variables, "period": span, "step_hours": 12, "members": list(range(10))},
     }
     grid = Grid(resolution_deg=5.625)
-    download(DownloadSpec.parse(values), tmp_path / "raw")
+    download(DownloadSpec.parse(values), tmp_path / "raw", tmp_path / "work")
     regrid(RegridSpec.parse({**values, "grids": [grid.model_dump()]}), tmp_path / "raw", tmp_path / "grid")
     found = store.open_dataset(tmp_path / "grid" / "5.625deg.zarr")["geopotential"]
     assert found.dims == ("member", "time", "level", "latitude", "longitude")
-    assert found.shape == (10, 4, 2, 32, 64) and found.encoding["chunks"] == (10, 1, 2, 32, 64)
+    assert found.shape == (10, 4, 2, 32, 64)
+    stored = store.open_stored(tmp_path / "grid" / "5.625deg.zarr")["fields"]
+    assert stored.encoding["chunks"] == (1, 1, 4, 32, 64) and stored.encoding["shards"] == (1, 4, 4, 32, 64)
     native = Grid(resolution_deg=3, poles=True)
     spec = DownloadSpec.parse(values)
     raw = spec.source.decode(spec.request, tmp_path / "raw")["geopotential"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.small_data import write_store
 from weatherpeft import store
 from weatherpeft.batch import Samples
 from weatherpeft.grid import Grid
@@ -116,7 +117,8 @@ class Built:
         self.data = [root / "regridded" / "20010301-20010302"]
         with store.artifact(self.data[0], Made(note="data"), STAGE) as directory:
             for grid in (spec.window.input_grid, spec.window.target_grid):
-                store.write_dataset(fields_of(grid, members), directory / f"{grid.label}.zarr")
+                path = directory / f"{grid.label}.zarr"
+                write_store(fields_of(grid, members), grid, VARIABLES, path)
         self.samples = Samples(spec.window, spec.fields, self.data, spec.test)
         self.times = np.unique([sample.time for sample in self.samples.samples])
         self.scores = [self.write_scores(label) for label in labels]

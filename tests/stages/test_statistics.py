@@ -1,5 +1,7 @@
-"""Statistics of the training times, against NumPy's weighted averages."""
+"""Stages ``moments`` and ``statistics``, against NumPy's weighted averages."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from weatherpeft import store
 from weatherpeft.batch import Fields
 from weatherpeft.normalization import training_scale
 from weatherpeft.spec import Period
+from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.window import Split
 
@@ -19,8 +22,21 @@ FEBRUARY = small.period("2001-02-01", "2001-02-02")
 CHANNELS = ["2t", "t500", "t850"]
 
 
-def spec(train: Split) -> StatisticsSpec:
-    return StatisticsSpec(variables=small.VARIABLES, grid=small.FINE, train=train)
+SPEC = StatisticsSpec(variables=small.VARIABLES)
+
+
+def make(train: Split, data: Sequence[Path], output: Path) -> None:
+    """Run both stages, the first once for each store that has training days."""
+    parts = []
+    for directory in data:
+        start, end = (np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:]}") for day in directory.name.split("-"))
+        own = [days for days in train.periods if start <= days.end and days.start <= end]
+        if own:
+            parts.append(output / "moments" / directory.name)
+            own_train = small.split(*own, members=train.members)
+            spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=own_train)
+            moments(spec, [directory], parts[-1])
+    statistics(SPEC, parts, output / "statistics")
 
 
 def channels(directory: Path, times: slice | list[str], members: list[int] | None = None) -> np.ndarray:
@@ -60,10 +76,9 @@ def poison(directory: Path, days: Period | None = None) -> None:
         path = directory / f"{grid.label}.zarr"
         times = store.open_dataset(path)["time"].values.astype("datetime64[D]")
         group = zarr.open_group(path, mode="r+")
-        for name in ("2m_temperature", "temperature"):
-            values = group[name][:]
-            values[[days is None or not days.start <= day.item() <= days.end for day in times]] = 1e9
-            group[name][:] = values
+        values = group[store.FIELDS][:]
+        values[[days is None or not days.start <= day.item() <= days.end for day in times]] = 1e9
+        group[store.FIELDS][:] = values
 
 
 def test_moments_of_the_training_times_alone(tmp_path: Path) -> None:
@@ -75,7 +90,7 @@ def test_moments_of_the_training_times_alone(tmp_path: Path) -> None:
     poison(data[1])
     poisoned = channels(data[0], slice("2001-01-01", "2001-01-04T18"))
     assert (poisoned == 1e9).any() and keep.days == 2
-    statistics(spec(small.split(train)), data, tmp_path / "statistics")
+    make(small.split(train), data, tmp_path)
     check(tmp_path / "statistics", values)
 
 
@@ -83,7 +98,7 @@ def test_several_periods_in_several_stores(tmp_path: Path) -> None:
     data = [small.write_period(tmp_path, JANUARY), small.write_period(tmp_path, FEBRUARY, seed=1)]
     late = small.period("2001-01-04", "2001-01-04")
     values = [channels(data[0], slice("2001-01-04", "2001-01-04T18")), channels(data[1], slice(None))]
-    statistics(spec(small.split(FEBRUARY, late)), data[::-1], tmp_path / "statistics")
+    make(small.split(FEBRUARY, late), data[::-1], tmp_path)
     check(tmp_path / "statistics", np.concatenate(values))
 
 
@@ -92,34 +107,61 @@ def test_members_of_the_training_split_alone(tmp_path: Path) -> None:
     values = channels(data, slice(None), [1, 5])
     assert len(values) == 2 * 8
     group = zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")
-    for name in ("2m_temperature", "temperature"):
-        group[name][[0, 2]] = 1e9
-    statistics(spec(small.split(FEBRUARY, members=(1, 5))), [data], tmp_path / "statistics")
+    for member in (0, 2):
+        group[store.FIELDS][member] = 1e9
+    make(small.split(FEBRUARY, members=(1, 5)), [data], tmp_path)
     check(tmp_path / "statistics", values)
 
 
 def test_a_constant_far_from_zero_has_no_spread(tmp_path: Path) -> None:
     data = small.write_period(tmp_path, FEBRUARY)
-    zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")["2m_temperature"][:] = 101325.125
-    statistics(spec(small.split(FEBRUARY)), [data], tmp_path / "statistics")
+    zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")[store.FIELDS][:, 0] = 101325.125
+    make(small.split(FEBRUARY), [data], tmp_path)
     found = store.open_dataset(tmp_path / "statistics" / "statistics.zarr").sel(channel="2t")
     assert float(found["mean"]) == pytest.approx(101325.125, rel=1e-14)
     assert float(found["standard_deviation"]) < 1e-9
 
 
+def test_periods_do_not_change_a_bit(tmp_path: Path) -> None:
+    data = small.write_period(tmp_path, JANUARY, members=(0, 3))
+    found = []
+    for days in ((1, 5), (1, 2, 5), (1, 2, 3, 4, 5)):
+        parts = []
+        for first, end in pairwise(days):
+            train = small.split(small.period(f"2001-01-0{first}", f"2001-01-0{end - 1}"), members=(0, 3))
+            parts.append(tmp_path / f"moments{len(found)}" / str(first))
+            moments(MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=train), [data], parts[-1])
+        statistics(SPEC, parts[::-1], tmp_path / f"statistics{len(found)}")
+        found.append(store.artifact_digest(tmp_path / f"statistics{len(found)}"))
+    assert len(set(found)) == 1 and len(parts) == 4
+    with pytest.raises(ValueError, match="the moments of 2001-01-02T00.* are there twice"):
+        statistics(SPEC, [*parts, parts[1]], tmp_path / "twice")
+    other = SPEC.model_copy(
+        update={"variables": small.VARIABLES.model_copy(update={"levels_hpa": (500, 700)})}
+    )
+    with pytest.raises(ValueError, match="expected moments of 2t, t500, t700, found 2t, t500, t850"):
+        statistics(other, parts, tmp_path / "other")
+
+
 def test_no_training_time_is_an_error(tmp_path: Path) -> None:
     data = small.write_period(tmp_path, FEBRUARY)
+    spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=small.split(JANUARY))
     with pytest.raises(ValueError, match="no data in the training periods 20010101-20010104"):
-        statistics(spec(small.split(JANUARY)), [data], tmp_path / "statistics")
-    assert not (tmp_path / "statistics").exists()
+        moments(spec, [data], tmp_path / "moments")
+    assert not (tmp_path / "moments").exists()
 
 
 def test_the_same_twice_is_the_same_artifact(tmp_path: Path) -> None:
     data = small.write_period(tmp_path, FEBRUARY)
+    spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=small.split(FEBRUARY))
     for name in ("one", "two"):
-        statistics(spec(small.split(FEBRUARY)), [data], tmp_path / name)
-    assert store.artifact_digest(tmp_path / "one") == store.artifact_digest(tmp_path / "two")
-    assert store.read_provenance(tmp_path / "one")["inputs"] == {
+        moments(spec, [data], tmp_path / name / "moments")
+        statistics(SPEC, [tmp_path / name / "moments"], tmp_path / name / "statistics")
+    for stage in ("moments", "statistics"):
+        assert store.artifact_digest(tmp_path / "one" / stage) == store.artifact_digest(
+            tmp_path / "two" / stage
+        )
+    assert store.read_provenance(tmp_path / "one/moments")["inputs"] == {
         f"{tmp_path.name}/20010201-20010202": store.artifact_digest(data)
     }
 
@@ -127,7 +169,7 @@ def test_the_same_twice_is_the_same_artifact(tmp_path: Path) -> None:
 class TestScale:
     def scale(self, tmp_path: Path) -> tuple[Fields, Path]:
         data = small.write_period(tmp_path, FEBRUARY)
-        statistics(spec(small.split(FEBRUARY)), [data], tmp_path / "statistics")
+        make(small.split(FEBRUARY), [data], tmp_path)
         return training_scale(tmp_path / "statistics", small.VARIABLES), data
 
     def test_it_divides_fields(self, tmp_path: Path) -> None:
@@ -146,7 +188,7 @@ class TestScale:
 
     def test_a_field_that_does_not_vary_is_named(self, tmp_path: Path) -> None:
         data = small.write_period(tmp_path, FEBRUARY)
-        zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")["temperature"][:, 1] = 0
-        statistics(spec(small.split(FEBRUARY)), [data], tmp_path / "statistics")
+        zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")[store.FIELDS][:, 2] = 0
+        make(small.split(FEBRUARY), [data], tmp_path)
         with pytest.raises(ValueError, match="t850 does not vary over the training period"):
             training_scale(tmp_path / "statistics", small.VARIABLES)

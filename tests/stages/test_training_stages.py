@@ -21,6 +21,7 @@ from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.fisher_store import read_fisher
 from weatherpeft.stages.finetune import FinetuneSpec, finetune
 from weatherpeft.stages.fisher import FisherSpec, fisher
+from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.predict import PredictSpec, predict
 from weatherpeft.stages.pretrain import PretrainSpec, pretrain
 from weatherpeft.stages.statistics import StatisticsSpec, statistics
@@ -51,8 +52,8 @@ FORECASTING = Forecasting(name="forecasting", grid=small.FINE, residual=True)
 DOWNSCALING = Downscaling(name="downscaling", input_grid=small.COARSE, target_grid=small.FINE, residual=True)
 TRAINING = Training(steps=3, learning_rate=1e-2, validate_every=2, validation_samples=1, checkpoint_every=2)
 FULL, PROBE = {"name": "full"}, {"name": "linear_probe"}
-WEATHERPEFT = ({"name": "tadp", "prompts": 2}, {"name": "sfas", "fraction": 0.01})
-SMOOTHED = {"name": "sfas", "fraction": 0.01, "beta": 0.5}
+WEATHERPEFT = ({"name": "tadp", "prompts": 2}, {"name": "sfas", "preset": "published", "fraction": 0.01})
+SMOOTHED = {"name": "sfas", "preset": "published", "fraction": 0.01, "beta": 0.5}
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("project")
     data = [small.write_period(root / "regridded", period, seed=seed) for seed, period in enumerate(PERIODS)]
     made = Project(root, data)
-    spec = StatisticsSpec(variables=small.VARIABLES, grid=small.FINE, train=SPLITS.train)
-    statistics(spec, data[:1], made.statistics)
+    spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=SPLITS.train)
+    moments(spec, data[:1], root / "moments")
+    statistics(StatisticsSpec(variables=small.VARIABLES), [root / "moments"], made.statistics)
     made.pretrain(made.pretrained)
     made.make_fisher(made.fisher, made.pretrained)
     return made

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,6 +107,11 @@ class Batches:
 
     def batch(self, indices: list[int]) -> Tensor:
         return torch.cat([toy_batch(index, 1) for index in indices])
+
+    def batches(self, seed: int, size: int, start: int, rank: int, world: int) -> Iterator[Tensor]:
+        order = islice(self.order(seed), start * size, None)
+        while True:
+            yield self.batch(list(islice(order, size)))
 
 
 def trained(work: Path, accumulation: int, clip_norm: float | None = None) -> tuple[Toy, list[float]]:

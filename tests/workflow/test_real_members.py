@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from tests.workflow.workflow import Checkout
+from weatherpeft import store
 
 CHANNELS = ["t500", "t850", "z500", "z850"]
 
@@ -50,8 +51,8 @@ def test_real_members_end_to_end(shared_data: Path, tmp_path: Path) -> None:
         assert predictions.temperature.sizes["latitude"] == 60
 
     # Statistics of the training members on the training day, by the cells' areas.
-    (store,) = results.glob("regridded/*/3deg.zarr")
-    fields = xr.open_zarr(store).sel(member=slice(0, 6), time="2017-01-01")
+    (path,) = results.glob("regridded/*/3deg.zarr")
+    fields = store.open_dataset(path).sel(member=slice(0, 6), time="2017-01-01")
     assert fields.sizes["member"] == 7 and fields.sizes["time"] == 2
     edges = np.deg2rad(np.arange(90, -91, -3))
     areas = np.broadcast_to((np.sin(edges[:-1]) - np.sin(edges[1:]))[:, None], (7, 2, 60, 120))

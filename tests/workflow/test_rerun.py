@@ -14,7 +14,7 @@ from tests.workflow.workflow import CONFIG, Checkout
 PERIODS = ("20010115-20010117", "20020115-20020116", "20030115-20030116")
 DOWNLOADS = {f"download {period}" for period in PERIODS}
 REGRIDS = {f"regrid {period}" for period in PERIODS}
-ONCE = {"statistics", "pretrain", "fisher", "report"}
+ONCE = {"moments 20010115-20010117", "statistics", "pretrain", "fisher", "report"}
 BASELINES = {
     f"{rule} {name}" for rule in ("baseline", "evaluate") for name in ("interpolation", "regression")
 }
@@ -43,6 +43,16 @@ def cpu_seconds() -> float:
 def test_from_nothing_every_stage_runs(tmp_path: Path) -> None:
     planned = Checkout.of_repository(tmp_path / "empty").planned()
     assert planned == DOWNLOADS | REGRIDS | ONCE | BASELINES | of_runs("full-seed0", "weatherpeft-seed0")
+
+
+@pytest.mark.slow
+def test_a_climatology_is_made_where_the_task_needs_it(tmp_path: Path) -> None:
+    checkout = Checkout.of_repository(tmp_path / "empty")
+    path = checkout.folder / "weatherpeft/tasks/downscaling.py"
+    path.write_text(path.read_text().replace("return ()", 'return ("2m_temperature",)'))
+    planned = checkout.planned()
+    assert {job for job in planned if job.startswith("series")} == {"series 20010115-20010117"}
+    assert "climatology" in planned
 
 
 @pytest.mark.slow

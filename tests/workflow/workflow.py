@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "config/test.yaml"
-_PARTS = ("Snakefile", "workflow", "profiles", "weatherpeft", "config", "environment.yml")
+_PARTS = ("Snakefile", "workflow", "profiles", "slurm", "weatherpeft", "config", "environment.yml")
 
 
 @dataclass(frozen=True)

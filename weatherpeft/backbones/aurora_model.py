@@ -92,7 +92,6 @@ class AuroraBackbone(nn.Module):
                 atmos_vars=tuple(_SHORT[name] for name in variables.atmospheric),
                 timestep=timedelta(hours=lead_hours),
                 use_lora=False,
-                autocast=torch.cuda.is_available(),
                 **arguments,
             )
         self._backbone_parameters = dict(self.model.backbone.named_parameters())
@@ -113,7 +112,14 @@ class AuroraBackbone(nn.Module):
         return self.model.backbone
 
     def forward(self, batch: Batch) -> Fields:
-        """Predict the fields of one time (see ``interfaces.Backbone``)."""
+        """Predict the fields of one time (see ``interfaces.Backbone``).
+
+        Upstream wants longitudes that increase in [0, 360). A region across 0° is therefore told to lie
+        farther east: its first column at 0°, the others after it.
+        """
+        longitude = batch.longitude
+        if longitude[0] < 0:
+            longitude = longitude - longitude[0]
         prediction = self.model(
             upstream.Batch(
                 surf_vars={_SHORT[name]: field for name, field in batch.inputs.surface.items()},
@@ -121,7 +127,7 @@ class AuroraBackbone(nn.Module):
                 atmos_vars={_SHORT[name]: field for name, field in batch.inputs.atmospheric.items()},
                 metadata=upstream.Metadata(
                     lat=batch.latitude,
-                    lon=batch.longitude,
+                    lon=longitude,
                     time=batch.times,
                     atmos_levels=batch.levels_hpa,
                 ),

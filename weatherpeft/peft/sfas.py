@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weatherpeft.interfaces import PeftMethod
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 NormalizerName = Literal["max", "mean", "quantile", "rank"]
+PUBLISHED: dict[str, Any] = {
+    "fraction": 0.001,
+    "count_of": "model",
+    "gamma": 0.2,
+    "noise": "additive",
+    "normalizer": "max",
+    "beta": 0.0,
+    "refresh": 1,
+    "budget": None,
+}
+"""The paper's rule, whatever the defaults are."""
 
 
 class Sfas(PeftMethod):
@@ -24,10 +35,12 @@ class Sfas(PeftMethod):
     pool are updated by AdamW, the rest do not move. The pool is what is frozen in the backbone when
     the method is attached, so it comes last in the list of methods.
 
-    The defaults are the published rule.
+    The defaults are those that the experiments of docs/sfas.md favor; ``preset: published`` is the paper's rule.
     """
 
     name: Literal["sfas"]
+    preset: Literal["published"] | None = None
+    """``published``: what is not given has the paper's value, and not the project's own default."""
     fraction: Share = 0.001
     """k as a share of what ``count_of`` counts."""
     count_of: Literal["model", "pool"] = "model"
@@ -35,7 +48,7 @@ class Sfas(PeftMethod):
     ``pool``: those that compete."""
     gamma: Annotated[float, Field(ge=0)] = 0.2
     """Weight of the noise at the first step."""
-    noise: Literal["additive", "multiplicative", "none"] = "additive"
+    noise: Literal["additive", "multiplicative", "none"] = "none"
     """``none`` selects by Fisher information alone. ``multiplicative`` is an ablation that selects by
     F·U: no factor common to all entries changes a top-k, so it cannot anneal, and gamma is not used."""
     normalizer: NormalizerName = "max"
@@ -58,6 +71,13 @@ class Sfas(PeftMethod):
     """Of the first and second moments."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the root of the second moment."""
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        if self.preset == "published":
+            for name in PUBLISHED.keys() - self.model_fields_set:
+                object.__setattr__(self, name, PUBLISHED[name])
+        return self
 
     @property
     def needs_fisher(self) -> bool:

@@ -155,14 +155,17 @@ class SfasAdapter:
             self._touched.add(index + self._pool.start[name])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What resuming needs beside the result: the step, the optimizer's state, a smoothed Fisher."""
+        """What resuming needs beside the result: the step, the optimizer's state, a smoothed Fisher.
+
+        The last is not copied, as it may be larger than memory: the next step changes it.
+        """
         state = {
             f"sfas.{name}": tensor.to("cpu", copy=True)
             for name, tensor in self._optimizer.state_dict().items()
         }
         state["sfas.step"] = torch.tensor(self._step)
         if self._fisher and self._spec.beta < 1:
-            state |= {f"sfas.fisher.{name}": values.clone() for name, values in self._fisher.items()}
+            state |= {f"sfas.fisher.{name}": values for name, values in self._fisher.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:

@@ -92,7 +92,7 @@ def maps(
                 )
             axis.set_title(title)
             axis.set_aspect("equal", adjustable="box")
-            _geographic(axis)
+            geographic(axis)
             return mesh
 
         def error_title(name: str) -> str:
@@ -130,7 +130,9 @@ def maps(
         return image_of(figure, text, 140)
 
 
-def _geographic(axis: "Axes") -> None:
+def geographic(axis: "Axes") -> None:
+    """Label an axis with degrees east and north."""
+
     def longitude(value: float, _: int | None = None) -> str:
         value = (value + 180) % 360 - 180
         side = "" if value in (0, -180) else "E" if value > 0 else "W"

@@ -16,6 +16,13 @@ FileKind = Literal["GRIB", "NetCDF3", "NetCDF4", "ZIP archive", "HTML page", "em
 PRESSURE = "isobaricInhPa"
 """The level type of pressure levels in hPa, as ecCodes names it."""
 
+_DIMENSIONLESS = ("(0 - 1)", "(0-1)", "0-1", "~", "Numeric", "numeric", "dimensionless", "Proportion", "")
+_CONVERSIONS = {  # (found, expected): (factor, offset)
+    ("degC", "K"): (1.0, 273.15), ("celsius", "K"): (1.0, 273.15), ("hPa", "Pa"): (100.0, 0.0),
+    ("mbar", "Pa"): (100.0, 0.0), ("mm", "m"): (1e-3, 0.0), ("kg m-2", "m"): (1e-3, 0.0),
+    ("%", "1"): (1e-2, 0.0), ("g kg-1", "kg kg-1"): (1e-3, 0.0), ("gpm", "m2 s-2"): (9.80665, 0.0),
+}  # fmt: skip
+
 
 class Key(NamedTuple):
     """What a field is; ``level``, ``time`` (to the minute) and ``member`` are None where it has none."""
@@ -94,3 +101,31 @@ def variable_rows(variables: VariableSet) -> list[Variable]:
     """The table's rows of all variables in a set: surface, atmospheric, accumulated, static."""
     names = (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static)
     return [VARIABLES[name] for name in names]
+
+
+def unit_conversion(found: str, expected: str) -> tuple[float, float]:
+    """Factor and offset from units as files spell them.
+
+    Raises:
+        ValueError: units that are neither the expected ones nor known to convert to them.
+    """
+    plain = found.strip().replace("**", "").replace("^", "")
+    plain = "1" if plain in _DIMENSIONLESS or plain.startswith("(Code table") else plain
+    if plain == expected:
+        return 1.0, 0.0
+    if (plain, expected) not in _CONVERSIONS:
+        raise ValueError(f"expected units {expected}, found {found}")
+    return _CONVERSIONS[plain, expected]
+
+
+def not_hourly(row: Variable, times: NDArray[Any]) -> str:
+    """End of a message, why accumulated fields at times that are not hourly are refused.
+
+    Args:
+        row: of the variable.
+        times: found, increasing, ``(time,)``.
+    """
+    if row.kind != "accumulated" or times.size < 2 or np.diff(times).min() <= np.timedelta64(1, "h"):
+        return ""
+    hours = np.diff(times).min() // np.timedelta64(1, "h")
+    return f", every {hours} h; each is the sum over 1 hour, so no sums over {hours} h can be made of them"

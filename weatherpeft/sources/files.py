@@ -5,6 +5,8 @@ from its headers alone. The list must hold what a request asks for before anythi
 """
 
 import logging
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.fields import FileKind, Key, Layout, RawField
+from weatherpeft.sources.fields import FileKind, Key, Layout, RawField, not_hourly
 from weatherpeft.sources.grib import grib_fields
 from weatherpeft.sources.netcdf import netcdf_fields
 from weatherpeft.store import PROVENANCE
-from weatherpeft.variables import VARIABLES, VariableSet
+from weatherpeft.variables import VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
 
 HOURLY_TIME = "hourly_time"
 """Dimension of accumulated fields: the end of the hour, 00 UTC of the first day to 23 UTC of the last."""
+PRELIMINARY = {"time": "preliminary", HOURLY_TIME: "hourly_preliminary"}
+"""By dimension, the coordinate that marks times with preliminary data, ERA5T; absent where none is."""
 _log = logging.getLogger(__name__)
 
 _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
@@ -40,6 +44,14 @@ def raw_files(directory: Path) -> list[Path]:
         for path in directory.iterdir()
         if path.is_file() and path.name != PROVENANCE and not path.name.startswith(".")
     )
+
+
+def place(file: Path, target: Path) -> None:
+    """Give a file a second name: a hard link where the file system allows it, otherwise a copy."""
+    try:
+        os.link(file, target)
+    except OSError:  # another file system, or a file of another user
+        shutil.copyfile(file, target)
 
 
 def sniff(path: Path) -> FileKind:
@@ -60,16 +72,21 @@ def sniff(path: Path) -> FileKind:
     return "empty" if not head else "GRIB" if b"GRIB" in head else "unknown"
 
 
-def open_canonical(paths: Sequence[Path], request: DataRequest) -> "xr.Dataset":
+def open_canonical(
+    paths: Sequence[Path], request: DataRequest, times: NDArray[np.datetime64] | None = None
+) -> "xr.Dataset":
     """Check raw files against a request and read them lazily.
 
     Fields that are not asked for are passed over. Instantaneous fields have the dimension ``time``,
     from 00 UTC of the first day every ``step_hours``; accumulated fields have ``hourly_time``. The
-    attribute ``expver`` counts the fields of each experiment version where the files state one.
+    attribute ``expver`` counts the fields of each experiment version where the files state one, and
+    the coordinates of ``PRELIMINARY`` mark the times with preliminary fields. Forecasts of other lead
+    times than the request's are passed over; ``time`` is their valid time, and ``init_time`` is along it.
 
     Args:
-        paths: GRIB and NetCDF files in any mixture, whatever their names.
+        paths: GRIB and NetCDF files in any mixture, whatever their names; forecasts are read from GRIB.
         request: what the files must hold.
+        times: of the instantaneous fields, UTC, where they are not every ``step_hours``.
 
     Returns:
         The canonical dataset of ``interfaces.Source.decode``, a dask chunk a time.
@@ -78,13 +95,15 @@ def open_canonical(paths: Sequence[Path], request: DataRequest) -> "xr.Dataset":
         ValueError: a file that is empty, truncated or no data; a field, level, time or member that is
             missing or there twice; fields on different grids; units that cannot be converted.
     """
-    expected = dict.fromkeys(_expected(request))
+    if times is None:
+        times = valid_times(request, request.step_hours)
+    expected = dict.fromkeys(_expected(request, times))
     if not expected:
         raise ValueError("the request names no variable")
     fields: dict[Key, RawField] = {}
     seen: set[Key] = set()
     for path in paths:
-        for key, field in _fields(path, request.variables):
+        for key, field in _fields(path, request):
             seen.add(key)
             key = key if request.members or key.member is None else key._replace(member=None)
             if key in expected:
@@ -96,7 +115,7 @@ def open_canonical(paths: Sequence[Path], request: DataRequest) -> "xr.Dataset":
     for key, field in fields.items():
         if field.layout is not layout and not field.layout.matches(layout):
             raise ValueError(f"{field.file}: {key}: expected the grid {layout}, found {field.layout}")
-    return _assemble(fields, request, layout)
+    return _assemble(fields, request, times, layout)
 
 
 def valid_times(request: DataRequest, step_hours: int) -> NDArray[np.datetime64]:
@@ -111,19 +130,18 @@ def valid_times(request: DataRequest, step_hours: int) -> NDArray[np.datetime64]
     return np.arange(np.datetime64(start, "m"), np.datetime64(stop, "m"), np.timedelta64(step_hours, "h"))
 
 
-def _expected(request: DataRequest) -> Iterator[Key]:
+def _expected(request: DataRequest, times: NDArray[np.datetime64]) -> Iterator[Key]:
     variables = request.variables
     members: tuple[int | None, ...] = request.members or (None,)
     groups = (
-        (variables.surface, (None,), request.step_hours),
-        (variables.atmospheric, variables.levels_hpa, request.step_hours),
-        (variables.accumulated, (None,), 1),
+        (variables.surface, (None,), times),
+        (variables.atmospheric, variables.levels_hpa, times),
+        (variables.accumulated, (None,), valid_times(request, 1)),
     )
     yield from (Key(name) for name in variables.static)
-    for names, levels, step_hours in groups:
-        times = valid_times(request, step_hours)
+    for names, levels, moments in groups:
         for name in names:
-            yield from (Key(name, level, t, m) for level in levels for t in times for m in members)
+            yield from (Key(name, level, t, m) for level in levels for t in moments for m in members)
 
 
 def _add(fields: dict[Key, RawField], key: Key, field: RawField) -> None:
@@ -157,7 +175,8 @@ def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence
         return f"{text}; found no level {first.level}, only {', '.join(map(str, levels))} hPa"
     if first.member is not None and first.member not in members:
         return f"{text}; found no member {first.member}, only {', '.join(map(str, members)) or 'none'}"
-    return f"{text}; found times from {times[0]} to {times[-1]}"
+    why = not_hourly(VARIABLES[first.variable], np.array(times))
+    return f"{text}; found times from {times[0]} to {times[-1]}{why}"
 
 
 class _Stack:
@@ -178,7 +197,9 @@ class _Stack:
         return result[..., index[-2], index[-1]]
 
 
-def _assemble(fields: Mapping[Key, RawField], request: DataRequest, layout: Layout) -> "xr.Dataset":
+def _assemble(
+    fields: Mapping[Key, RawField], request: DataRequest, times: NDArray[np.datetime64], layout: Layout
+) -> "xr.Dataset":
     import dask.array
     import xarray as xr
 
@@ -192,8 +213,7 @@ def _assemble(fields: Mapping[Key, RawField], request: DataRequest, layout: Layo
             if request.members:
                 axes["member"] = request.members
             hourly = row.kind == "accumulated"
-            times = valid_times(request, 1 if hourly else request.step_hours)
-            axes[HOURLY_TIME if hourly else "time"] = list(times)
+            axes[HOURLY_TIME if hourly else "time"] = list(valid_times(request, 1) if hourly else times)
         if row.kind == "atmospheric":
             axes["level"] = variables.levels_hpa
         table = np.empty([len(values) for values in axes.values()], object)
@@ -208,7 +228,23 @@ def _assemble(fields: Mapping[Key, RawField], request: DataRequest, layout: Layo
         data = dask.array.from_array(stack, chunks=chunks, name=False, asarray=False, fancy=False)
         attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
         arrays[name] = ((*axes, "latitude", "longitude"), data, attributes)
+    if request.lead_hours:
+        starts = np.array(times - np.timedelta64(request.lead_hours, "h"), "datetime64[ns]")
+        coordinates["init_time"] = ("time", starts, {"long_name": "Start of the forecast"})
+    for axis, found in _preliminary(fields).items():
+        flags = np.isin(coordinates[axis], np.array(sorted(found), "datetime64[ns]"))
+        coordinates[PRELIMINARY[axis]] = (axis, flags, {"long_name": "ERA5T, which may still change"})
     return xr.Dataset(arrays, coordinates, attrs=_versions(fields))
+
+
+def _preliminary(fields: Mapping[Key, RawField]) -> dict[str, set[np.datetime64]]:
+    """The times of preliminary fields, by dimension."""
+    found: dict[str, set[np.datetime64]] = {}
+    for key, field in fields.items():
+        if field.expver.endswith("5") and key.time is not None:
+            hourly = VARIABLES[key.variable].kind == "accumulated"
+            found.setdefault(HOURLY_TIME if hourly else "time", set()).add(key.time)
+    return found
 
 
 def _versions(fields: Mapping[Key, RawField]) -> dict[str, str]:
@@ -225,12 +261,14 @@ def _versions(fields: Mapping[Key, RawField]) -> dict[str, str]:
     return {"expver": "; ".join(text)} if spans else {}
 
 
-def _fields(path: Path, variables: VariableSet) -> Iterable[tuple[Key, RawField]]:
+def _fields(path: Path, request: DataRequest) -> Iterable[tuple[Key, RawField]]:
     kind = sniff(path)
     if kind == "GRIB":
-        return grib_fields(path, variables)
+        return grib_fields(path, request.variables, request.lead_hours)
     if kind in ("NetCDF3", "NetCDF4"):
-        return netcdf_fields(path, kind, variables)
+        if request.lead_hours:
+            raise ValueError(f"{path}: expected forecasts in GRIB, found {kind}")
+        return netcdf_fields(path, kind, request.variables)
     advice = {
         "ZIP archive": "is a ZIP archive; unpack it and give the files inside (CDS packs mixed requests)",
         "HTML page": "is an HTML page, not data; the server probably answered with an error or a login",

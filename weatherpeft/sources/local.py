@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,30 +49,60 @@ class Local(Spec):
             raise ValueError("source local: expected at least one path, found none")
         return list(found)
 
-    def fetch(self, request: DataRequest, output: Path) -> None:
-        """Place the files in ``output``: hard links where the file system allows it, otherwise copies.
+    def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
+        """Copy the files into ``output``, so that a later change of the user's file changes no result.
 
-        Names are kept; where two files share a name, the later one gets its index as a prefix.
+        A ZIP archive, as the Climate Data Store packs what has several kinds of fields, is unpacked
+        whatever its name. Names are kept; where two files share one, the later one gets a number
+        before it.
 
         Args:
             request: not used; every file is taken, and ``decode`` checks what it holds.
             output: existing, empty directory.
+            work: not used.
 
         Raises:
-            ValueError: naming a pattern that matches no file.
+            ValueError: naming a pattern that matches no file, or an archive that is damaged or empty.
         """
+        import shutil
+
+        from weatherpeft.sources.files import sniff
+
         for index, file in enumerate(self.files()):
-            target = output / file.name
-            if target.exists():
-                target = output / f"{index}_{file.name}"
-            try:
-                os.link(file, target)
-            except OSError:  # another file system, or a file of another user
+            if sniff(file) == "ZIP archive":
+                _unpack(file, index, output)
+            else:
+                target = _free(output, index, file.name)
                 shutil.copyfile(file, target)
-            _log.info("took %s as %s", file, target.name)
+                _log.info("took %s as %s", file, target.name)
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
         """Check the files in ``raw`` and read them lazily; see ``files.open_canonical``."""
         from weatherpeft.sources.files import open_canonical, raw_files
 
         return open_canonical(raw_files(raw), request)
+
+
+def _free(output: Path, index: int, name: str) -> Path:
+    """Where a file goes that is called so."""
+    return output / f"{index}_{name}" if (output / name).exists() else output / name
+
+
+def _unpack(archive: Path, index: int, output: Path) -> None:
+    """Write the files of an archive beside one another; a folder becomes a part of the name."""
+    import shutil
+    import zlib
+    from zipfile import BadZipFile, ZipFile
+
+    try:
+        with ZipFile(archive) as opened:
+            members = [member for member in opened.infolist() if not member.is_dir()]
+            if not members:
+                raise ValueError(f"{archive}: the ZIP archive is empty")
+            for member in members:
+                target = _free(output, index, f"{archive.stem}_{member.filename.replace('/', '_')}")
+                with opened.open(member) as source, target.open("xb") as copy:
+                    shutil.copyfileobj(source, copy)
+                _log.info("took %s of %s as %s", member.filename, archive, target.name)
+    except (BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{archive}: cannot unpack the ZIP archive ({error})") from error

@@ -15,6 +15,7 @@ from weatherpeft.sources.fields import (
     Layout,
     RawField,
     canonical_layout,
+    unit_conversion,
     variable_rows,
 )
 from weatherpeft.variables import Variable, VariableSet
@@ -27,12 +28,6 @@ _ROLES = {  # names of coordinates in NetCDF files
     "realization": "member", "pressure_level": "level", "level": "level", PRESSURE: "level",
     "plev": "level", "latitude": "latitude", "lat": "latitude", "longitude": "longitude",
     "lon": "longitude", "expver": "expver",
-}  # fmt: skip
-_DIMENSIONLESS = ("(0 - 1)", "(0-1)", "0-1", "~", "Numeric", "numeric", "dimensionless", "Proportion", "")
-_CONVERSIONS = {  # (found, expected): (factor, offset)
-    ("degC", "K"): (1.0, 273.15), ("celsius", "K"): (1.0, 273.15), ("hPa", "Pa"): (100.0, 0.0),
-    ("mbar", "Pa"): (100.0, 0.0), ("mm", "m"): (1e-3, 0.0), ("kg m-2", "m"): (1e-3, 0.0),
-    ("%", "1"): (1e-2, 0.0), ("g kg-1", "kg kg-1"): (1e-3, 0.0), ("gpm", "m2 s-2"): (9.80665, 0.0),
 }  # fmt: skip
 
 
@@ -67,7 +62,7 @@ def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterato
         for row in variable_rows(variables):
             known = array.name in (row.name, row.short_name, *row.aliases)
             known = known or array.attrs.get("GRIB_paramId") == row.param_id
-            if known and ("level" in roles) == (row.kind == "atmospheric"):
+            if known and not row.forecast_hours and ("level" in roles) == (row.kind == "atmospheric"):
                 try:
                     yield from _netcdf_variable(path, array, roles, row)
                 except ValueError as error:
@@ -109,7 +104,7 @@ def _netcdf_variable(
     unknown = [name for name in array.dims if name not in dimensions and name != "expver"]
     if unknown:
         raise ValueError(f"unknown dimension {unknown[0]}")
-    factor, offset = _conversion(str(array.attrs.get("units", "none")), row.units)
+    factor, offset = unit_conversion(str(array.attrs.get("units", "none")), row.units)
     layout = canonical_layout(axes["latitude"].values, axes["longitude"].values)
     array = array.transpose(..., axes["latitude"].dims[0], axes["longitude"].dims[0])
     values: dict[str, list[Any]] = {
@@ -150,17 +145,6 @@ def _expver(coordinate: "xr.DataArray | None", times: int) -> list[str]:
     if coordinate.dims == ("expver",) or len(names) != times:
         return ["/".join(names)] * times
     return names
-
-
-def _conversion(found: str, expected: str) -> tuple[float, float]:
-    """Factor and offset from units as files spell them."""
-    plain = found.strip().replace("**", "").replace("^", "")
-    plain = "1" if plain in _DIMENSIONLESS or plain.startswith("(Code table") else plain
-    if plain == expected:
-        return 1.0, 0.0
-    if (plain, expected) not in _CONVERSIONS:
-        raise ValueError(f"expected units {expected}, found {found}")
-    return _CONVERSIONS[plain, expected]
 
 
 def _read_slab(

@@ -26,6 +26,8 @@ def finetune(
     work: Path,
     pretrained: Path | None = None,
     fisher: Path | None = None,
+    time_budget_minutes: float | None = None,
+    checkpoint_minutes: float | None = None,
 ) -> None:
     """Train encoder, decoder and what the methods choose of the backbone.
 
@@ -38,40 +40,57 @@ def finetune(
         work: where checkpoints of the running training lie; a retry resumes from them.
         pretrained: artifact or checkpoint with the pretrained weights, where the run starts from them.
         fisher: artifact of the fisher stage, where a method asks for it.
+        time_budget_minutes: after so long, save and leave with status 75, to be run again.
+        checkpoint_minutes: save at least so often, beside the checkpoints of the spec.
     """
     import logging
-    import shutil
 
     from weatherpeft.batch import Samples
-    from weatherpeft.checkpoint import save_tensors
+    from weatherpeft.checkpoint import remove_work, save_tensors, work_directory
     from weatherpeft.normalization import training_scale
+    from weatherpeft.training.distributed import process_group, rank, ranks
+    from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train
-    from weatherpeft.training.tuning import task_loss, training_device, tuned_model
+    from weatherpeft.training.tuning import task_loss, tuned_model
 
-    device, task = training_device(), spec.model.task
-    train_samples = Samples(task.window, spec.model.fields, data, spec.splits.train)
-    validation_samples = Samples(task.window, spec.model.fields, data, spec.splits.validation)
-    training = spec.training
-    tuned = tuned_model(spec.model, device, pretrained, training.steps, fisher, training.accumulation)
-    counts = tuned.counts()
-    logging.getLogger(__name__).info(
-        "trainable_backbone %d, trainable_total %d", counts["trainable_backbone"], counts["trainable_total"]
-    )
-    scale = training_scale(statistics, spec.model.fields.measured)
+    task, training = spec.model.task, spec.training
     inputs = [*data, statistics, *(path for path in (pretrained, fisher) if path)]
-    running = work / store.artifact_key(spec, __name__, inputs)
-    history = train(
-        tuned.model,
-        tuned.dense_parameters(),
-        tuned.adapters,
-        train_samples,
-        validation_samples,
-        task_loss(task, scale, device),
-        training,
-        spec.model.seed,
-        running,
-    )
-    with store.artifact(output, spec, __name__, inputs, dict(counts)) as directory:
-        save_tensors(tuned.result(), directory / "tuned.safetensors")
-        store.write_dataset(history.to_dataset(), directory / "history.zarr")
-    shutil.rmtree(running, ignore_errors=True)
+    with process_group() as device, Interruption(time_budget_minutes) as interruption:
+        training.check_processes(ranks())
+        train_samples = Samples(task.window, spec.model.fields, data, spec.splits.train)
+        validation_samples = Samples(task.window, spec.model.fields, data, spec.splits.validation)
+        tuned = tuned_model(
+            spec.model,
+            device,
+            pretrained,
+            training.steps,
+            fisher,
+            training.accumulation,
+            training.precision,
+            training.recompute,
+        )
+        counts = tuned.counts()
+        logging.getLogger(__name__).info(
+            "trainable_backbone %d, trainable_total %d",
+            counts["trainable_backbone"],
+            counts["trainable_total"],
+        )
+        scale = training_scale(statistics, spec.model.fields.measured)
+        history = train(
+            tuned.model,
+            tuned.dense_parameters(),
+            tuned.adapters,
+            train_samples,
+            validation_samples,
+            task_loss(task, scale, device),
+            training,
+            spec.model.seed,
+            work_directory(work, output, spec, __name__, inputs),
+            interruption,
+            checkpoint_minutes,
+        )
+        if rank() == 0:
+            with store.artifact(output, spec, __name__, inputs, dict(counts)) as directory:
+                save_tensors(tuned.result(), directory / "tuned.safetensors")
+                store.write_dataset(history.to_dataset(), directory / "history.zarr")
+            remove_work(work, output)

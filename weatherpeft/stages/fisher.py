@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from weatherpeft import store
 from weatherpeft.backbones import AnyBackbone
@@ -21,6 +22,9 @@ class FisherSpec(Spec):
     samples: int
     pretrained: bool
     seed: int
+    precision: Literal["float32", "autocast"] = "float32"
+    recompute: bool = False
+    """Whether blocks are computed again in the backward pass."""
 
 
 def fisher(
@@ -30,6 +34,7 @@ def fisher(
     output: Path,
     pretrained: Path | None = None,
     work: Path | None = None,
+    time_budget_minutes: float | None = None,
 ) -> None:
     """Estimate the diagonal empirical Fisher information of the pretrained backbone on the task.
 
@@ -40,31 +45,38 @@ def fisher(
         output: artifact with ``fisher.zarr``, one array a backbone parameter.
         pretrained: artifact or checkpoint with the pretrained weights, where the model is pretrained.
         work: where the sums of the running estimate lie, from which a retry goes on; none by default.
+        time_budget_minutes: after so long, save and leave with status 75, to be run again.
 
     Raises:
         ValueError: if the model is to be a pretrained one and no weights are given.
     """
-    import shutil
+    from contextlib import nullcontext
 
     from weatherpeft.batch import Samples
+    from weatherpeft.checkpoint import remove_work, work_directory
     from weatherpeft.normalization import training_scale
+    from weatherpeft.training.distributed import process_group, rank, wait_for_all
     from weatherpeft.training.fisher import estimate_fisher
+    from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import single_batches
-    from weatherpeft.training.tuning import build_model, task_loss, training_device
+    from weatherpeft.training.memory import save_memory
+    from weatherpeft.training.tuning import build_model, task_loss
 
     if spec.pretrained and pretrained is None:
         raise ValueError("the Fisher information is of pretrained weights, but none are given")
-    device = training_device()
-    samples = Samples(spec.task.window, spec.fields, data, spec.train)
-    model = build_model(
-        spec.backbone, spec.fields, spec.task, spec.seed, pretrained if spec.pretrained else None
-    )
-    model = model.to(device)
-    loss = task_loss(spec.task, training_scale(statistics, spec.fields.measured), device)
     inputs = [*data, statistics, *([pretrained] if pretrained else [])]
-    running = work / store.artifact_key(spec, __name__, inputs) if work else None
-    with store.artifact(output, spec, __name__, inputs) as directory:
+    running = work_directory(work, output, spec, __name__, inputs) if work else None
+    with process_group() as device, Interruption(time_budget_minutes) as interruption:
+        samples = Samples(spec.task.window, spec.fields, data, spec.train)
+        start = pretrained if spec.pretrained else None
+        model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start).to(device)
+        save_memory(model, spec.precision, spec.recompute)
+        loss = task_loss(spec.task, training_scale(statistics, spec.fields.measured), device)
         batches = (batch.to(device) for batch in single_batches(samples, spec.samples, spec.seed))
-        estimate_fisher(model, batches, loss, directory / "fisher.zarr", work=running)
-    if running:
-        shutil.rmtree(running)
+        made = store.artifact(output, spec, __name__, inputs) if rank() == 0 else nullcontext(output)
+        with made as directory:
+            path = directory / "fisher.zarr"
+            estimate_fisher(model, batches, loss, path, work=running, interruption=interruption)
+        wait_for_all()
+        if rank() == 0 and work:
+            remove_work(work, output)

@@ -6,6 +6,7 @@ from pathlib import Path
 from weatherpeft import store
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.spec import Precision
 from weatherpeft.window import Split
 
 
@@ -14,6 +15,7 @@ class PredictSpec(Spec):
 
     model: TunedModelSpec
     test: Split
+    precision: Precision = "float32"
 
 
 def predict(
@@ -28,25 +30,37 @@ def predict(
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
         pretrained: what the run started from.
     """
+    from contextlib import nullcontext
+
     import numpy as np
     import torch
 
     from weatherpeft.batch import Samples
     from weatherpeft.checkpoint import load_tensors
-    from weatherpeft.predictions import write_predictions
-    from weatherpeft.training.tuning import training_device, tuned_model
-
-    device = training_device()
-    samples = Samples(spec.model.task.window, spec.model.fields, data, spec.test)
-    tuned = tuned_model(spec.model, device, pretrained)
-    tuned.load_result(load_tensors(run / "tuned.safetensors"))
-    model = tuned.model.eval()
-
-    @torch.inference_mode()
-    def predicted(index: int) -> dict[str, np.ndarray]:
-        fields = model(samples.batch([index]).to(device))
-        return {name: field[0].cpu().numpy() for name, field in (fields.surface | fields.atmospheric).items()}
+    from weatherpeft.predictions import create_predictions, fill_predictions
+    from weatherpeft.training.distributed import path_of_first, process_group, rank, ranks, wait_for_all
+    from weatherpeft.training.tuning import tuned_model
 
     inputs = [*data, run, *([pretrained] if pretrained else [])]
-    with store.artifact(output, spec, __name__, inputs) as directory:
-        write_predictions(predicted, samples, directory / "predictions.zarr")
+    with process_group() as device:
+        samples = Samples(spec.model.task.window, spec.model.fields, data, spec.test)
+        tuned = tuned_model(spec.model, device, pretrained, precision=spec.precision)
+        tuned.load_result(load_tensors(run / "tuned.safetensors"))
+        model = tuned.model.eval()
+
+        @torch.inference_mode()
+        def predicted(index: int) -> dict[str, np.ndarray]:
+            fields = model(samples.batch([index]).to(device))
+            return {
+                name: field[0].cpu().numpy() for name, field in (fields.surface | fields.atmospheric).items()
+            }
+
+        made = store.artifact(output, spec, __name__, inputs) if rank() == 0 else nullcontext(output)
+        with made as directory:
+            path = path_of_first(directory) / "predictions.zarr"
+            if rank() == 0:
+                create_predictions(samples, path)
+            wait_for_all()
+            bounds = [len(samples) * number // ranks() for number in (rank(), rank() + 1)]
+            fill_predictions(predicted, samples, path, range(*bounds))
+            wait_for_all()

@@ -23,7 +23,15 @@ class PretrainSpec(Spec):
     seed: int
 
 
-def pretrain(spec: PretrainSpec, data: Sequence[Path], statistics: Path, output: Path, work: Path) -> None:
+def pretrain(
+    spec: PretrainSpec,
+    data: Sequence[Path],
+    statistics: Path,
+    output: Path,
+    work: Path,
+    time_budget_minutes: float | None = None,
+    checkpoint_minutes: float | None = None,
+) -> None:
     """Train a backbone from random weights on a pretraining task.
 
     Args:
@@ -32,34 +40,43 @@ def pretrain(spec: PretrainSpec, data: Sequence[Path], statistics: Path, output:
         statistics: artifact of the statistics stage.
         output: artifact with ``pretrained.ckpt``, in the upstream package's format, and ``history.zarr``.
         work: where checkpoints of the running training lie; a retry resumes from them.
+        time_budget_minutes: after so long, save and leave with status 75, to be run again.
+        checkpoint_minutes: save at least so often, beside the checkpoints of the spec.
     """
-    import shutil
-
     from weatherpeft.batch import Samples
+    from weatherpeft.checkpoint import remove_work, work_directory
     from weatherpeft.normalization import training_scale
+    from weatherpeft.training.distributed import process_group, rank, ranks
+    from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train
-    from weatherpeft.training.tuning import task_loss, training_device
+    from weatherpeft.training.memory import save_memory
+    from weatherpeft.training.tuning import task_loss
 
-    task, device = spec.task, training_device()
-    train_samples = Samples(task.window, spec.fields, data, spec.splits.train)
-    validation_samples = Samples(task.window, spec.fields, data, spec.splits.validation)
-    model = spec.backbone.build(spec.fields, task.lead_hours, task.residual, spec.seed).to(device)
-    scale = training_scale(statistics, spec.fields.measured)
+    task, training = spec.task, spec.training
     inputs = [*data, statistics]
-    running = work / store.artifact_key(spec, __name__, inputs)
-    history = train(
-        model,
-        dict(model.named_parameters()),
-        (),
-        train_samples,
-        validation_samples,
-        task_loss(task, scale, device),
-        spec.training,
-        spec.seed,
-        running,
-    )
-    parameters = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
-    with store.artifact(output, spec, __name__, inputs, parameters) as directory:
-        model.save(directory / "pretrained.ckpt")
-        store.write_dataset(history.to_dataset(), directory / "history.zarr")
-    shutil.rmtree(running, ignore_errors=True)
+    with process_group() as device, Interruption(time_budget_minutes) as interruption:
+        training.check_processes(ranks())
+        train_samples = Samples(task.window, spec.fields, data, spec.splits.train)
+        validation_samples = Samples(task.window, spec.fields, data, spec.splits.validation)
+        model = spec.backbone.build(spec.fields, task.lead_hours, task.residual, spec.seed).to(device)
+        save_memory(model, training.precision, training.recompute)
+        scale = training_scale(statistics, spec.fields.measured)
+        history = train(
+            model,
+            dict(model.named_parameters()),
+            (),
+            train_samples,
+            validation_samples,
+            task_loss(task, scale, device),
+            training,
+            spec.seed,
+            work_directory(work, output, spec, __name__, inputs),
+            interruption,
+            checkpoint_minutes,
+        )
+        if rank() == 0:
+            parameters = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+            with store.artifact(output, spec, __name__, inputs, parameters) as directory:
+                model.save(directory / "pretrained.ckpt")
+                store.write_dataset(history.to_dataset(), directory / "history.zarr")
+            remove_work(work, output)

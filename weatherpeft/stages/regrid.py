@@ -1,7 +1,6 @@
 """Stage ``regrid``: raw files decoded once and regridded to every grid of the experiment."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,14 +8,17 @@ from weatherpeft.grid import Grid
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnySource
 from weatherpeft.spec import Spec
+from weatherpeft.variables import VARIABLES
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
 
-_BLOCK_BYTES = 64 * 2**20
-_BLOCK_TIMES = 64
+    from weatherpeft.field_store import FieldWriter
+    from weatherpeft.regridding import Regridder
+
+_TIMES = ("time", "hourly_time")
 _log = logging.getLogger(__name__)
 
 
@@ -34,10 +36,9 @@ class RegridSpec(Spec):
 
 
 def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
-    """Write ``output/<label>.zarr`` for each grid: canonical, float32, a chunk a time.
+    """Write ``output/<label>.zarr`` for each grid: a ``field_store``, float32 and exact.
 
-    A chunk holds all members and levels of one variable and time on the whole grid; shards hold as
-    many times as are in memory at once, so that memory does not grow with the period.
+    Memory holds one shard of every grid and one raw variable of one time, whatever the period.
 
     Args:
         spec: source, request, grids and method.
@@ -46,17 +47,20 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
 
     Raises:
         ValueError: raw files that do not hold the request, NaN in a decoded field (naming variable,
-            level, time and member), or a grid beyond the raw data; ``output`` is then absent.
+            level, time and member) of a variable that is defined everywhere, or a grid beyond the raw data;
+            ``output`` is then absent.
     """
     import dask
-    import zarr
 
     from weatherpeft import store
+    from weatherpeft.field_store import FieldWriter, shard_times
     from weatherpeft.regridding import Regridder
 
     labels = [grid.label for grid in spec.grids]
     if not labels or len(set(labels)) != len(labels):
         raise ValueError(f"grids: expected one or more different grids, found {', '.join(labels) or 'none'}")
+    variables = spec.request.variables
+    block = shard_times(spec.grids, variables)
     with (
         store.artifact(output, spec, code=__name__, inputs=[raw]) as directory,
         dask.config.set(scheduler="synchronous"),
@@ -64,94 +68,76 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         dataset = spec.source.decode(spec.request, raw)
         latitude, longitude = dataset["latitude"].values, dataset["longitude"].values
         regridders = [Regridder(latitude, longitude, grid, spec.method) for grid in spec.grids]
-        groups: list[Any] = []
-        for label, regridder in zip(labels, regridders, strict=True):
-            path = directory / f"{label}.zarr"
-            _create(path, dataset, regridder.target, _block_times(dataset, spec.grids), spec.method)
-            groups.append(zarr.open_group(path, mode="r+"))
-        for number, (name, array) in enumerate(dataset.data_vars.items(), start=1):
-            _log.info("regridding %s (%d of %d)", name, number, len(dataset.data_vars))
-            for block in _blocks(array, _block_times(dataset, spec.grids)[str(name)]):
-                values = array[block].values
-                _check_finite(values, array[block])
-                for group, regridder in zip(groups, regridders, strict=True):
-                    group[str(name)][block] = regridder(values)
+        writers = [
+            FieldWriter(
+                directory / f"{grid.label}.zarr", dataset, grid, variables, block, _attributes(spec, grid)
+            )
+            for grid in spec.grids
+        ]
+        fields = [*variables.surface, *variables.atmospheric]
+        targets = list(zip(regridders, writers, strict=True))
+        if fields:
+            _regrid(store.FIELDS, [dataset[name] for name in fields], targets)
+        for name in (*variables.accumulated, *variables.static):
+            _regrid(name, [dataset[name]], targets)
 
 
-def _time_axis(array: "xr.DataArray") -> int | None:
-    """Position of ``time`` or ``hourly_time``, None for a static field."""
-    return next((axis for axis, name in enumerate(array.dims) if str(name).endswith("time")), None)
+def _attributes(spec: RegridSpec, grid: Grid) -> dict[str, Any]:
+    from weatherpeft.regridding import MINIMUM_VALID_SHARE
+
+    region = "global" if grid.region is None else grid.region.label
+    return {
+        "grid": grid.label,
+        "region": region,
+        "regridding": spec.method,
+        "minimum_valid_share": MINIMUM_VALID_SHARE,
+    }
 
 
-def _block_times(dataset: "xr.Dataset", grids: tuple[Grid, ...]) -> dict[str, int]:
-    """Times of each variable that are in memory together: one shard on every grid."""
-    result = {}
-    for name, array in dataset.data_vars.items():
-        axis = _time_axis(array)
-        times = 1 if axis is None else array.shape[axis]
-        cells = array.shape[-2] * array.shape[-1]
-        fields = array.size // (cells * max(times, 1))
-        largest = max(cells, *(grid.shape[0] * grid.shape[1] for grid in grids))
-        result[str(name)] = max(1, min(times, _BLOCK_TIMES, _BLOCK_BYTES // (4 * largest * fields)))
-    return result
+def _regrid(name: str, arrays: "list[xr.DataArray]", targets: "list[tuple[Regridder, FieldWriter]]") -> None:
+    """Regrid variables with the same times and members into one array of every store.
+
+    Args:
+        name: of the array in the stores.
+        arrays: canonical; several, or one with levels, lie one after the other along its channels.
+        targets: regridder and writer of every grid.
+    """
+    import numpy as np
+
+    axis = next((axis for axis in _TIMES if axis in arrays[0].dims), None)
+    channels = sum(array.sizes.get("level", 1) for array in arrays)
+    for place in targets[0][1].blocks(name):
+        _log.info("regridding %s, block %s", name, place)
+        times = place[-1] if place else slice(0, 1)
+        member = {"member": place[0]} if len(place) == 2 else {}
+        shape = (times.stop - times.start, channels)
+        results = [np.empty((*shape, *one.target.shape), np.float32) for one, _ in targets]
+        for row, time in enumerate(range(times.start, times.stop)):
+            channel = 0
+            for array in arrays:
+                variable = VARIABLES[str(array.name)]
+                moment = array.isel(member if axis is None else {**member, axis: time})
+                values = moment.values.reshape(-1, *moment.shape[-2:])
+                _check_finite(values, moment, variable.partial)
+                for result, (regridder, _) in zip(results, targets, strict=True):
+                    regridded = regridder.classes(values) if variable.categorical else regridder(values)
+                    result[row, channel : channel + len(values)] = regridded
+                channel += len(values)
+        for result, (_, writer) in zip(results, targets, strict=True):
+            writer.write(name, place, result)
 
 
-def _blocks(array: "xr.DataArray", times: int) -> Iterator[tuple[slice, ...]]:
-    """Indices of the blocks of a variable, in order of time."""
-    axis = _time_axis(array)
-    if axis is None:
-        yield (slice(None),)
-        return
-    for start in range(0, array.shape[axis], times):
-        yield (*(slice(None),) * axis, slice(start, start + times))
-
-
-def _check_finite(values: "NDArray[np.float32]", block: "xr.DataArray") -> None:
-    """Name the first field that holds NaN."""
+def _check_finite(values: "NDArray[np.float32]", moment: "xr.DataArray", partial: bool) -> None:
+    """Name the first field of a moment that holds NaN; of a partial variable, that holds nothing else."""
     import numpy as np
 
     holes = np.isnan(values)
+    if partial:
+        holes &= holes.all(axis=(-2, -1), keepdims=True)
     if not holes.any():
         return
-    first = np.argwhere(holes)[0][:-2]
-    axes = zip(block.dims, first, strict=False)
-    place = ", ".join(f"{name} {block[name].values[index]}" for name, index in axes)
-    count = int(holes[tuple(first)].sum())
-    raise ValueError(f"{block.name}{', ' if place else ''}{place}: expected finite values, found {count} NaN")
-
-
-def _create(path: Path, dataset: "xr.Dataset", grid: Grid, block_times: dict[str, int], method: str) -> None:
-    """Write the metadata and coordinates of a store, its fields still unwritten."""
-    import dask.array
-    import numpy as np
-    import xarray as xr
-    from zarr.codecs import BloscCodec
-
-    from weatherpeft import store
-
-    coordinates: dict[str, Any] = {str(name): array.variable for name, array in dataset.coords.items()}
-    coordinates["latitude"] = ("latitude", grid.latitude, {"units": "degrees_north"})
-    coordinates["longitude"] = ("longitude", grid.longitude, {"units": "degrees_east"})
-    arrays: dict[str, Any] = {}
-    encoding: dict[str, Any] = {}
-    for name, array in dataset.data_vars.items():
-        axis = _time_axis(array)
-        shape = (*array.shape[:-2], *grid.shape)
-        chunk = tuple(1 if position == axis else size for position, size in enumerate(shape))
-        times = block_times[str(name)]
-        shard = tuple(times if position == axis else size for position, size in enumerate(shape))
-        arrays[str(name)] = (array.dims, dask.array.zeros(shape, dtype=np.float32, chunks=shape), array.attrs)
-        encoding[str(name)] = {
-            "chunks": chunk,
-            "shards": None if axis is None else shard,
-            "compressors": BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=4),
-            "_FillValue": None,
-        }
-    attributes = {
-        **dataset.attrs,
-        "grid": grid.label,
-        "region": "global" if grid.region is None else grid.region.label,
-        "regridding": method,
-    }
-    template = xr.Dataset(arrays, coordinates, attrs=attributes)
-    store.write_dataset(template, path, compute=False, encoding=encoding)
+    level, *_ = np.argwhere(holes)[0]
+    place = [str(moment.name)]
+    place += [f"{axis} {moment[axis].values}" for axis in ("member", *_TIMES) if axis in moment.coords]
+    place += [f"level {moment['level'].values[level]}"] if "level" in moment.dims else []
+    raise ValueError(f"{', '.join(place)}: expected finite values, found {int(holes[level].sum())} NaN")

@@ -4,54 +4,49 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weatherpeft import store
-from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
 from weatherpeft.variables import VariableSet, channel_label
-from weatherpeft.window import Split
 
 
 class StatisticsSpec(Spec):
-    """Which fields, where and when."""
+    """Which fields."""
 
     variables: VariableSet
-    grid: Grid
-    train: Split
 
 
-def statistics(spec: StatisticsSpec, data: Sequence[Path], output: Path) -> None:
-    """Area-weighted moments of every channel over the training period, in float64.
+def statistics(spec: StatisticsSpec, moments: Sequence[Path], output: Path) -> None:
+    """Merge the moments of all training times, in order of time.
 
     Args:
         spec: which fields.
-        data: artifacts of the regrid stage that cover the training split.
+        moments: artifacts of the moments stage.
         output: artifact with ``statistics.zarr``: ``mean`` and ``standard_deviation`` with dim ``channel``.
 
     Raises:
-        ValueError: if the data has no time in the training period.
+        ValueError: if two artifacts hold the same sample, or one holds other fields.
     """
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.frames import GridReader
     from weatherpeft.moments import Moments
 
-    variables = spec.variables
-    reader = GridReader(data, spec.grid, (*variables.surface, *variables.atmospheric))
-    weights = spec.grid.area_weights()[:, None]
-    total: Moments | None = None
-    for time in reader.times(spec.train.periods):
-        for member in spec.train.members or (None,):
-            fields = reader.read(time, member)
-            surface = [fields[name][None] for name in variables.surface]
-            channels = np.concatenate(surface + [fields[name] for name in variables.atmospheric])
-            part = Moments.of(channels, weights, axis=(1, 2))
-            total = part if total is None else total + part
-    if total is None:
-        raise ValueError(f"no data in the training periods {', '.join(p.label for p in spec.train.periods)}")
-    labels = [channel_label(name, level) for name, level in variables.channels()]
+    labels = [channel_label(name, level) for name, level in spec.variables.channels()]
+    parts = []
+    for directory in moments:
+        part = store.open_dataset(directory / "moments.zarr").load()
+        if part["channel"].values.tolist() != labels:
+            found = ", ".join(part["channel"].values.tolist())
+            raise ValueError(f"{directory}: expected moments of {', '.join(labels)}, found {found}")
+        parts.append(part)
+    whole = xr.concat(parts, "sample").sortby(["time", "member"])
+    same = (np.diff(whole["time"]) == np.timedelta64(0)) & (np.diff(whole["member"]) == 0)
+    if same.any():
+        raise ValueError(f"the moments of {whole['time'].values[1:][same][0]} are there twice")
+    names = ("weight", "mean", "squares")
+    total = Moments(*(np.ascontiguousarray(whole[name].values) for name in names)).merged(axis=0)
     dataset = xr.Dataset(
         {"mean": ("channel", total.mean), "standard_deviation": ("channel", total.standard_deviation)},
         coords={"channel": labels},
     )
-    with store.artifact(output, spec, __name__, data) as directory:
+    with store.artifact(output, spec, __name__, moments) as directory:
         store.write_dataset(dataset, directory / "statistics.zarr")

@@ -42,6 +42,11 @@ class Downscaling(Spec):
         """Zero: the target is at the time of the last input."""
         return 0
 
+    @property
+    def needs_climatology(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Normalized mean squared error, surface variables weighted (see ``interfaces.Task``)."""
         from weatherpeft.losses import normalized_squared_error

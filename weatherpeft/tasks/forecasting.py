@@ -39,6 +39,11 @@ class Forecasting(Spec):
         """The lead time."""
         return self.lead_time_hours
 
+    @property
+    def needs_climatology(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Normalized mean squared error, surface variables weighted (see ``interfaces.Task``)."""
         from weatherpeft.losses import normalized_squared_error

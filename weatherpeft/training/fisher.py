@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -15,9 +15,12 @@ import torch
 from torch import nn
 
 from weatherpeft.batch import Batch
+from weatherpeft.checkpoint import replacing, to_disk
 from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.fisher_store import write_fisher
-from weatherpeft.peft.per_sample import GradientStream, mean_over_ranks
+from weatherpeft.peft.per_sample import GradientStream
+from weatherpeft.training.distributed import rank, ranks, sum_over_ranks
+from weatherpeft.training.interruption import Interrupted, Interruption
 
 
 def estimate_fisher(
@@ -27,6 +30,7 @@ def estimate_fisher(
     output: Path,
     *,
     work: Path | None = None,
+    interruption: Interruption | None = None,
 ) -> int:
     """Estimate the diagonal empirical Fisher information of every backbone parameter.
 
@@ -35,30 +39,36 @@ def estimate_fisher(
     ``work``, so that beside the weights one layer's gradient is in memory at a time.
 
     A killed estimate that is called again with the same arguments goes on after its last complete
-    batch and ends with the same bytes.
+    batch and ends with the same bytes. Of several processes each adds up batches of its own, without
+    waiting for the others; at the end their sums are added, and the first writes the store.
 
     Args:
         model: in the mode (train or eval) in which it should be judged; left as it was found.
-        batches: on the model's device, of any sizes.
+        batches: this process's, on the model's device, of any sizes.
         loss: of a model on a batch, the mean over the batch's samples.
         output: directory of the new Zarr store, which must not exist.
-        work: directory of this estimate alone, 16 bytes an entry, to be removed afterwards; by
-            default a temporary one, from which nothing can go on.
+        work: directory of this estimate alone, 16 bytes an entry and process, to be removed afterwards;
+            by default a temporary one, from which nothing can go on.
+        interruption: whether to stop before the last batch; by default never.
 
     Returns:
-        Number of samples.
+        Number of samples, of all processes.
 
     Raises:
         ValueError: there is no batch, or a gradient is not finite.
+        Interrupted: after a complete batch.
     """
     if work is None:
         with TemporaryDirectory(prefix="fisher-") as directory:
-            return estimate_fisher(model, batches, loss, output, work=Path(directory))
+            return estimate_fisher(
+                model, batches, loss, output, work=Path(directory), interruption=interruption
+            )
     parameters = model.backbone_parameters()
-    sums = _Sums(work, parameters)
+    sums = _Sums(work / f"{rank()}-of-{ranks()}", parameters)
+    interruption = interruption or Interruption()
 
     def add(name: str, gradient: torch.Tensor, square: torch.Tensor | None) -> None:
-        square = mean_over_ranks(gradient.square() if square is None else square)
+        square = gradient.square() if square is None else square
         if not bool(square.isfinite().all()):
             raise ValueError(f"the gradient of {name} is not finite after {sums.samples} samples")
         sums.add(name, square, stream.batch_size)
@@ -70,16 +80,23 @@ def estimate_fisher(
         for batch in islice(batches, sums.batches, None):
             loss(model, batch).backward()
             sums.complete(stream.batch_size)
-    if not sums.samples:
+            if interruption.reason:
+                raise Interrupted(interruption.reason, f"{sums.samples} samples")
+    samples = int(sum_over_ranks(torch.tensor(sums.samples)))
+    if not samples:
         raise ValueError("found no calibration batch, expected at least one")
-    write_fisher(output, ((name, values / sums.samples) for name, values in sums.items()), sums.samples)
-    return sums.samples
+    means = ((name, sum_over_ranks(values.clone()) / samples) for name, values in sums.items())
+    if rank() == 0:
+        write_fisher(output, means, samples)
+    else:
+        deque(means, maxlen=0)  # takes part in the sums
+    return samples
 
 
 class _Sums:
-    """Sums by parameter in files, of the last complete batch whenever the process ends.
+    """Sums by parameter in files, of the last complete batch whenever the process or the node ends.
 
-    Each parameter has two files, which the batches write in turns.
+    There are two files of all sums, which the batches write in turns.
 
     Attributes:
         batches: complete ones.
@@ -93,47 +110,41 @@ class _Sums:
         self.batches, self.samples = 0, 0
         if self._progress.exists():
             self.batches, self.samples = json.loads(self._progress.read_text())
-        self._files = {
-            name: [
-                torch.from_file(
-                    str(directory / f"{number}-{turn}"),
-                    shared=True,
-                    size=parameter.numel(),
-                    dtype=torch.float64,
-                ).view(parameter.shape)
-                for turn in (0, 1)
-            ]
-            for number, (name, parameter) in enumerate(parameters.items())
-        }
-        self._missing = set(self._files)
+        sizes = {name: parameter.numel() for name, parameter in parameters.items()}
+        self._paths = [directory / f"sums-{turn}" for turn in (0, 1)]
+        self._files: list[dict[str, torch.Tensor]] = []
+        for path in self._paths:
+            everything = torch.from_file(
+                str(path), shared=True, size=sum(sizes.values()), dtype=torch.float64
+            )
+            parts = zip(parameters.items(), everything.split(list(sizes.values())), strict=True)
+            self._files.append({name: part.view(parameter.shape) for (name, parameter), part in parts})
+        self._missing = set(sizes)
 
     def add(self, name: str, square: torch.Tensor, count: int) -> None:
         """Add ``count`` times a mean square to a sum, in the batch that is under way."""
-        old, new = self._turns(name)
-        torch.add(old, square.to("cpu", torch.float64), alpha=count, out=new)
+        old, new = self._turns()
+        torch.add(old[name], square.to("cpu", torch.float64), alpha=count, out=new[name])
         self._missing.discard(name)
 
     def complete(self, count: int) -> None:
         """A batch of ``count`` samples is complete."""
+        old, new = self._turns()
         for name in self._missing:
-            old, new = self._turns(name)
-            new.copy_(old)
-        self._missing = set(self._files)
+            new[name].copy_(old[name])
+        to_disk(self._paths[(self.batches + 1) % 2])
+        self._missing = set(new)
         self.batches, self.samples = self.batches + 1, self.samples + count
-        partial = self._progress.with_suffix(".partial")
-        partial.write_text(json.dumps([self.batches, self.samples]))
-        os.replace(partial, self._progress)
+        with replacing(self._progress) as stream:
+            stream.write(json.dumps([self.batches, self.samples]).encode())
 
-    def items(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def items(self) -> Iterable[tuple[str, torch.Tensor]]:
         """Names and sums of the complete batches."""
-        for name in self._files:
-            yield name, self._turns(name)[0]
+        return self._turns()[0].items()
 
-    def _turns(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        files = self._files[name]
-        if not self.batches:
-            files[0].zero_()
-        return files[self.batches % 2], files[(self.batches + 1) % 2]
+    def _turns(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The sums of the complete batches, all zero before the first, and those being written."""
+        return self._files[self.batches % 2], self._files[(self.batches + 1) % 2]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +16,8 @@ from torch import nn
 from weatherpeft.batch import Batch, Samples
 from weatherpeft.checkpoint import load_checkpoint, save_checkpoint
 from weatherpeft.interfaces import Adapter, Backbone
+from weatherpeft.training.distributed import GradientMean, check_same, gather, rank, ranks, sum_over_ranks
+from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.spec import Training
 
 Loss = Callable[[Backbone, Batch], torch.Tensor]
@@ -72,11 +75,15 @@ def train(
     training: Training,
     seed: int,
     work: Path,
+    interruption: Interruption | None = None,
+    checkpoint_minutes: float | None = None,
 ) -> History:
-    """Train a model in place.
+    """Train a model in place, in one process or in several.
 
     The result is a function of the arguments: a killed training that is called again with the same
-    ``work`` directory goes on from its last checkpoint and ends with the same weights.
+    ``work`` directory goes on from its last checkpoint and ends with the same weights. It may go on in
+    another number of processes; then, as in any comparison between numbers of processes, the result
+    is the same but for rounding.
 
     Args:
         model: on its device.
@@ -87,11 +94,17 @@ def train(
         loss: of a model on a batch.
         training: schedule.
         seed: of the sample order.
-        work: directory of the running training's checkpoint, of this training alone.
+        work: directory of the running training's checkpoint, of this training alone, the same for
+            all processes.
+        interruption: whether to stop before the last step; by default never.
+        checkpoint_minutes: write a checkpoint when the last one is so old, whatever the step.
 
     Raises:
+        ValueError: the processes cannot share a step evenly, or do not hold the same weights.
         FloatingPointError: a loss that is not finite; the message gives the step and the samples.
+        Interrupted: after a checkpoint.
     """
+    training.check_processes(ranks())
     device = next(model.parameters()).device
     decayed = [parameter for parameter in dense.values() if parameter.ndim > 1]
     others = [parameter for parameter in dense.values() if parameter.ndim <= 1]
@@ -105,29 +118,32 @@ def train(
     if checkpoint.exists():
         first = load_checkpoint(checkpoint, dense, optimizer, adapters, history.__dict__)
         _log.info("resuming at step %d of %d", first, training.steps)
-    order = islice(samples.order(seed), first * training.batch_size, None)
+    parameters, saved = list(model.parameters()), time.monotonic()
+    check_same(f"what the training starts from at step {first}", first, parameters)
+    interruption = interruption or Interruption()
+    gradients = GradientMean(list(dense.values()))
+    start = first * training.accumulation
+    batches = samples.batches(seed, training.batch_size // training.accumulation, start, rank(), ranks())
     model.train()
     for step in range(first, training.steps):
         rate = learning_rate(training, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        total = 0.0
-        for _ in range(training.accumulation):
-            indices = list(islice(order, training.batch_size // training.accumulation))
-            value = loss(model, samples.batch(indices).to(device))
-            if not torch.isfinite(value):
-                times = ", ".join(str(samples.samples[index].time) for index in indices)
-                raise FloatingPointError(f"loss is {value.item()} at step {step}, sample times {times}")
-            (value / training.accumulation).backward()
-            total += value.item() / training.accumulation
+        losses = [
+            _backward(model, next(batches).to(device), loss, step, number, training, gradients)
+            for number in range(training.accumulation)
+        ]
+        gradients.finish()
         if training.clip_norm is not None:
             clip(dense.values(), adapters, training.clip_norm)
         optimizer.step()
         for adapter in adapters:
             adapter.step(step, rate)
-        history.train_loss.append(total)
         done = step + 1
+        old = checkpoint_minutes is not None and time.monotonic() - saved >= 60 * checkpoint_minutes
+        old, stop = map(any, zip(*gather([old, interruption.reason is not None]), strict=True))
+        history.train_loss.append(float(np.mean(gather(losses))))
         if done % training.validate_every == 0 or done == training.steps:
             history.validation_step.append(done)
             history.validation_loss.append(validate(model, validation, loss, training.validation_samples))
@@ -138,9 +154,34 @@ def train(
                 float(np.mean(history.train_loss[-training.validate_every :])),
                 history.validation_loss[-1],
             )
-        if done % training.checkpoint_every == 0:
-            save_checkpoint(checkpoint, done, dense, optimizer, adapters, history.__dict__)
+        if old or stop or done % training.checkpoint_every == 0:
+            check_same(f"the model after step {done}", done, parameters)
+            if rank() == 0:
+                save_checkpoint(checkpoint, done, dense, optimizer, adapters, history.__dict__)
+            saved = time.monotonic()
+        if stop and done < training.steps:
+            raise Interrupted(interruption.reason or "another process", f"{done} of {training.steps} steps")
     return history
+
+
+def _backward(
+    model: Backbone,
+    batch: Batch,
+    loss: Loss,
+    step: int,
+    number: int,
+    training: Training,
+    gradients: GradientMean,
+) -> float:
+    """One of a step's backward passes; returns the loss."""
+    value = loss(model, batch)
+    if not torch.isfinite(value):
+        times = ", ".join(map(str, batch.times))
+        raise FloatingPointError(f"loss is {value.item()} at step {step}, sample times {times}")
+    if number == training.accumulation - 1:
+        gradients.expect()
+    (value / training.accumulation).backward()
+    return value.item()
 
 
 @torch.no_grad()
@@ -166,22 +207,29 @@ def clip(parameters: Iterable[nn.Parameter], adapters: Sequence[Adapter], larges
 
 @torch.no_grad()
 def validate(model: Backbone, samples: Samples, loss: Loss, count: int) -> float:
-    """Mean loss of samples that are spread evenly over a split."""
+    """Mean loss of samples that are spread evenly over a split, each computed by one process."""
     device = next(model.parameters()).device
     model.eval()
     chosen = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
-    values = [loss(model, samples.batch([index]).to(device)).item() for index in chosen.tolist()]
+    values = torch.zeros(len(chosen), dtype=torch.float64)
+    for number in range(rank(), len(chosen), ranks()):
+        values[number] = loss(model, samples.batch([int(chosen[number])]).to(device)).item()
     model.train()
-    return float(np.mean(values))
+    return float(np.mean(sum_over_ranks(values).numpy()))
 
 
 def single_batches(samples: Samples, count: int, seed: int) -> Iterator[Batch]:
-    """Batches of one sample each, chosen by the seed without repeats.
+    """Batches of one sample each, chosen by the seed without repeats, as far as they are this process's.
+
+    Args:
+        samples: to choose from.
+        count: samples of all processes together.
+        seed: of the choice.
 
     Raises:
         ValueError: if the split has fewer samples than asked for.
     """
     if count > len(samples):
         raise ValueError(f"{count} samples asked for, the split has {len(samples)}")
-    for index in islice(samples.order(seed), count):
+    for index in islice(samples.order(seed), rank(), count, ranks()):
         yield samples.batch([index])

@@ -1,10 +1,17 @@
 """How long and how fast a run trains."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from weatherpeft.spec import Spec
+
+Precision = Literal["float32", "autocast", "bfloat16"]
+"""In what the backbone between encoder and decoder computes; those two always compute in float32.
+
+``autocast``: matrix products in bfloat16, from weights in float32. ``bfloat16``: the same numbers, bit
+for bit, from frozen matrices that are kept in bfloat16, half the memory; not for methods that train them.
+"""
 
 
 class Training(Spec):
@@ -13,9 +20,14 @@ class Training(Spec):
     steps: int = Field(gt=0)
     """Optimizer steps."""
     batch_size: int = Field(default=1, gt=0)
-    """Samples a step."""
+    """Samples a step, of all processes together."""
     accumulation: int = Field(default=1, gt=0)
-    """Backward passes that share a step's samples evenly, to save memory."""
+    """Backward passes of each process that share its samples of a step evenly, to save memory."""
+    precision: Precision = "float32"
+    """In what the backbone computes, in training and in prediction."""
+    recompute: bool = False
+    """Keep only what enters each block, encoder and decoder and compute the rest again in the backward
+    pass: less memory, about a third more time, the same result."""
     learning_rate: float = Field(gt=0)
     """Peak of the schedule."""
     warmup_steps: int = Field(default=0, ge=0)
@@ -31,7 +43,7 @@ class Training(Spec):
     validation_samples: int = Field(default=16, gt=0)
     """Samples a validation, spread evenly over the validation split."""
     checkpoint_every: int = Field(default=100, gt=0)
-    """Steps between checkpoints of the running training."""
+    """Steps between checkpoints of the running training; a job may add some by time."""
 
     @model_validator(mode="after")
     def _even_passes(self) -> Self:
@@ -40,6 +52,18 @@ class Training(Spec):
                 f"batch_size {self.batch_size} must be a multiple of accumulation {self.accumulation}"
             )
         return self
+
+    def check_processes(self, count: int) -> None:
+        """Whether so many processes can share a step evenly.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        if self.batch_size % (self.accumulation * count):
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of accumulation {self.accumulation} "
+                f"x {count} processes"
+            )
 
     @model_validator(mode="after")
     def _warmup(self) -> Self:

@@ -11,7 +11,9 @@ from weatherpeft.backbones import AnyBackbone
 from weatherpeft.batch import Batch, Fields
 from weatherpeft.interfaces import Adapter, Backbone, PeftMethod, Task, TuningContext
 from weatherpeft.tasks import AnyTask
+from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.spec import Precision
 from weatherpeft.variables import FieldSet
 
 PRETRAINED = "pretrained.ckpt"
@@ -110,6 +112,8 @@ def tuned_model(
     steps: int = 0,
     fisher: Path | None = None,
     accumulation: int = 1,
+    precision: Precision = "float32",
+    recompute: bool = False,
 ) -> TunedModel:
     """The model of a run before its first step.
 
@@ -120,16 +124,21 @@ def tuned_model(
         steps: optimizer steps of the run; 0 to predict.
         fisher: artifact of the fisher stage, for methods that ask for it.
         accumulation: backward passes before each step.
+        precision: in what the backbone computes.
+        recompute: whether blocks are computed again in the backward pass.
 
     Raises:
-        ValueError: if the run starts from pretrained weights and none are given.
+        ValueError: the run starts from pretrained weights and none are given, or the precision is
+            not for its methods.
     """
     if spec.pretrained and pretrained is None:
         raise ValueError("the run starts from pretrained weights, but none are given")
     start = pretrained if spec.pretrained else None
     model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start).to(device)
     store = fisher / FISHER if fisher else None
-    return attach(model, spec.methods, TuningContext(steps, spec.seed, store, accumulation))
+    tuned = attach(model, spec.methods, TuningContext(steps, spec.seed, store, accumulation))
+    save_memory(model, precision, recompute)
+    return tuned
 
 
 def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContext) -> TunedModel:
@@ -147,8 +156,3 @@ def task_loss(task: Task, scale: Fields, device: torch.device) -> Callable[[Back
         return task.loss(model(batch), batch.target, there)
 
     return loss
-
-
-def training_device() -> torch.device:
-    """The accelerator where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

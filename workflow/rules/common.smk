@@ -1,4 +1,6 @@
 # Paths and specs. The specs come from the validated config, the code digests from the source files.
+import shlex
+
 from pydantic import ValidationError
 from snakemake.exceptions import WorkflowError
 from weatherpeft.cli import error_lines
@@ -16,7 +18,11 @@ except ValueError as error:
 ROOT = experiment.root
 RAW = f"{experiment.data}/raw/{{period}}"
 REGRIDDED = f"{ROOT}/regridded/{{period}}"
+PACKED = f"{ROOT}/packed/{{period}}"
+MOMENTS = f"{ROOT}/moments/{{period}}"
 STATISTICS = f"{ROOT}/statistics"
+SERIES = f"{ROOT}/series/{{period}}"
+CLIMATOLOGY = f"{ROOT}/climatology"
 PRETRAINED = f"{ROOT}/pretrained"
 FISHER = f"{ROOT}/fisher"
 RUN = f"{ROOT}/runs/{{run}}"
@@ -49,6 +55,27 @@ def regridded(*splits):
     return expand(REGRIDDED, period=experiment.periods(*splits))
 
 
+def training_data(*splits):
+    """The periods that training on these splits reads, regridded or packed."""
+    stored = {"float32": REGRIDDED, "int16": PACKED}[experiment.training_store]
+    return expand(stored, period=experiment.periods(*splits))
+
+
 def optional(flag, paths):
     """An option of the command line, where there is a path to give it."""
     return " ".join([f"--{flag}", *paths]) if paths else ""
+
+
+def launch(wildcards, resources):
+    """Params: what runs a command once for every GPU of a job on all its nodes; nothing for one process."""
+    nodes = resources.get("nodes", 1)
+    processes = int(resources.get("gres", "gpu:1").rpartition(":")[2])
+    if nodes * processes == 1:
+        return ""
+    return shlex.quote(f"{workflow.basedir}/workflow/scripts/launch") + f" {nodes} {processes}"
+
+
+def time_budget(wildcards, resources):
+    """Params: the time that a job has, less what follows the last step, a validation and a checkpoint."""
+    minutes = resources.get("runtime")
+    return f"--time-budget-minutes {minutes - min(15, minutes / 10):g}" if minutes else ""

@@ -12,8 +12,9 @@ rule download:
     params:
         spec=spec("download"),
         code=code("download"),
+        work=f"{experiment.data}/work",
     shell:
-        "weatherpeft download --spec {params.spec:q} --output {output} 2> {log}"
+        "weatherpeft download --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
 
 
 rule regrid:
@@ -34,9 +35,27 @@ rule regrid:
         "weatherpeft regrid --spec {params.spec:q} --raw {input.raw} --output {output} 2> {log}"
 
 
+rule moments:
+    input:
+        data=REGRIDDED,
+    output:
+        directory(MOMENTS),
+    log:
+        f"{ROOT}/logs/moments-{{period}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/moments-{{period}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("moments"),
+        code=code("moments"),
+    shell:
+        "weatherpeft moments --spec {params.spec:q} --data {input.data} --output {output} 2> {log}"
+
+
 rule statistics:
     input:
-        data=regridded("train"),
+        moments=expand(MOMENTS, period=experiment.periods("train")),
     output:
         directory(STATISTICS),
     log:
@@ -49,4 +68,60 @@ rule statistics:
         spec=spec("statistics"),
         code=code("statistics"),
     shell:
-        "weatherpeft statistics --spec {params.spec:q} --data {input.data} --output {output} 2> {log}"
+        "weatherpeft statistics --spec {params.spec:q} --moments {input.moments} --output {output} 2> {log}"
+
+
+rule series:
+    input:
+        data=lambda wildcards: expand(REGRIDDED, period=experiment.series_periods(wildcards.period)),
+    output:
+        directory(SERIES),
+    log:
+        f"{ROOT}/logs/series-{{period}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/series-{{period}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("series"),
+        code=code("series"),
+    shell:
+        "weatherpeft series --spec {params.spec:q} --data {input.data} --output {output} 2> {log}"
+
+
+rule climatology:
+    input:
+        series=expand(SERIES, period=experiment.periods("train")),
+    output:
+        directory(CLIMATOLOGY),
+    log:
+        f"{ROOT}/logs/climatology.log",
+    benchmark:
+        f"{ROOT}/benchmarks/climatology.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("climatology"),
+        code=code("climatology"),
+    shell:
+        "weatherpeft climatology --spec {params.spec:q} --series {input.series} --output {output} 2> {log}"
+
+
+rule pack:
+    input:
+        data=REGRIDDED,
+        statistics=STATISTICS,
+    output:
+        directory(PACKED),
+    log:
+        f"{ROOT}/logs/pack-{{period}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/pack-{{period}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("pack"),
+        code=code("pack"),
+    shell:
+        "weatherpeft pack --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
+        " --output {output} 2> {log}"

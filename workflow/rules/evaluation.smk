@@ -34,9 +34,10 @@ rule predict:
     params:
         spec=spec("predict"),
         code=code("predict"),
+        launch=launch,
         pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
     shell:
-        "weatherpeft predict --spec {params.spec:q} --data {input.data} --run {input.run}"
+        "{params.launch} weatherpeft predict --spec {params.spec:q} --data {input.data} --run {input.run}"
         " {params.pretrained} --output {output} 2> {log}"
 
 

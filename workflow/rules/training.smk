@@ -1,6 +1,6 @@
 rule pretrain:
     input:
-        data=regridded("train", "validation"),
+        data=training_data("train", "validation"),
         statistics=STATISTICS,
     output:
         directory(PRETRAINED),
@@ -14,14 +14,17 @@ rule pretrain:
         spec=spec("pretrain"),
         code=code("pretrain"),
         work=f"{ROOT}/work",
+        launch=launch,
+        time_budget=time_budget,
     shell:
-        "weatherpeft pretrain --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
-        " --output {output} --work {params.work} 2> {log}"
+        "{params.launch} weatherpeft pretrain --spec {params.spec:q} --data {input.data}"
+        " --statistics {input.statistics} --output {output} --work {params.work}"
+        " {params.time_budget} --checkpoint-minutes 30 2> {log}"
 
 
 rule fisher:
     input:
-        data=regridded("train"),
+        data=training_data("train"),
         statistics=STATISTICS,
         pretrained=experiment.pretrained(),
     output:
@@ -36,15 +39,18 @@ rule fisher:
         spec=spec("fisher"),
         code=code("fisher"),
         work=f"{ROOT}/work",
+        launch=launch,
+        time_budget=time_budget,
         pretrained=optional("pretrained", experiment.pretrained()),
     shell:
-        "weatherpeft fisher --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
-        " {params.pretrained} --output {output} --work {params.work} 2> {log}"
+        "{params.launch} weatherpeft fisher --spec {params.spec:q} --data {input.data}"
+        " --statistics {input.statistics} {params.pretrained} --output {output} --work {params.work}"
+        " {params.time_budget} 2> {log}"
 
 
 rule finetune:
     input:
-        data=regridded("train", "validation"),
+        data=training_data("train", "validation"),
         statistics=STATISTICS,
         pretrained=lambda wildcards: experiment.run_pretrained(wildcards.run),
         fisher=lambda wildcards: experiment.run_fisher(wildcards.run),
@@ -60,8 +66,11 @@ rule finetune:
         spec=spec("finetune"),
         code=code("finetune"),
         work=f"{ROOT}/work",
+        launch=launch,
+        time_budget=time_budget,
         pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
         fisher=lambda wildcards: optional("fisher", experiment.run_fisher(wildcards.run)),
     shell:
-        "weatherpeft finetune --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
-        " {params.pretrained} {params.fisher} --output {output} --work {params.work} 2> {log}"
+        "{params.launch} weatherpeft finetune --spec {params.spec:q} --data {input.data}"
+        " --statistics {input.statistics} {params.pretrained} {params.fisher} --output {output}"
+        " --work {params.work} {params.time_budget} --checkpoint-minutes 30 2> {log}"

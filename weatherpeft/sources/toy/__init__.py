@@ -7,6 +7,7 @@ and nothing that is measured on it says how good a method is on the Earth.
 
 from __future__ import annotations
 
+from datetime import datetime, time, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weatherpeft.interfaces import DataRequest
+
+
+LEAD_HOURS = 48
+"""Of the ensemble forecasts."""
+
+
+class ToyEnsemble(Spec):
+    """48 h forecasts with a model that is coarser than the planet and partly wrong."""
+
+    members: int = Field(default=10, ge=2, le=50)
+    """Forecasts of one start, numbered from 1."""
+    every_hours: Literal[12, 24] = 24
+    """Between starts, from 00 UTC of a period's first day."""
+    truncation: Literal[21, 31, 42] = 21
+    """Triangular truncation of the model."""
+    resolution_deg: float = Field(default=5.0, gt=0, le=15)
+    """Spacing of the model's grid: a multiple of the planet's."""
 
 
 class Toy(Spec):
@@ -40,6 +58,8 @@ class Toy(Spec):
     """Second part: the dynamics alone, at the full truncation."""
     full_spinup_days: int = Field(default=3, ge=1)
     """Last part: the whole atmosphere, with moisture and rain."""
+    ensemble: ToyEnsemble | None = None
+    """Ensemble forecasts to make beside the analyses, of the same fields and levels."""
 
     @model_validator(mode="after")
     def _grid(self) -> Self:
@@ -51,6 +71,17 @@ class Toy(Spec):
             )
         if 180_000 % millidegrees:
             raise ValueError(f"resolution_deg must divide 180 degrees, found {self.resolution_deg}")
+        return self
+
+    @model_validator(mode="after")
+    def _nested(self) -> Self:
+        if self.ensemble is not None:
+            ratio = self.ensemble.resolution_deg / self.resolution_deg
+            if abs(ratio - round(ratio)) > 1e-6 or 180_000 % round(self.ensemble.resolution_deg * 1000):
+                raise ValueError(
+                    f"ensemble.resolution_deg must be a multiple of resolution_deg {self.resolution_deg} and "
+                    f"divide 180 degrees, found {self.ensemble.resolution_deg}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -68,7 +99,7 @@ class Toy(Spec):
         """None: the planet is made from the spec alone."""
         return []
 
-    def fetch(self, request: DataRequest, output: Path) -> None:
+    def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Simulate the period of a request and write it as GRIB1 files, laid out as ERA5's.
 
         Equal specs and requests give identical bytes on one machine; another machine's linear
@@ -77,6 +108,7 @@ class Toy(Spec):
         Args:
             request: fields, levels between 200 and 1000 hPa, period and time step; no members.
             output: existing, empty directory.
+            work: not used.
 
         Raises:
             ValueError: the planet has no such variable, level or member.
@@ -87,7 +119,33 @@ class Toy(Spec):
         write_files(self, request, output)
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
-        """Open the files that ``fetch`` wrote as the canonical dataset (see ``interfaces.Source``)."""
+        """Open the files that ``fetch`` wrote as the canonical dataset (see ``interfaces.Source``).
+
+        A request with ``lead_hours`` opens the ensemble forecasts, valid at ``forecast_times``.
+        """
+        import numpy as np
+
         from weatherpeft.sources.files import open_canonical
 
-        return open_canonical(sorted(raw.glob("*.grib")), request)
+        files = sorted(raw.glob("*.grib"))
+        forecasts = [path for path in files if path.name.startswith("forecast_")]
+        if not request.lead_hours:
+            return open_canonical([path for path in files if path not in forecasts], request)
+        times = np.array(self.forecast_times(request.period), "datetime64[m]")
+        return open_canonical(forecasts, request, times)
+
+    def forecast_times(self, period: Period) -> list[datetime]:
+        """Valid times of the ensemble forecasts: of those that start and end in a period.
+
+        Raises:
+            ValueError: where the planet has no ensemble, or the period is too short.
+        """
+        if self.ensemble is None:
+            raise ValueError("the toy planet makes forecasts only with the option ensemble")
+        first = datetime.combine(period.start, time()) + timedelta(hours=LEAD_HOURS)
+        last = datetime.combine(period.end, time(23))
+        hours = int((last - first) / timedelta(hours=1))
+        if hours < 0:
+            raise ValueError(f"the period {period.label} is too short for a forecast of {LEAD_HOURS} h")
+        every = self.ensemble.every_hours
+        return [first + timedelta(hours=count) for count in range(0, hours + 1, every)]

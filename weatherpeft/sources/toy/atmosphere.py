@@ -1,4 +1,4 @@
-"""The atmosphere on the output grid, by the hour: temperature and moisture at 850 hPa, and rain.
+"""The atmosphere on the output grid, step by step: temperature and moisture at 850 hPa, and rain.
 
 The flow comes from ``dynamics``; here the wind carries two tracers, the surface warms and moistens
 them, and rain takes the moisture out.
@@ -15,6 +15,7 @@ from weatherpeft.sources.toy.dynamics import (
     linear_balance,
 )
 from weatherpeft.sources.toy.grid import Grid
+from weatherpeft.sources.toy.physics import TRUE, Physics
 from weatherpeft.sources.toy.planet import Planet, make_planet, noise, noise_synthesis
 from weatherpeft.sources.toy.seasons import Day, land_warming, make_day, sun
 from weatherpeft.sources.toy.spectral import Array, Synthesis, coupling
@@ -26,9 +27,6 @@ from weatherpeft.sources.toy.vertical import (
     reference_temperature,
     saturation_humidity,
 )
-
-TRACER_STEP_SECONDS = 3600.0
-"""The tracers' time step: one hour."""
 
 _STATIC_STABILITY = 5.0e-4
 _LAYER_DEPTH = 0.47
@@ -44,6 +42,8 @@ class Atmosphere:
     Attributes:
         grid: of the fields.
         planet: its surface.
+        physics: of the flow and of the surface.
+        step_hours: of one ``advance``.
         now: valid time of the state, UTC.
         streamfunction: ``(layer, order, degree)``, in a²Ω.
         temperature: at 850 hPa, kelvin, ``(latitude, longitude)``.
@@ -53,7 +53,7 @@ class Atmosphere:
         rise_east: slope of the orography, with ``rise_north``, meters per meter.
         coast_east: slope of the land-sea mask, with ``coast_north``, per meter.
         land_slowing: share of the wind that rough land leaves at 10 m.
-        vertical_motion: in the lower troposphere, Pa/s, of the last hour.
+        vertical_motion: in the lower troposphere, Pa/s, of the last step.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Atmosphere:
         model: QuasiGeostrophicModel,
         resolution_deg: float,
         seed: int,
-        generator: np.random.Generator,
+        physics: Physics = TRUE,
+        step_hours: int = 1,
     ) -> None:
         """Lay out the grid and the planet; ``start`` gives the state.
 
@@ -69,12 +70,14 @@ class Atmosphere:
             model: of the flow; this object steps it.
             resolution_deg: of the grid, with poles.
             seed: of the planet.
-            generator: of the weather's noise.
+            physics: that of the model, whose surface it shapes too.
+            step_hours: time step of the tracers.
         """
         self.model = model
+        self.physics = physics
+        self.step_hours = step_hours
         self.grid = grid = Grid(resolution_deg)
         self.planet: Planet = make_planet(grid.latitudes_deg, grid.longitudes_deg, seed)
-        self._generator = generator
         self._synthesis = Synthesis(model.truncation, grid.latitudes_deg, len(grid.longitudes_deg))
         self._noise_synthesis = noise_synthesis(grid.latitudes_deg, len(grid.longitudes_deg))
         self._epsilon = coupling(model.truncation)
@@ -87,8 +90,16 @@ class Atmosphere:
         self.land_slowing = 0.5 / (1 + np.sqrt(np.clip(variance, 0, None)) / 400)
         self._days: dict[int, Day] = {}
 
-    def start(self, potential_vorticity: Array, now: datetime) -> None:
-        """Begin with a balanced flow and moderately moist air."""
+    def start(self, potential_vorticity: Array, now: datetime, generator: np.random.Generator) -> None:
+        """Begin with a balanced flow and moderately moist air.
+
+        Args:
+            potential_vorticity: of the flow, ``(layer, order, degree)``; where it is not the end of the
+                model's last step, ``model.restart`` comes before.
+            now: valid time, UTC.
+            generator: of the weather's noise.
+        """
+        self._generator = generator
         self.now = now
         self._potential_vorticity = potential_vorticity
         self.streamfunction = self.model.streamfunction(potential_vorticity)
@@ -131,20 +142,20 @@ class Atmosphere:
         return reference_height(pressure_hpa) + self._balanced(weights) / GRAVITY
 
     def advance(self) -> Array:
-        """Step by one hour.
+        """Step by ``step_hours``, which must not lead into the next day but to its start.
 
         Returns:
-            Precipitation of the hour, meters, ``(latitude, longitude)``.
+            Precipitation of the step, meters, ``(latitude, longitude)``.
         """
-        grid, planet, day = self.grid, self.planet, self.day
+        grid, planet, day, hours = self.grid, self.planet, self.day, self.step_hours
         before = self.streamfunction
         day_of_year = self.now.timetuple().tm_yday
-        self._potential_vorticity = self.model.advance(self._potential_vorticity, day_of_year, 1)
+        self._potential_vorticity = self.model.advance(self._potential_vorticity, day_of_year, hours)
         self.streamfunction = self.model.streamfunction(self._potential_vorticity)
         zonal, meridional = self.wind(850, 0.5 * (before + self.streamfunction))
         self.vertical_motion = self._flow_ascent(before, day_of_year) + day.overturning
 
-        points = grid.departure_points(zonal, meridional, TRACER_STEP_SECONDS)
+        points = grid.departure_points(zonal, meridional, 3600.0 * hours)
         self.temperature = grid.interpolate(self.temperature, points)
         self.humidity = np.clip(grid.interpolate(self.humidity, points), 1e-6, None)
 
@@ -156,13 +167,14 @@ class Atmosphere:
             balanced - day.winter * warmth + 0.35 * self.land_warming(),
             0.5 * balanced + 0.5 * (day.sea_surface_temperature - 9.5),
         )
-        self.temperature += (balanced - self.temperature) / 20 + (surface - self.temperature) / 24
+        pull = (balanced - self.temperature) / 20 + (surface - self.temperature) / 24
+        self.temperature += hours * pull
         self.temperature_anomaly = self.temperature - balanced
 
         lift = -1.1 * 9.8 * 0.35 * (zonal * self.rise_east + meridional * self.rise_north)
         motion = self.vertical_motion + np.clip(lift, -0.8, 0.4)
         precipitation = self._moisten_and_rain(np.hypot(zonal, meridional), motion)
-        self.now += timedelta(seconds=TRACER_STEP_SECONDS)
+        self.now += timedelta(hours=hours)
         return precipitation
 
     def check(self) -> None:
@@ -181,7 +193,7 @@ class Atmosphere:
         model, after, synthesis = self.model, self.streamfunction, self._synthesis
         middle = 0.5 * (before + after)
         thickness = middle[1] - middle[2]
-        change = ((after - before)[1] - (after - before)[2]) / (TRACER_STEP_SECONDS * ROTATION_RATE)
+        change = ((after - before)[1] - (after - before)[2]) / (3600.0 * self.step_hours * ROTATION_RATE)
         heating = (thickness - model.equilibrium(day_of_year)[1]) * model.relaxation_rate
         waves = np.stack([middle[2], middle[1]])
         eastward = synthesis.grid(np.concatenate([waves * synthesis.zonal, (change + heating)[None]]))
@@ -192,13 +204,13 @@ class Atmosphere:
         return self.grid.close_poles(np.clip(self._coriolis * excess * scale, -3, 3))
 
     def _moisten_and_rain(self, wind_speed: Array, motion: Array) -> Array:
-        """Evaporation, uplift and rain of an hour.
+        """Evaporation, uplift and rain of a step.
 
         Rain falls where the relative humidity exceeds a threshold that rising air, the afternoon sun
         over land and noise with a memory of 5 hours lower.
         """
-        grid, planet, day = self.grid, self.planet, self.day
-        memory = np.exp(-1 / _NOISE_HOURS)
+        grid, planet, day, hours = self.grid, self.planet, self.day, self.step_hours
+        memory = np.exp(-hours / _NOISE_HOURS)
         self._noise = memory * self._noise + np.sqrt(1 - memory**2) * self._draw_noise()
         saturated = saturation_humidity(self.temperature, 850)
         tropics = np.exp(-((grid.latitude / 0.55) ** 2))
@@ -210,15 +222,15 @@ class Atmosphere:
             planet.wetness * np.clip(0.72 * saturated - self.humidity, 0, None) * sunshine / 35,
             np.clip(marine - self.humidity, -0.1 * saturated, None) * (0.3 + wind_speed / 8) / 26,
         )
-        moist = self.humidity + evaporation
-        moist *= np.exp(np.clip(-motion * TRACER_STEP_SECONDS / 15000, -0.3, 0.3))
+        moist = self.humidity + hours * evaporation
+        moist *= np.exp(np.clip(-motion * 3600.0 * hours / 15000, -0.3, 0.3))
 
         convection = 0.10 * planet.land_sea_mask * np.clip(sun(grid, day, self.now.hour - 3), 0, 1)
         noisiness = 0.04 + 0.03 * np.exp(-((grid.latitude / 0.42) ** 2))
         threshold = 0.92 - noisiness * self._noise - convection
         threshold += 0.05 * np.clip(motion / 0.2, 0, 1) - 0.20 * np.clip(-motion / 0.35, 0, 1)
         excess = np.clip(moist / saturated - threshold, 0, None)
-        condensed = saturated * excess * (1 - np.exp(-(0.25 + 6 * excess)))
+        condensed = saturated * excess * (1 - np.exp(-hours * (0.25 + 6 * excess)))
         condensed = np.minimum(condensed, 0.5 * moist)
         self.humidity = np.minimum(moist - condensed, 1.02 * saturated)
         self.relative_humidity = self.humidity / saturated

@@ -19,6 +19,7 @@ ATMOSPHERIC = (
     "v_component_of_wind",
     "specific_humidity",
     "geopotential",
+    "vertical_velocity",
 )
 SURFACE = (
     "2m_temperature",
@@ -26,6 +27,8 @@ SURFACE = (
     "10m_v_component_of_wind",
     "mean_sea_level_pressure",
     "surface_pressure",
+    "total_cloud_cover",
+    "total_column_water_vapour",
 )
 STATIC = ("land_sea_mask", "geopotential_at_surface", "soil_type")
 
@@ -36,6 +39,7 @@ _ALOFT_MOISTURE = np.array([0.45, 0.6, 0.8, 1.0])
 _ALOFT_DRYING = np.array([0.6, 0.9, 0.5, 0.0])
 _BELOW_HPA = np.array([850, 925])
 _BELOW_MOISTURE = np.array([1.0, 1.22])
+_VAPOR_DEPTH_PA = 30000.0
 
 
 def level_fields(atmosphere: Atmosphere, pressure_hpa: int) -> dict[str, Array]:
@@ -51,6 +55,7 @@ def level_fields(atmosphere: Atmosphere, pressure_hpa: int) -> dict[str, Array]:
         "v_component_of_wind": meridional,
         "specific_humidity": _humidity(atmosphere, temperature, pressure_hpa),
         "geopotential": height * GRAVITY,
+        "vertical_velocity": np.sin(np.pi * pressure_hpa / 1000) * atmosphere.vertical_motion,
     }
 
 
@@ -74,6 +79,8 @@ def surface_fields(atmosphere: Atmosphere) -> dict[str, Array]:
         "10m_v_component_of_wind": meridional,
         "mean_sea_level_pressure": sea_level,
         "surface_pressure": sea_level * np.exp(-GRAVITY * planet.height / column),
+        "total_cloud_cover": cloud,
+        "total_column_water_vapour": _VAPOR_DEPTH_PA / GRAVITY * atmosphere.humidity,
     }
 
 
@@ -113,14 +120,22 @@ def _temperature_2m(
     planet, day = atmosphere.planet, atmosphere.day
     land = planet.land_sea_mask
     air = temperature + 5.8e-3 * np.clip(height - planet.height, -4500, 1200)
-    daily = atmosphere.land_warming() * (1 - 0.55 * cloud) * (1 + 1e-4 * planet.height)
+    physics = atmosphere.physics
+    daily = physics.daily_cycle * atmosphere.land_warming() * (1 - 0.55 * cloud) * (1 + 1e-4 * planet.height)
     daily *= (1.15 - 0.6 * planet.wetness) / (1 + wind_speed / 25)
-    inversion = -5 * np.clip(day.winter, 0, 1) * land * np.exp(-wind_speed / 6) * (1 - 0.6 * cloud)
+    inversion = (
+        physics.inversion
+        * -5
+        * np.clip(day.winter, 0, 1)
+        * land
+        * np.exp(-wind_speed / 6)
+        * (1 - 0.6 * cloud)
+    )
     season = land * np.where(day.winter < 0, -_SUMMER_WARMTH * day.winter, -_WINTER_COLD * day.winter)
     sea = day.sea_surface_temperature
     ice = np.clip(272.4 - sea, 0, 1)
     marine = (0.7 - 0.5 * ice) * sea + (0.3 + 0.5 * ice) * air
-    return land * (air + daily + inversion + season) + (1 - land) * marine
+    return land * (air + daily + inversion + season + physics.land_warmth) + (1 - land) * marine
 
 
 def _wind_10m(atmosphere: Atmosphere, zonal: Array, meridional: Array, cloud: Array) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ The structure follows Marshall and Molteni (1993, J. Atmos. Sci. 50, 1792-1818),
 
 import numpy as np
 
+from weatherpeft.sources.toy.physics import TRUE, Physics
 from weatherpeft.sources.toy.planet import make_planet
 from weatherpeft.sources.toy.spectral import Array, GaussianTransform
 
@@ -42,13 +43,15 @@ class QuasiGeostrophicModel:
         time_step_seconds: of one ``step``.
     """
 
-    def __init__(self, truncation: int, seed: int) -> None:
+    def __init__(self, truncation: int, seed: int, physics: Physics = TRUE) -> None:
         """Build the model.
 
         Args:
             truncation: 21, 31, 42 or 63.
             seed: of the planet whose orography and coasts shape the flow.
+            physics: the planet's own, or a forecast model's.
         """
+        self._physics = physics
         transform = self.transform = GaussianTransform(truncation)
         self.truncation = truncation
         self.time_step_seconds = TIME_STEP_SECONDS[truncation]
@@ -77,9 +80,9 @@ class QuasiGeostrophicModel:
 
         height, self._land = self._smooth_surface(seed)
         drag = (1 + self._land + 1.5 * (1 - np.exp(-height / 1000))) / (_DRAG_DAYS * _DAY)
-        self._drag = drag.astype(np.float32)
+        self._drag = (physics.drag * drag).astype(np.float32)
         coriolis = np.broadcast_to(2 * transform.sine_of_latitude[:, None], height.shape)
-        lowest = coriolis * (1 + height / _HEIGHT_SCALE)
+        lowest = coriolis * (1 + physics.orography * height / _HEIGHT_SCALE)
         self._background = transform.analyze(np.stack([coriolis, coriolis, lowest]))
         self._cosine_squared = (1 - transform.sine_of_latitude**2)[:, None].astype(np.float32)
         self._equilibria: dict[int, Array] = {}
@@ -117,12 +120,17 @@ class QuasiGeostrophicModel:
         if day_of_year not in self._equilibria:
             latitude = np.arcsin(self.transform.sine_of_latitude)
             winter = np.cos(2 * np.pi * (day_of_year - 15) / 365)
-            axis = np.deg2rad(37) - np.deg2rad(4) * winter * np.sign(latitude)
+            axis = np.deg2rad(37 + self._physics.jet_shift_deg) - np.deg2rad(4) * winter * np.sign(latitude)
             contrast = self._land - self._land.mean(1, keepdims=True)
             season = -winter * np.sin(2 * latitude) ** 2 * np.abs(np.tanh(latitude / 0.25))
             fields = []
             for shear, wave in zip(_SHEAR, (0.0012, 0.0022), strict=True):
-                wind = shear * (1 + 0.22 * winter * np.tanh(latitude / 0.25)) * np.sqrt(np.cos(latitude))
+                wind = (
+                    self._physics.shear
+                    * shear
+                    * (1 + 0.22 * winter * np.tanh(latitude / 0.25))
+                    * np.sqrt(np.cos(latitude))
+                )
                 wind *= np.exp(-(((np.abs(latitude) - axis) / np.deg2rad(19)) ** 2))
                 slope = -wind / WIND_UNIT
                 steps = 0.5 * (slope[1:] + slope[:-1]) * np.diff(latitude)

@@ -20,6 +20,7 @@ from weatherpeft.sources.toy.diagnostics import (
     surface_fields,
 )
 from weatherpeft.sources.toy.dynamics import QuasiGeostrophicModel
+from weatherpeft.sources.toy.ensemble import Forecaster
 from weatherpeft.sources.toy.grib import GribFile
 from weatherpeft.sources.toy.spectral import Array, resize
 from weatherpeft.sources.toy.vertical import HIGHEST_HPA, LOWEST_HPA
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
-    """Simulate a request's period and write its GRIB files into ``output``.
+    """Simulate a request's period and write its GRIB files into ``output``, ensemble forecasts beside them.
 
     Raises:
         ValueError: naming a variable, level or member that the planet does not have.
@@ -47,6 +48,7 @@ def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
     last = datetime.combine(request.period.end, time(23))
     atmosphere = spin_up(spec, first)
     variables, grid = request.variables, atmosphere.grid
+    forecaster = Forecaster(spec, spec.ensemble) if spec.ensemble else None
     with ExitStack() as stack:
 
         def opened(name: str, on_pressure_levels: bool = False) -> GribFile:
@@ -70,6 +72,8 @@ def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
             if hours >= 0 and hours % request.step_hours == 0:
                 for write in writers:
                     write()
+            if hours >= 0 and forecaster is not None:
+                forecaster.watch(atmosphere)
             if atmosphere.now >= last:
                 break
             rain = atmosphere.advance()
@@ -80,6 +84,8 @@ def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
                 atmosphere.check()
             if hours > 0 and (hours + 1) % (24 * _LOG_DAYS) == 0:
                 logger.info("toy planet: %d of %d days", (hours + 1) // 24, request.period.days)
+    if forecaster is not None:
+        forecaster.write(spec.forecast_times(request.period), variables.levels_hpa, output)
 
 
 def check_request(request: DataRequest) -> None:
@@ -104,6 +110,8 @@ def check_request(request: DataRequest) -> None:
             raise ValueError(
                 f"the toy planet has levels from {HIGHEST_HPA} to {LOWEST_HPA} hPa, found {level} hPa"
             )
+    if request.lead_hours:
+        raise ValueError("the toy planet's forecasts come with its analyses: fetch these, with an ensemble")
     if request.members:
         raise ValueError(f"the toy planet has no ensemble members, found {request.members}")
     if request.step_hours < 1:
@@ -132,8 +140,8 @@ def spin_up(spec: Toy, first: datetime) -> Atmosphere:
     model = QuasiGeostrophicModel(spec.truncation, spec.seed)
     state = model.potential_vorticity(resize(coarse.streamfunction(state), spec.truncation))
     state, day = _integrate(model, state, day, spec.fine_spinup_days)
-    atmosphere = Atmosphere(model, spec.resolution_deg, spec.seed, generator)
-    atmosphere.start(state, day)
+    atmosphere = Atmosphere(model, spec.resolution_deg, spec.seed)
+    atmosphere.start(state, day, generator)
     while atmosphere.now < first - _HOUR:
         atmosphere.advance()
     atmosphere.check()

@@ -1,17 +1,31 @@
-"""GRIB1 messages with ERA5's headers, written with ecCodes."""
+"""GRIB1 messages with the headers of ERA5 and of ensemble forecasts, written with ecCodes."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import eccodes
 import numpy as np
 
 from weatherpeft.sources.toy.grid import Grid
 from weatherpeft.sources.toy.spectral import Array
+from weatherpeft.variables import Variable
 
 _BITS = 16
+
+
+class _Label(NamedTuple):
+    """What kind of field a message holds, in ECMWF's words."""
+
+    class_: str
+    stream: str
+    type: str
+    accumulated: bool
+
+
+_ANALYSIS = _Label("ea", "oper", "an", False)
+_SUM = _Label("ea", "oper", "fc", True)
 
 
 class GribFile:
@@ -32,7 +46,7 @@ class GribFile:
         self._grid = grid
         self._on_pressure_levels = on_pressure_levels
         self._stream = path.open("wb")
-        self._templates: dict[tuple[int, int, bool], int] = {}
+        self._templates: dict[tuple[int, int, _Label], int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -49,27 +63,61 @@ class GribFile:
 
     def analysis(self, param_id: int, valid_time: datetime, values: Array, level_hpa: int = 0) -> None:
         """Write an instantaneous field, ``(latitude, longitude)``."""
-        self._write((param_id, level_hpa, False), valid_time, 0, values)
+        self._write((param_id, level_hpa, _ANALYSIS), valid_time, 0, values)
 
     def hourly_sum(self, param_id: int, valid_time: datetime, values: Array) -> None:
         """Write the sum over the hour that ends at ``valid_time``, as a step of ERA5's forecasts."""
         base, step = forecast_step(valid_time)
-        self._write((param_id, 0, True), base, step, values)
+        self._write((param_id, 0, _SUM), base, step, values, start_step=step - 1)
 
-    def _write(self, key: tuple[int, int, bool], base: datetime, step: int, values: Array) -> None:
+    def forecast(
+        self,
+        variable: Variable,
+        base: datetime,
+        step: int,
+        member: tuple[int, int],
+        values: Array,
+        level_hpa: int = 0,
+    ) -> None:
+        """Write a field of a perturbed forecast, or its sum since the forecast's start.
+
+        Args:
+            variable: what it is.
+            base: start of the forecast, UTC.
+            step: hours since then.
+            member: its number, from 1, and how many there are.
+            values: ``(latitude, longitude)``.
+            level_hpa: of a field on a pressure level.
+        """
+        label = _Label("od", "enfo", "pf", variable.forecast_hours > 0)
+        start_step = 0 if label.accumulated else step
+        self._write((variable.param_id, level_hpa, label), base, step, values, start_step, member)
+
+    def _write(
+        self,
+        key: tuple[int, int, _Label],
+        base: datetime,
+        step: int,
+        values: Array,
+        start_step: int = 0,
+        member: tuple[int, int] | None = None,
+    ) -> None:
         if key not in self._templates:
             self._templates[key] = self._template(*key)
         message = eccodes.codes_clone(self._templates[key])
         eccodes.codes_set(message, "dataDate", int(f"{base:%Y%m%d}"))
         eccodes.codes_set(message, "dataTime", base.hour * 100 + base.minute)
         if step:
-            eccodes.codes_set(message, "startStep", step - 1)
+            eccodes.codes_set(message, "startStep", start_step)
             eccodes.codes_set(message, "endStep", step)
+        if member is not None:
+            eccodes.codes_set(message, "perturbationNumber", member[0])
+            eccodes.codes_set(message, "numberOfForecastsInEnsemble", member[1])
         eccodes.codes_set_values(message, np.ascontiguousarray(values, np.float64).ravel())
         eccodes.codes_write(message, self._stream)
         eccodes.codes_release(message)
 
-    def _template(self, param_id: int, level_hpa: int, accumulated: bool) -> int:
+    def _template(self, param_id: int, level_hpa: int, label: _Label) -> int:
         sample = "regular_ll_pl_grib1" if self._on_pressure_levels else "regular_ll_sfc_grib1"
         message = eccodes.codes_grib_new_from_samples(sample)
         rows, columns = self._grid.shape
@@ -83,15 +131,15 @@ class GribFile:
             "iDirectionIncrementInDegrees": self._grid.resolution_deg,
             "jDirectionIncrementInDegrees": self._grid.resolution_deg,
             "centre": "ecmf",
-            "class": "ea",
-            "stream": "oper",
-            "type": "fc" if accumulated else "an",
+            "class": label.class_,
+            "stream": label.stream,
+            "type": label.type,
             "expver": "0001",
             "paramId": param_id,
         }
         if self._on_pressure_levels:
             settings["level"] = level_hpa
-        if accumulated:
+        if label.accumulated:
             settings |= {"stepUnits": 1, "stepType": "accum"}
         for key, value in settings.items():
             eccodes.codes_set(message, key, value)

@@ -1,0 +1,79 @@
+"""Values of GRIB messages, against ecCodes."""
+
+from pathlib import Path
+
+import eccodes
+import numpy as np
+import pytest
+
+from weatherpeft.sources import grib
+from weatherpeft.sources.fields import canonical_layout
+
+LAYOUT = canonical_layout(np.linspace(90, -90, 37), np.arange(0, 360, 5.0))
+SHAPE = (37, 72)
+
+
+def write(path: Path, values: np.ndarray, **settings: int | str) -> bytes:
+    """A message, and what stands before it in the file."""
+    edition = settings.pop("edition", 1)
+    handle = eccodes.codes_grib_new_from_samples(f"regular_ll_sfc_grib{edition}")
+    rows, columns = SHAPE
+    steps = {"iDirectionIncrementInDegrees": 5, "jDirectionIncrementInDegrees": 5}
+    sizes = {"Ni": columns, "Nj": rows, **steps}
+    for key, value in (sizes | {"bitsPerValue": 16} | settings).items():
+        eccodes.codes_set(handle, key, value)
+    eccodes.codes_set_values(handle, values.astype(np.float64).ravel())
+    message: bytes = eccodes.codes_get_message(handle)
+    eccodes.codes_release(handle)
+    path.write_bytes(b"\0" * 120 + message)
+    return message
+
+
+def of_eccodes(message: bytes) -> np.ndarray:
+    handle = eccodes.codes_new_from_message(message)
+    values: np.ndarray = eccodes.codes_get_values(handle).reshape(SHAPE).astype(np.float32)
+    eccodes.codes_release(handle)
+    return values
+
+
+def read_simple(path: Path) -> np.ndarray | None:
+    with path.open("rb") as stream:
+        stream.seek(120)
+        return grib._read_simple(stream, 120, LAYOUT)
+
+
+@pytest.mark.parametrize("decimal", [0, -2, 1, 2, 5])
+@pytest.mark.parametrize(("low", "high"), [(-3e4, 6e5), (180.0, 330.0), (-1e-9, 3e-2), (-4e-6, 2e-6)])
+def test_sixteen_bits_are_ecCodes_bit_for_bit(tmp_path: Path, decimal: int, low: float, high: float) -> None:
+    values = np.random.default_rng(decimal + 9).uniform(low, high, SHAPE)
+    message = write(tmp_path / "a.grib", values, decimalScaleFactor=decimal)
+    expected = of_eccodes(message)
+    np.testing.assert_array_equal(read_simple(tmp_path / "a.grib"), expected)
+    np.testing.assert_array_equal(
+        grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT), expected
+    )
+    assert np.unique(expected).size > 1
+
+
+@pytest.mark.parametrize("settings", [{"bitsPerValue": 12}, {"bitsPerValue": 24}, {"edition": 2}])
+def test_other_packings_are_left_to_ecCodes(tmp_path: Path, settings: dict[str, int]) -> None:
+    values = np.random.default_rng(0).uniform(180, 330, SHAPE)
+    message = write(tmp_path / "a.grib", values, **settings)
+    assert read_simple(tmp_path / "a.grib") is None
+    found = grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT)
+    np.testing.assert_array_equal(found, of_eccodes(message))
+    np.testing.assert_allclose(found, values, atol=0.1)
+
+
+def test_missing_values_are_nan(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(180, 330, SHAPE)
+    values[3, 4] = 9999
+    message = write(tmp_path / "a.grib", values, bitmapPresent=1, missingValue=9999)
+    found = grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT)
+    assert np.argwhere(np.isnan(found)).tolist() == [[3, 4]]
+
+
+def test_a_constant_field_is_read(tmp_path: Path) -> None:
+    message = write(tmp_path / "a.grib", np.full(SHAPE, 7.5))
+    found = grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT)
+    np.testing.assert_array_equal(found, np.full(SHAPE, 7.5, np.float32))

@@ -1,0 +1,199 @@
+"""The store of one grid: all instantaneous fields in one array, the others beside it.
+
+``fields`` has dims ``([member,] time, channel, latitude, longitude)``, its channels in the order of
+``VariableSet.channels``. A chunk is one time of one member: what training reads at once. A shard is
+many times, written by one process in one go. Hourly sums and static fields are arrays of their own.
+``store.open_dataset`` shows such a store by variable; ``StoredFields`` reads it fast.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft import store
+from weatherpeft.grid import Grid
+from weatherpeft.variables import VariableSet, channel_label
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SHARD_TIMES = 64
+_SHARD_BYTES = 160 * 2**20
+
+
+def shard_times(grids: Sequence[Grid], variables: VariableSet) -> int:
+    """Times of a shard: up to 64, fewer where the fields of one member would not fit in memory."""
+    cells = max(grid.shape[0] * grid.shape[1] for grid in grids)
+    per_time = 4 * cells * max(len(variables.channels()), 1)
+    return max(1, min(_SHARD_TIMES, _SHARD_BYTES // per_time))
+
+
+class FieldWriter:
+    """Creates a store and fills it, a shard at a time.
+
+    Args:
+        path: of the new store.
+        like: gives the dims, coordinates and attributes of everything but latitude and longitude.
+        grid: of the store.
+        variables: names its instantaneous fields.
+        shard_times: times of a shard.
+        attributes: of the store, beside those of ``like``.
+        packing: ``scale`` and ``offset`` and what else describes int16 fields, ``(channel,)`` each;
+            without it the fields are float32.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        like: "xr.Dataset",
+        grid: Grid,
+        variables: VariableSet,
+        shard_times: int,
+        attributes: Mapping[str, Any],
+        packing: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        import dask.array
+        import xarray as xr
+        import zarr
+        from zarr.codecs import BloscCodec
+
+        channels = variables.channels()
+        coordinates: dict[str, Any] = {str(name): array.variable for name, array in like.coords.items()}
+        coordinates["latitude"] = ("latitude", grid.latitude, {"units": "degrees_north"})
+        coordinates["longitude"] = ("longitude", grid.longitude, {"units": "degrees_east"})
+        arrays: dict[str, Any] = {name: ("channel", values) for name, values in (packing or {}).items()}
+        encoding: dict[str, Any] = {}
+
+        def add(name: str, dims: tuple[str, ...], dtype: str, attrs: dict[str, Any]) -> None:
+            shape = tuple(sizes[dim] for dim in dims)
+            timed = [dim.endswith("time") for dim in dims]
+            chunk = tuple(1 if dim == "member" or dim.endswith("time") else sizes[dim] for dim in dims)
+            shard = tuple(
+                min(shard_times, size) if is_time else length
+                for is_time, size, length in zip(timed, shape, chunk, strict=True)
+            )
+            arrays[name] = (dims, dask.array.zeros(shape, dtype=dtype, chunks=shape), attrs)
+            size = np.dtype(dtype).itemsize
+            encoding[name] = {
+                "chunks": chunk,
+                "shards": shard if any(timed) else None,
+                "compressors": BloscCodec(
+                    cname="lz4", clevel=5, shuffle="shuffle" if size == 4 else "bitshuffle", typesize=size
+                ),
+                "_FillValue": None,
+            }
+
+        sizes = {
+            **{str(dim): size for dim, size in like.sizes.items()},
+            "channel": len(channels),
+            "latitude": grid.shape[0],
+            "longitude": grid.shape[1],
+        }
+        if channels:
+            coordinates["channel"] = [channel_label(name, level) for name, level in channels]
+            names = variables.model_dump(mode="json", include={"surface", "atmospheric", "levels_hpa"})
+            members = ("member",) if "member" in like[channels[0][0]].dims else ()
+            dims = (*members, "time", "channel", "latitude", "longitude")
+            add(store.FIELDS, dims, "int16" if packing else "float32", names)
+        for name, array in like.data_vars.items():
+            if name not in (*variables.surface, *variables.atmospheric):
+                add(str(name), tuple(map(str, array.dims)), "float32", array.attrs)
+        dataset = xr.Dataset(arrays, coordinates, attrs={**like.attrs, **attributes})
+        store.write_dataset(dataset, path, compute=False, encoding=encoding)
+        self._group: Any = zarr.open_group(path, mode="r+")
+
+    def blocks(self, name: str) -> Iterator[tuple[Any, ...]]:
+        """What is written in one go: member, where there are several, and times of a shard of an array.
+
+        Yields:
+            Indices into the dims ``member`` (a number) and ``time`` or ``hourly_time`` (a slice), as
+            far as the array has them.
+        """
+        array = self._group[name]
+        axes: list[list[int | slice]] = []
+        lengths = array.shards or array.shape
+        for dim, size, length in zip(array.metadata.dimension_names, array.shape, lengths, strict=True):
+            if dim == "member":
+                axes.append(list(range(size)))
+            elif dim.endswith("time"):
+                axes.append([slice(first, min(first + length, size)) for first in range(0, size, length)])
+        yield from product(*axes)
+
+    def write(self, name: str, place: tuple[Any, ...], values: NDArray[Any]) -> None:
+        """Fill a part of an array.
+
+        Args:
+            name: of the array.
+            place: one of its blocks, or ``()`` for all of it.
+            values: of the shape of that part, but for dims of length 1.
+        """
+        array = self._group[name]
+        inner = array.shape[len(place) :]
+        array[place] = values.reshape(-1, *inner) if place else values.reshape(inner)
+
+
+class StoredFields:
+    """Reads the fields of a store, one time of one member at once.
+
+    Attributes:
+        times: ``(time,)``.
+        members: of an ensemble; empty where the data has no member dimension.
+
+    Args:
+        path: of the store.
+        names: time-dependent variables.
+
+    Raises:
+        ValueError: if there is no store, or a variable is not among its fields.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        import tensorstore
+
+        dataset = store.open_stored(path)
+        self._places = store.channel_places(dataset)
+        for name in names:
+            if name not in self._places:
+                found = ", ".join(map(str, store.canonical(dataset).data_vars))
+                raise ValueError(f"{path}: variable {name} is missing; found {found}")
+        self._names = names
+        self.times: NDArray[np.datetime64] = dataset["time"].values
+        self.members: list[int] = dataset["member"].values.tolist() if "member" in dataset.dims else []
+        self._packing: tuple[NDArray[np.float32], ...] | None = None
+        if "scale" in dataset:
+            self._packing = tuple(
+                dataset[name].values.astype(np.float32)[:, None, None] for name in ("scale", "offset")
+            )
+        self._array = None
+        if names:
+            location = {"driver": "file", "path": f"{path / store.FIELDS}/"}
+            opened = tensorstore.open({"driver": "zarr3", "kvstore": location}, open=True, read=True)
+            self._array = opened.result()
+
+    def read(self, time: int, member: int | None) -> dict[str, NDArray[np.float32]]:
+        """Fields ``([level,] latitude, longitude)`` by name.
+
+        Args:
+            time: index into ``times``.
+            member: index into ``members``, None where there are none.
+        """
+        if self._array is None:
+            return {}
+        stored = self._array[time] if member is None else self._array[member, time]
+        values: NDArray[Any] = stored.read().result()
+        if self._packing:
+            values = unpack(values, *self._packing)
+        return {name: values[self._places[name]] for name in self._names}
+
+
+def unpack(
+    values: NDArray[np.int16], scale: NDArray[np.float32], offset: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Packed values × scale + offset, in float32."""
+    result = np.multiply(values, scale, dtype=np.float32)
+    result += offset
+    return result

@@ -1,0 +1,55 @@
+"""ARCO-ERA5: hourly ERA5 at 0.25° on 37 levels, as a public Zarr store in the cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.zarr_source import ZarrSource
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class ArcoEra5(ZarrSource):
+    """The analysis-ready store of ARCO-ERA5, or another in its layout.
+
+    Its time axis reaches decades beyond its data: the attributes ``valid_time_start`` and
+    ``valid_time_stop`` say where final ERA5 begins and ends. Preliminary data (ERA5T), which the store
+    has for some months after that, are refused.
+    """
+
+    name: Literal["arco_era5"]
+    """Discriminator."""
+    url: str = "gs://gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3"
+    """``gs://`` (anonymous), ``http://``, what else fsspec reads, or a folder."""
+
+    names: ClassVar[Mapping[str, str]] = {"10m_wind_gust": "10m_wind_gust_since_previous_post_processing"}
+
+    def check_valid(self, dataset: xr.Dataset, request: DataRequest) -> None:
+        """Refuse days outside the store's final data.
+
+        Raises:
+            ValueError: naming the store and the first day at fault, or what attribute is missing.
+        """
+        from datetime import date
+
+        bounds = []
+        for attribute in ("valid_time_start", "valid_time_stop"):
+            text = str(dataset.attrs.get(attribute, "none"))
+            try:
+                bounds.append(date.fromisoformat(text[:10]))
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.url}: expected the layout of ARCO-ERA5, with a date as attribute {attribute}, "
+                    f"found {text}"
+                ) from error
+        first, last = bounds
+        if request.period.start < first or request.period.end > last:
+            preliminary = dataset.attrs.get("valid_time_stop_era5t")
+            more = f", preliminary data (ERA5T) until {preliminary}" if preliminary else ""
+            raise ValueError(
+                f"{self.url}: expected a period of final data, which is from {first} to {last}{more}; "
+                f"found {request.period.start} to {request.period.end}"
+            )

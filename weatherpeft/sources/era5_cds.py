@@ -1,0 +1,185 @@
+"""ERA5 from the Climate Data Store: a request a variable and month, in GRIB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.spans import check_apart, months
+from weatherpeft.spec import Period, Spec
+from weatherpeft.variables import VariableSet
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from weatherpeft.sources.cds_requests import Retrieval
+
+MEMBERS = 10
+"""Of ERA5's ensemble, numbered from 0."""
+MEMBERS_STEP_HOURS = 3
+"""Time step of ERA5's ensemble."""
+STATIC_DAY = Period(start=date(2000, 1, 1), end=date(2000, 1, 1))
+"""Fields without time are asked for on one old day, so that every month sends the same request."""
+
+_CDS_NAMES = {
+    "geopotential_at_surface": "geopotential",
+    "10m_wind_gust": "10m_wind_gust_since_previous_post_processing",
+}
+"""The store's names, where they are not WeatherBench 2's."""
+
+
+class Era5Cds(Spec):
+    """ERA5 from the Climate Data Store, through ECMWF's client and with the user's own key.
+
+    Members, where an experiment names some, come from ERA5's ensemble of ten.
+    """
+
+    name: Literal["era5_cds"]
+    """Discriminator."""
+    spans: tuple[Period, ...] = Field(min_length=1)
+    """What to download, a job for each calendar month."""
+    preliminary: Literal["refuse", "allow"] = "refuse"
+    """What to do with ERA5T, the last months, which may still change (expver 5)."""
+    resolution_deg: float | None = Field(default=None, gt=0)
+    """Spacing that the store interpolates to; None for its own, 0.25° or, of members, 0.5°."""
+    area: tuple[float, float, float, float] | None = None
+    """North, west, south and east border in degrees; west may be negative. None for the globe."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        check_apart(self.spans)
+        return self
+
+    @model_validator(mode="after")
+    def _area(self) -> Self:
+        if self.area is not None:
+            north, west, south, east = self.area
+            if not (-90 <= south < north <= 90 and -180 <= west < east <= 360 and east - west <= 360):
+                raise ValueError(
+                    f"area expects north, west, south, east with -90 <= south < north <= 90 and "
+                    f"-180 <= west < east <= 360, found {self.area}"
+                )
+        return self
+
+    def periods(self) -> tuple[Period, ...]:
+        """The download jobs: every calendar month, clipped to the spans."""
+        return tuple(month for span in self.spans for month in months(span))
+
+    def files(self) -> list[Path]:
+        """None: everything comes from the store."""
+        return []
+
+    def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
+        """Request, await, download and verify a file a variable and month, and one of static fields.
+
+        Args:
+            request: fields, pressure levels, period, time step and members.
+            output: existing, empty directory.
+            work: where request ids and finished files survive a kill.
+
+        Raises:
+            ValueError: what ERA5 has not; what the store refuses or fails at; a file that is not what
+                was asked for; preliminary data where it is not allowed. The message names the
+                variable and the month.
+        """
+        from weatherpeft.sources.cds_requests import retrieve
+        from weatherpeft.sources.files import place
+
+        retrievals = self.retrievals(request)
+        retrieve(retrievals, work)
+        for each in retrievals:
+            place(work / each.file, output / each.file)
+
+    def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
+        """Open the files that ``fetch`` wrote as the canonical dataset (see ``interfaces.Source``)."""
+        from weatherpeft.sources.files import open_canonical
+
+        return open_canonical(sorted(raw.glob("*.grib")), request)
+
+    def retrievals(self, request: DataRequest) -> list[Retrieval]:
+        """What to ask the store for, one after another.
+
+        Raises:
+            ValueError: naming a time step, member or variable that ERA5 does not have.
+        """
+        _check(request)
+        variables, levels = request.variables, request.variables.levels_hpa
+        found = []
+        for month in months(request.period):
+            for name in variables.surface:
+                found.append(self._retrieval(request, VariableSet(surface=(name,)), month))
+            for name in variables.accumulated:
+                found.append(self._retrieval(request, VariableSet(accumulated=(name,)), month))
+            for name in variables.atmospheric:
+                chosen = VariableSet(atmospheric=(name,), levels_hpa=levels)
+                found.append(self._retrieval(request, chosen, month))
+        if variables.static:
+            found.append(self._retrieval(request, VariableSet(static=variables.static), STATIC_DAY))
+        return found
+
+    def _retrieval(self, request: DataRequest, chosen: VariableSet, month: Period) -> Retrieval:
+        from weatherpeft.sources.cds_requests import Retrieval
+
+        names = (*chosen.surface, *chosen.accumulated, *chosen.atmospheric, *chosen.static)
+        hours: Sequence[int] = range(0, 24, 1 if chosen.accumulated else request.step_hours)
+        inputs: dict[str, Any] = {
+            "product_type": ["ensemble_members" if request.members else "reanalysis"],
+            "variable": [_CDS_NAMES.get(name, name) for name in names],
+            "year": [f"{month.start:%Y}"],
+            "month": [f"{month.start:%m}"],
+            "day": [f"{day:02d}" for day in range(month.start.day, month.end.day + 1)],
+            "time": [f"{hour:02d}:00" for hour in (hours[:1] if chosen.static else hours)],
+            "data_format": "grib",
+            "download_format": "unarchived",
+        }
+        if chosen.atmospheric:
+            inputs["pressure_level"] = [str(level) for level in chosen.levels_hpa]
+        if self.area is not None:
+            inputs["area"] = list(self.area)
+        if self.resolution_deg is not None:
+            inputs["grid"] = [self.resolution_deg, self.resolution_deg]
+        wanted = DataRequest(
+            variables=chosen, period=month, step_hours=request.step_hours, members=request.members
+        )
+        return Retrieval(
+            label=f"{', '.join(names)} of {month.start:%Y-%m}",
+            file="static.grib" if chosen.static else f"{names[0]}_{month.start:%Y%m}.grib",
+            collection=f"reanalysis-era5-{'pressure' if chosen.atmospheric else 'single'}-levels",
+            inputs=inputs,
+            check=partial(self._check_file, wanted),
+        )
+
+    def _check_file(self, wanted: DataRequest, path: Path) -> None:
+        """Refuse a file whose headers do not hold what was asked for, or hold ERA5T."""
+        from weatherpeft.sources.files import PRELIMINARY, open_canonical
+
+        dataset = open_canonical([path], wanted)
+        for axis, name in PRELIMINARY.items():
+            if self.preliminary == "refuse" and name in dataset.coords:
+                first = dataset[axis].values[dataset[name].values][0].astype("datetime64[m]")
+                raise ValueError(
+                    f"expected final data, found preliminary ERA5T (expver 5) from {first} UTC, which may "
+                    "still change; end the span before, or allow it with source.preliminary: allow"
+                )
+
+
+def _check(request: DataRequest) -> None:
+    """Refuse, before anything is queued, what ERA5 does not have."""
+    step = MEMBERS_STEP_HOURS if request.members else 1
+    if request.step_hours < 1 or 24 % request.step_hours or request.step_hours % step:
+        raise ValueError(
+            f"step_hours: expected a divisor of 24 and multiple of {step}, found {request.step_hours}"
+        )
+    unknown = [member for member in request.members if not 0 <= member < MEMBERS]
+    if unknown:
+        raise ValueError(f"ERA5 has the members 0 to {MEMBERS - 1}, found {unknown}")
+    if request.members and request.variables.accumulated:
+        raise ValueError(
+            f"ERA5's members have no hourly sums, so no {', '.join(request.variables.accumulated)}"
+        )

@@ -1,0 +1,161 @@
+"""Ensemble forecasts of the toy planet, as an operational center would make them.
+
+The forecast model is the planet's own code at a lower resolution and with wrong physics. An analysis
+misses the truth by a small multiple of the difference of two of its states, and the members miss the
+analysis by a larger multiple of others. For all that the model does wrong the ensemble is biased and too
+confident: what post-processing is for.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from weatherpeft.sources.toy import LEAD_HOURS, Toy, ToyEnsemble
+from weatherpeft.sources.toy.atmosphere import Atmosphere
+from weatherpeft.sources.toy.diagnostics import level_fields, surface_fields
+from weatherpeft.sources.toy.dynamics import QuasiGeostrophicModel
+from weatherpeft.sources.toy.grib import GribFile
+from weatherpeft.sources.toy.physics import Physics
+from weatherpeft.sources.toy.spectral import Array, resize
+from weatherpeft.variables import VARIABLES
+
+RAIN = "total_precipitation_48hr"
+WRONG = Physics(
+    drag=1.6,
+    shear=0.9,
+    jet_shift_deg=-3.0,
+    orography=0.4,
+    daily_cycle=0.75,
+    inversion=0.5,
+    land_warmth=0.8,
+)
+"""The forecast model's physics."""
+
+SURFACE = "forecast_single_levels.grib"
+LEVELS = "forecast_pressure_levels.grib"
+
+_STEP_HOURS = 3
+_SNAPSHOT_HOURS = 12
+_LOG_TIMES = 10
+_ANALYSIS_ERROR = 0.1
+_PERTURBATION = 0.25
+_HUMIDITY_PERTURBATION = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state of the planet, at the forecast model's resolution.
+
+    Attributes:
+        time: valid time, UTC.
+        streamfunction: ``(layer, order, degree)``, in a²Ω.
+        temperature_anomaly: at 850 hPa, from thermal wind balance, kelvin, ``(latitude, longitude)``.
+        humidity: specific, at 850 hPa, kg/kg.
+    """
+
+    time: datetime
+    streamfunction: Array
+    temperature_anomaly: Array
+    humidity: Array
+
+
+class Forecaster:
+    """Watches the planet, then forecasts what has happened to it.
+
+    Args:
+        spec: of the planet.
+        ensemble: of the spec.
+    """
+
+    def __init__(self, spec: Toy, ensemble: ToyEnsemble) -> None:
+        self._seed, self._ensemble = spec.seed, ensemble
+        self._skip = round(ensemble.resolution_deg / spec.resolution_deg)
+        model = QuasiGeostrophicModel(ensemble.truncation, spec.seed, WRONG)
+        self._atmosphere = Atmosphere(model, ensemble.resolution_deg, spec.seed, WRONG, _STEP_HOURS)
+        self._snapshots: list[Snapshot] = []
+
+    def watch(self, planet: Atmosphere) -> None:
+        """Remember the state of the planet, at 00 and 12 UTC."""
+        if planet.now.hour % _SNAPSHOT_HOURS == 0:
+            self._snapshots.append(
+                Snapshot(
+                    time=planet.now,
+                    streamfunction=resize(planet.streamfunction, self._ensemble.truncation),
+                    temperature_anomaly=self._coarse(planet, planet.temperature_anomaly),
+                    humidity=self._coarse(planet, planet.humidity),
+                )
+            )
+
+    def write(self, times: Sequence[datetime], levels_hpa: Sequence[int], output: Path) -> None:
+        """Write the forecasts that are valid at some times, as GRIB 1 files.
+
+        They hold every field that the planet has, at the levels given, and the rain since the start.
+
+        Raises:
+            FloatingPointError: a forecast left the plausible range.
+        """
+        atmosphere, members = self._atmosphere, self._ensemble.members
+        with ExitStack() as stack:
+            surface, upper = (
+                stack.enter_context(
+                    GribFile(output / name, atmosphere.grid, on_pressure_levels=name == LEVELS)
+                )
+                for name in (SURFACE, LEVELS)
+            )
+            for count, time in enumerate(times):
+                start = time - timedelta(hours=LEAD_HOURS)
+                for member in range(1, members + 1):
+                    rain = self._forecast(start, member)
+                    for name, values in {**surface_fields(atmosphere), RAIN: rain}.items():
+                        surface.forecast(VARIABLES[name], start, LEAD_HOURS, (member, members), values)
+                    for level in levels_hpa:
+                        for name, values in level_fields(atmosphere, level).items():
+                            upper.forecast(
+                                VARIABLES[name], start, LEAD_HOURS, (member, members), values, level
+                            )
+                if (count + 1) % _LOG_TIMES == 0:
+                    logger.info("toy planet: %d of %d ensemble forecasts", count + 1, len(times))
+
+    def _forecast(self, start: datetime, member: int) -> Array:
+        """Run one member; the atmosphere is then at the valid time.
+
+        Returns:
+            Precipitation since the start, meters, ``(latitude, longitude)``.
+        """
+        atmosphere, model = self._atmosphere, self._atmosphere.model
+        snapshot = next(one for one in self._snapshots if one.time == start)
+        error = _ANALYSIS_ERROR * self._difference(self._generator(start, 0))
+        generator = self._generator(start, member)
+        streamfunction = snapshot.streamfunction + error + _PERTURBATION * self._difference(generator)
+        model.restart()
+        atmosphere.start(model.potential_vorticity(streamfunction), start, generator)
+        atmosphere.temperature += snapshot.temperature_anomaly
+        atmosphere.humidity = snapshot.humidity * np.exp(_HUMIDITY_PERTURBATION * generator.standard_normal())
+        rain = np.zeros(atmosphere.grid.shape)
+        for _ in range(LEAD_HOURS // _STEP_HOURS):
+            rain += atmosphere.advance()
+        atmosphere.check()
+        return rain
+
+    def _generator(self, start: datetime, number: int) -> np.random.Generator:
+        """Of the analysis error, number 0, or of a member."""
+        # 1 + number: trailing zeros would give the generator of the planet's weather.
+        return np.random.default_rng([self._seed, start.toordinal(), start.hour, 1 + number])
+
+    def _difference(self, generator: np.random.Generator) -> Array:
+        """Between two states of the planet, weakened in the longest waves."""
+        one, other = generator.choice(len(self._snapshots), 2, replace=False)
+        degree = np.arange(self._ensemble.truncation + 1)
+        weight = (degree / (degree + 4)).astype(np.float32)
+        return weight * (self._snapshots[one].streamfunction - self._snapshots[other].streamfunction)
+
+    def _coarse(self, planet: Atmosphere, field: Array) -> Array:
+        """On the forecast model's grid, whose points the planet's has too."""
+        return planet.grid.smooth(field, (self._skip - 1) / 2)[:: self._skip, :: self._skip]

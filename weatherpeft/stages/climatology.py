@@ -1,0 +1,131 @@
+"""Climatology of the training period: mean, spread and SEEPS thresholds by hour and day of year."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weatherpeft import store
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from weatherpeft.climatology import Calendar
+
+_log = logging.getLogger(__name__)
+
+
+class ClimatologySpec(Spec):
+    """Which variables, and how smooth."""
+
+    names: tuple[str, ...]
+    """WeatherBench 2 names, sums of hours among them."""
+    grid: Grid
+    step_hours: int
+    """Between the hours of the climatology, from 00 UTC."""
+    window_days: int = 61
+    """Length of the triangular window."""
+
+
+def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> None:
+    """Write a climatology by WeatherBench 2's rules and names.
+
+    Days without a value in their window are NaN. Memory holds one hour of day at one level: a year of
+    fields, and all samples of some rows.
+
+    Args:
+        spec: which variables.
+        series: artifacts of the series stage.
+        output: artifact with ``climatology.zarr``: ``<name>`` and ``<name>_std``, for sums of precipitation
+            ``<name>_seeps_threshold`` and ``<name>_seeps_dry_fraction``, with dims ``(hour, dayofyear,
+            [level,] latitude, longitude)``.
+
+    Raises:
+        ValueError: a variable or hour of which there is no series, a sum without a dry threshold, or a
+            time step that does not divide the day.
+    """
+    import numpy as np
+    import zarr
+
+    from weatherpeft.climatology import Calendar
+    from weatherpeft.series import SeriesReader
+
+    if spec.step_hours < 1 or 24 % spec.step_hours:
+        raise ValueError(f"step_hours: expected a divisor of 24, found {spec.step_hours}")
+    hours = range(0, 24, spec.step_hours)
+    with store.artifact(output, spec, __name__, series) as directory:
+        path = directory / "climatology.zarr"
+        for name in spec.names:
+            dry = _dry_threshold(name)
+            for number, hour in enumerate(hours):
+                _log.info("climatology of %s at %02d UTC", name, hour)
+                reader = SeriesReader(series, name, hour)
+                calendar = Calendar(reader.times, spec.window_days)
+                if number == 0:
+                    _create(path, spec, name, reader.template, dry is not None)
+                group: Any = zarr.open_group(path, mode="r+")
+                levels = range(reader.template.sizes["level"]) if "level" in reader.template.dims else [None]
+                for level in levels:
+                    bands = [
+                        _fields(name, calendar, reader.read(rows, level), dry) for rows in reader.bands()
+                    ]
+                    place = (number, slice(None)) if level is None else (number, slice(None), level)
+                    for each in bands[0]:
+                        group[each][place] = np.concatenate([band[each] for band in bands], axis=1)
+
+
+def _dry_threshold(name: str) -> float | None:
+    """Dry threshold in meters of a sum of precipitation, None for any other variable."""
+    from weatherpeft.climatology import DRY_THRESHOLD_M
+    from weatherpeft.variables import accumulation
+
+    match accumulation(name):
+        case ("total_precipitation", hours) if hours in DRY_THRESHOLD_M:
+            return DRY_THRESHOLD_M[hours]
+        case ("total_precipitation", hours):
+            known = ", ".join(map(str, DRY_THRESHOLD_M))
+            raise ValueError(f"{name}: dry thresholds are known of sums of {known} h, found {hours} h")
+    return None
+
+
+def _fields(
+    name: str, calendar: "Calendar", values: "np.ndarray", dry: float | None
+) -> "dict[str, np.ndarray]":
+    """Everything of one variable for some rows, each ``(dayofyear, latitude, longitude)``."""
+    import numpy as np
+
+    samples = values.reshape(len(values), -1)
+    moments = calendar.moments(samples)
+    found = {name: moments.mean, f"{name}_std": moments.standard_deviation}
+    if dry is not None:
+        found[f"{name}_seeps_threshold"] = calendar.wet_threshold(samples, dry)
+        found[f"{name}_seeps_dry_fraction"] = calendar.dry_fraction(samples, dry)
+    return {key: field.reshape(-1, *values.shape[1:]).astype(np.float32) for key, field in found.items()}
+
+
+def _create(path: Path, spec: ClimatologySpec, name: str, like: "xr.DataArray", seeps: bool) -> None:
+    """Write metadata and coordinates of a variable, its values still unwritten."""
+    import dask.array
+    import numpy as np
+    import xarray as xr
+
+    from weatherpeft.climatology import DAYS
+
+    hours = np.arange(0, 24, spec.step_hours)
+    shape = (hours.size, DAYS, *like.shape)
+    field = (*(1 for _ in like.shape[:-2]), *like.shape[-2:])
+    values = dask.array.full(shape, np.nan, dtype=np.float32, chunks=shape)
+    arrays = {}
+    units = like.attrs.get("units", "")
+    described = {name: units, f"{name}_std": units}
+    if seeps:
+        described |= {f"{name}_seeps_threshold": units, f"{name}_seeps_dry_fraction": "1"}
+    for each, unit in described.items():
+        arrays[each] = (("hour", "dayofyear", *like.dims), values, {"units": unit})
+    coordinates = {**like.coords, "hour": hours, "dayofyear": np.arange(1, DAYS + 1)}
+    dataset = xr.Dataset(arrays, coordinates, attrs={"window_days": spec.window_days})
+    encoding = {each: {"chunks": (1, 1, *field), "shards": (1, DAYS, *field)} for each in arrays}
+    store.write_dataset(dataset, path, mode="a" if path.exists() else "w", compute=False, encoding=encoding)

@@ -1,0 +1,70 @@
+"""Moments of every field at every training time of a period."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from weatherpeft import store
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Spec
+from weatherpeft.variables import VariableSet, channel_label
+from weatherpeft.window import Split
+
+
+class MomentsSpec(Spec):
+    """Which fields, where and when."""
+
+    variables: VariableSet
+    grid: Grid
+    train: Split
+    """The part of the training split that lies in the data."""
+
+
+def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
+    """Area-weighted moments of every channel, one training time at a time, in float64.
+
+    A part for each time, not for the period: so what they merge to does not depend on the periods.
+
+    Args:
+        spec: which fields.
+        data: artifacts of the regrid stage.
+        output: artifact with ``moments.zarr``: ``weight``, ``mean`` and ``squares`` with dims ``(sample,
+            channel)``, where ``time`` and, in an ensemble, ``member`` name a sample.
+
+    Raises:
+        ValueError: if the data has no time in the training periods.
+    """
+    import numpy as np
+    import xarray as xr
+
+    from weatherpeft.frames import GridReader
+    from weatherpeft.moments import Moments
+
+    variables = spec.variables
+    reader = GridReader(data, spec.grid, (*variables.surface, *variables.atmospheric))
+    weights = spec.grid.area_weights()[:, None]
+    samples = [
+        (time, member)
+        for time in reader.times(spec.train.periods)
+        for member in spec.train.members or (None,)
+    ]
+    if not samples:
+        raise ValueError(f"no data in the training periods {', '.join(p.label for p in spec.train.periods)}")
+    parts = []
+    for time, member in samples:
+        fields = reader.read(time, member)
+        surface = [fields[name][None] for name in variables.surface]
+        channels = np.concatenate(surface + [fields[name] for name in variables.atmospheric])
+        parts.append(Moments.of(channels, weights, axis=(1, 2)))
+    whole, dims = Moments.stacked(parts), ("sample", "channel")
+    dataset = xr.Dataset(
+        {
+            "weight": (dims, whole.weight),
+            "mean": (dims, whole.mean),
+            "squares": (dims, whole.squares),
+            "time": ("sample", np.array([time for time, _ in samples])),
+            "member": ("sample", np.array([member or 0 for _, member in samples])),
+        },
+        coords={"channel": [channel_label(name, level) for name, level in variables.channels()]},
+    )
+    with store.artifact(output, spec, __name__, data) as directory:
+        store.write_dataset(dataset, directory / "moments.zarr")

@@ -1,0 +1,93 @@
+"""Copy a period's fields into 16-bit integers, for training where reading is what it waits for."""
+
+from pathlib import Path
+from typing import Any
+
+from weatherpeft import store
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Spec
+from weatherpeft.variables import VariableSet
+
+_STEPS = 4096
+"""Integers to a standard deviation: the range is ±8 of them around the mean."""
+_LARGEST = 2**15 - 1
+
+
+class PackSpec(Spec):
+    """Which fields, on which grids."""
+
+    variables: VariableSet
+    grids: tuple[Grid, ...]
+
+
+def pack(spec: PackSpec, data: Path, statistics: Path, output: Path) -> None:
+    """Write ``output/<label>.zarr`` for each grid: the same ``field_store``, its fields packed as int16.
+
+    A value is ``fields * scale + offset``, with the mean of the training period as offset and 1/4096
+    of its standard deviation as scale. The stores hold how wrong that is, ``error_max`` and ``error_rms`` of
+    every channel in standard deviations. Hourly sums and static fields are copied as they are.
+
+    Args:
+        spec: fields and grids.
+        data: artifact of the regrid stage.
+        statistics: artifact of the statistics stage.
+        output: directory of the stores.
+
+    Raises:
+        ValueError: a channel without statistics or one that does not vary, or a value that is not finite
+            or more than 8 standard deviations from the mean; the message names channel and time.
+    """
+    with store.artifact(output, spec, __name__, [data, statistics]) as directory:
+        for grid in spec.grids:
+            name = f"{grid.label}.zarr"
+            _pack(data / name, directory / name, spec.variables, grid, statistics)
+
+
+def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statistics: Path) -> None:
+    import numpy as np
+    import zarr
+
+    from weatherpeft.field_store import FieldWriter, shard_times, unpack
+
+    stored = store.open_stored(source)
+    labels = stored["channel"].values.tolist()
+    moments = store.open_dataset(statistics / "statistics.zarr").load()
+    missing = [label for label in labels if label not in moments["channel"].values]
+    if missing:
+        raise ValueError(f"{statistics}: no statistics of {', '.join(missing)}")
+    moments = moments.sel(channel=labels)
+    mean, deviation = moments["mean"].values, moments["standard_deviation"].values
+    for label in np.asarray(labels)[~(deviation > 0)]:
+        raise ValueError(f"{statistics}: {label} does not vary over the training period")
+    unknown = np.full(len(labels), np.nan)
+    packing = {"scale": deviation / _STEPS, "offset": mean, "error_max": unknown, "error_rms": unknown}
+    block = shard_times([grid], variables)
+    writer = FieldWriter(path, store.canonical(stored), grid, variables, block, {}, packing)
+    scale, offset = (packing[name].astype(np.float32)[:, None, None] for name in ("scale", "offset"))
+    arrays: Any = zarr.open_group(source, mode="r")
+    fields = arrays[store.FIELDS]
+    largest, squares, count = np.zeros(len(labels)), np.zeros(len(labels)), 0
+    for place in writer.blocks(store.FIELDS):
+        values = fields[place]
+        packed = np.empty(values.shape, np.int16)
+        for row, time in zip(range(len(values)), stored["time"].values[place[-1]], strict=True):
+            steps = np.rint((values[row].astype(np.float64) - offset) / scale)
+            outside = ~(np.abs(steps) <= _LARGEST)
+            if outside.any():
+                channel = int(np.argmax(outside.any(axis=(1, 2))))
+                beyond = outside[channel].sum()
+                raise ValueError(
+                    f"{source}: {labels[channel]} at {time}: {beyond} values are not finite or more than "
+                    f"{_LARGEST / _STEPS:.1f} standard deviations from the mean, more than int16 holds"
+                )
+            packed[row] = steps
+            error = (unpack(packed[row], scale, offset) - values[row]) / deviation[:, None, None]
+            largest = np.maximum(largest, np.abs(error).max(axis=(1, 2)))
+            squares += np.square(error).mean(axis=(1, 2))
+            count += 1
+        writer.write(store.FIELDS, place, packed)
+    writer.write("error_max", (), largest)
+    writer.write("error_rms", (), np.sqrt(squares / count))
+    for name in (*variables.accumulated, *variables.static):
+        for place in writer.blocks(name):
+            writer.write(name, place, arrays[name][place])

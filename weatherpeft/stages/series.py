@@ -1,0 +1,50 @@
+"""The training values of a period, in stores for reading along time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from weatherpeft import store
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Period, Spec
+from weatherpeft.window import Split
+
+
+class SeriesSpec(Spec):
+    """Which values, where and when."""
+
+    names: tuple[str, ...]
+    """WeatherBench 2 names; ``total_precipitation_6hr`` for the sum of the six hours to the valid time."""
+    grid: Grid
+    step_hours: int
+    """Time step of the values, from 00 UTC."""
+    period: Period
+    """Values of these days are written."""
+    train: Split
+    """The part of the training split that lies in the period or on the day before."""
+
+
+def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
+    """Bring the training values of a period into the order that a climatology is made in.
+
+    A period's part of a climatology is its values: few of them share an hour and a day of year, so that
+    sums would be no smaller, and quantiles need the values. Of a sum of hours all lie in one training period.
+
+    Args:
+        spec: which values.
+        data: artifacts of the regrid stage: the period's, and for sums of hours that of the day before.
+        output: artifact with a store ``<name>-<hour>.zarr`` for every variable and hour of day.
+
+    Raises:
+        ValueError: a variable or member that is not in the data.
+    """
+    import numpy as np
+
+    from weatherpeft.series import FieldReader, write_series
+
+    first, last = np.datetime64(spec.period.start, "D"), np.datetime64(spec.period.end, "D")
+    with store.artifact(output, spec, __name__, data) as directory:
+        for name in spec.names:
+            reader = FieldReader(data, spec.grid, name)
+            times = reader.times(spec.train.periods, spec.step_hours)
+            times = [time for time in times if first <= time.astype("datetime64[D]") <= last]
+            write_series(reader, times, spec.train.members, directory)
