@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -42,6 +42,7 @@ MIB = 2**20
 COARSE = Grid(resolution_deg=5.625)
 FIELDS_A_YEAR = len(FIELDS.channels()) * 4 * 365.25
 START = datetime(2007, 1, 1)
+Way = TypeVar("Way")
 
 
 class Noted(Spec):
@@ -72,7 +73,7 @@ def write_grib(folder: Path, grid: Grid, times: int) -> Path:
 # Measuring
 
 
-def take_turns(ways: Mapping[str, Callable[[], object]], rounds: int, count: int) -> dict[str, float]:
+def take_turns(ways: Mapping[Way, Callable[[], object]], rounds: int, count: int) -> dict[Way, float]:
     """CPU milliseconds of each way, for one of the ``count`` things that a call does."""
     least = dict.fromkeys(ways, np.inf)
     for _ in range(rounds + 1):  # the first to warm up
@@ -291,29 +292,38 @@ def _regrid_spec(raw: Path, grids: tuple[Grid, ...], days: int) -> RegridSpec:
 
 
 def whole(
-    folder: Path, raw: Path, target: Grid, rounds: int, days: int
+    folder: Path, raws: Mapping[int, Path], target: Grid, rounds: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The regrid stage, and what it comes to for many years."""
-    fields = len(FIELDS.channels()) * 4 * days
+    """The regrid stage, and what it comes to for many years of jobs of a month each.
+
+    What a job takes beside its fields is told apart by jobs of one and of more days, the keys of ``raws``.
+    """
+    days = max(raws)
+    per_day = len(FIELDS.channels()) * 4
     ways = {"one grid": (target,), "two grids": (target, COARSE)}
 
-    def run(way: str) -> None:
-        regrid(_regrid_spec(raw, ways[way], days), raw, folder / way)
+    def run(way: str, length: int) -> Callable[[], None]:
+        raw = raws[length]
+        return lambda: regrid(_regrid_spec(raw, ways[way], length), raw, folder / way)
 
-    times = take_turns({way: lambda way=way: run(way) for way in ways}, rounds, fields)
-    cells = sum(np.prod(grid.shape) for grid in ways["two grids"])
-    size = {"one grid": _bytes(folder / "one grid") / (4 * fields * np.prod(target.shape))}
-    size["two grids"] = _bytes(folder / "two grids") / (4 * fields * cells)
-    years = [
-        {
-            "fields": f"{len(FIELDS.channels())} x {span}",
-            "grids": way,
-            "core-hours": times[way] / 1e3 / 3600 * FIELDS_A_YEAR * number,
-            "GiB": _bytes(folder / way) / fields * FIELDS_A_YEAR * number / 2**30,
-        }
-        for way in ways
-        for span, number in (("2007-2018", 12), ("40 years", 40))
-    ]
+    jobs = {(way, length): run(way, length) for way in ways for length in (1, days)}
+    spent = take_turns(jobs, rounds, 1)
+    times = {way: (spent[way, days] - spent[way, 1]) / (per_day * (days - 1)) for way in ways}
+    size, years = {}, []
+    for way, grids in ways.items():
+        stored = _bytes(folder / way) / (per_day * days)
+        size[way] = stored / (4 * sum(grid.shape[0] * grid.shape[1] for grid in grids))
+        job = max(0.0, spent[way, 1] - per_day * times[way])
+        for span, number in (("2007-2018", 12), ("40 years", 40)):
+            total = times[way] * FIELDS_A_YEAR + job * 12
+            years.append(
+                {
+                    "fields": f"{len(FIELDS.channels())} x {span}",
+                    "grids": way,
+                    "core-hours": total * number / 1e3 / 3600,
+                    "GiB": stored * FIELDS_A_YEAR * number / 2**30,
+                }
+            )
     return rows_of("raw GRIB to store, a field", times, "one grid", size=size), years
 
 
@@ -338,7 +348,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=1.40625, help="of the store, in degrees")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=24, help="to read from")
-    parser.add_argument("--days", type=int, default=1, help="from raw data to a store")
+    parser.add_argument("--days", type=int, default=2, help="from raw data to a store, at least 2")
     parser.add_argument("--long-days", type=int, default=10, help="shorter period for memory, at 3 degrees")
     parser.add_argument("--output", type=Path, help="also write a .json or .csv file")
     arguments = parser.parse_args()
@@ -348,15 +358,16 @@ def main() -> None:
     print(where)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        raw = write_grib(folder / "raw", grid, 4 * arguments.days)
-        rows = decode(raw, arguments.rounds)
+        raws = {days: write_grib(folder / f"raw-{days}", grid, 4 * days) for days in (1, arguments.days)}
+        rows = decode(raws[1], arguments.rounds)
         rows += regridding(folder, grid, target, arguments.rounds)
         rows += reading(folder, target, arguments.rounds, arguments.samples)
-        lines, years = whole(folder, raw, target, arguments.rounds, arguments.days)
+        lines, years = whole(folder, raws, target, arguments.rounds)
         rows += lines
         show(f"Data, {grid.shape[0]} x {grid.shape[1]} to {target.shape[0]} x {target.shape[1]}", rows)
         show("All of it", years)
-        shutil.rmtree(raw)
+        for raw in raws.values():
+            shutil.rmtree(raw)
         grown = growth(folder, Grid(resolution_deg=3, poles=True), target, arguments.long_days)
         show("Memory of the regrid stage", grown)
     if arguments.output:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -269,6 +270,28 @@ class TestWhatChanges:
         }
         assert differing(changed(), changed(put("seeds", [0, 1]))) == expected | {"report"}
 
+    def test_a_further_year_adds_its_months_and_leaves_the_others(self) -> None:
+        longer = [
+            put("source.spans", [{"start": "2007-01-01", "end": "2019-12-31"}]),
+            put("splits.test.periods", [{"start": "2017-01-01", "end": "2019-12-31"}]),
+        ]
+        found = differing(changed(name="downscaling.yaml"), changed(*longer, name="downscaling.yaml"))
+        data = {key for key in found if key.startswith(("download", "regrid", "moments", "statistics"))}
+        assert len(data) == 24 and all(" 2019" in key for key in data)
+
+    def test_a_further_span_of_a_planet_leaves_the_others(self) -> None:
+        further = {"start": "2004-01-15", "end": "2004-01-16"}
+        longer = [
+            put("source.spans", [*values()["source"]["spans"], further]),
+            put("splits.test.periods", [*values()["splits"]["test"]["periods"], further]),
+        ]
+        data = {key for key in differing(changed(), changed(*longer)) if key.startswith(("down", "reg"))}
+        assert data == {"download 20040115-20040116", "regrid 20040115-20040116"}
+
+    def test_files_of_ones_own_are_one_job_whatever_the_period(self) -> None:
+        experiment = load(CONFIGS / "real_members.yaml")
+        assert experiment.download("20170101-20170102").source == experiment.source
+
     def test_a_size_of_the_model_changes_what_has_the_model(self) -> None:
         found = differing(changed(), changed(put("backbone.latent_levels", 3)))
         runs = {f"{stage} {name}-seed0" for stage in PER_RUN for name in ("full", "weatherpeft")}
@@ -360,6 +383,30 @@ class TestJobs:
         file = changed(drop("pretraining"), put("checkpoint", "weights/aurora.ckpt"))
         assert file.run_pretrained("full-seed0") == ["weights/aurora.ckpt"]
         assert file.fisher().pretrained and file.finetune("full-seed0").model.pretrained
+
+    def test_weights_to_download_are_read_where_they_are_kept(self) -> None:
+        published = {"repository": "weather/aurora", "file": "sub/small.ckpt", "revision": "0123456789" * 4}
+        experiment = changed(drop("pretraining"), put("checkpoint", published))
+        place = "data/test/weights/small-012345678901"
+        assert experiment.run_pretrained("full-seed0") == experiment.pretrained() == [place]
+        assert experiment.fisher().pretrained and experiment.finetune("full-seed0").model.pretrained
+        assert experiment.weights(Path(place).name).file == "sub/small.ckpt"
+        with pytest.raises(ValueError, match="experiment test downloads no weights"):
+            changed().weights()
+        with pytest.raises(ValidationError, match=r"checkpoint\.WeightsSpec\.revison"):
+            changed(drop("pretraining"), put("checkpoint", published | {"revison": "main"}))
+
+    def test_downscaling_trains_for_the_epochs_of_the_paper(self) -> None:
+        experiment = load(CONFIGS / "downscaling.yaml")
+        (days,) = experiment.splits.train.periods
+        end = np.datetime64(days.end) + np.timedelta64(1, "D")
+        times = np.arange(np.datetime64(days.start), end, np.timedelta64(6, "h"))
+        with_frame_before = np.isin(times - np.timedelta64(6, "h"), times).sum()
+        steps = with_frame_before / experiment.training.batch_size
+        assert experiment.training.steps == round(30 * steps)
+        assert experiment.training.warmup_steps == round(3 * steps)
+        variables = experiment.variables
+        assert len(variables.surface) + len(variables.atmospheric) * len(variables.levels_hpa) == 68
 
     def test_placeholders_reach_the_model_and_not_the_data(self) -> None:
         experiment = changed(put("placeholders", {"mean_sea_level_pressure": 101325.0}))

@@ -17,14 +17,15 @@ def crps(mean: np.ndarray, spread: np.ndarray, target: np.ndarray) -> np.ndarray
     return crps_gaussian(mean.astype(np.float64), spread, target).mean(axis=0)
 
 
-def test_known_coefficients_are_recovered():
+def test_known_coefficients_are_recovered(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     """Every mean with every spread and every quantile: the population itself rather than a sample of it."""
     noise = norm.ppf((np.arange(200) + 0.5) / 200)
     means, spreads = 270 + 3 * np.linspace(-2, 2, 7), np.linspace(0.2, 3, 7)
     mean, spread, noise = (each.ravel()[:, None] for each in np.meshgrid(means, spreads, noise))
     intercept, slope = np.array([0, 20, -300, 5.0]), np.array([1, 0.9, 2, 0])
-    constant, factor = np.array([0, 1.5, 0.2, 4]), np.array([1, 0.4, 3, 0])
+    constant, factor = np.array([0, 1.5, 0.2, 4]), np.array([2, 0.4, 3, 0])
     target = intercept + slope * mean + np.sqrt(constant + factor * spread**2) * noise
+    monkeypatch.setattr(emos, "MAX_STEPS", 12)
     found = Emos.fit(np.tile(mean, 4), np.tile(spread, 4), target)
     for name, expected in (
         ("intercept", intercept),
@@ -33,6 +34,7 @@ def test_known_coefficients_are_recovered():
         ("factor", factor),
     ):
         np.testing.assert_allclose(getattr(found, name), expected, atol=2e-3, err_msg=name)
+    assert caplog.text == ""
 
 
 def test_no_other_optimizer_finds_better():
@@ -120,6 +122,12 @@ def test_what_cannot_be_fitted_is_refused():
         Emos.fit(MEAN[:4], SPREAD[:4], MEAN[:4])
     with pytest.raises(ValueError, match="1 values of target are not finite"):
         Emos.fit(MEAN, SPREAD, np.where(np.arange(40) + np.arange(60)[:, None] == 0, np.nan, MEAN))
+
+
+def test_a_search_ends_at_a_bound(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(emos, "MAX_STEPS", 15)
+    found = Emos.fit(*ODD["more spread, less error"])
+    assert (found.factor == 0).all() and caplog.text == ""
 
 
 def test_a_search_that_is_cut_off_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):

@@ -79,6 +79,7 @@ def test_predictions_name_what_they_were_made_from(
     spec = BaselineSpec(
         baseline="interpolation",
         fields=small.FIELDS,
+        predicted=small.VARIABLES,
         window=small.WINDOW,
         train=small.split(JANUARY),
         test=small.split(FEBRUARY),

@@ -71,6 +71,9 @@ def test_a_threshold_belongs_to_the_wetter_category():
     for precipitation in (values, values.astype(np.float64)):
         found = precipitation_category(precipitation, np.full(7, wet), DRY_M)
         assert found.tolist() == [0, 0, 0, 1, 1, 2, 2]
+    # In float64, what float32 rounds to a threshold is on it.
+    near = np.array([dry, wet], np.float64) * (1 - 1e-9)
+    assert precipitation_category(near, np.full(2, wet), DRY_M).tolist() == [1, 2]
     with pytest.raises(ValueError, match="precipitation: expected no NaN, found 1"):
         precipitation_category(np.array([np.nan, 1]), np.full(2, wet), DRY_M)
 

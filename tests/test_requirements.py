@@ -22,7 +22,7 @@ PYPI_NAMES = {
 }
 """Name on PyPI by name on conda-forge, where they differ."""
 
-CONDA_ONLY = {"python", "pip", "azure-storage-blob", "einops", "huggingface-hub", "timm", "torchvision"}
+CONDA_ONLY = {"python", "pip", "azure-storage-blob", "einops", "timm", "torchvision"}
 """The interpreter, the installer, and what packages in the pip section require."""
 
 

@@ -57,6 +57,7 @@ class Batch:
         latitude: degrees, north to south.
         longitude: degrees, increasing from 0.
         levels_hpa: pressure levels.
+        lead_hours: lead time of every sample's target; empty where it is the model's own.
     """
 
     inputs: Fields
@@ -66,6 +67,7 @@ class Batch:
     latitude: torch.Tensor
     longitude: torch.Tensor
     levels_hpa: tuple[int, ...]
+    lead_hours: tuple[int, ...] = ()
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """The batch, each of its tensors changed by a function."""
@@ -77,6 +79,7 @@ class Batch:
             change(self.latitude),
             change(self.longitude),
             self.levels_hpa,
+            self.lead_hours,
         )
 
     def to(self, device: torch.device) -> "Batch":
@@ -121,6 +124,7 @@ class Samples(SampleFrames):
             latitude=torch.from_numpy(np.ascontiguousarray(grid.latitude, dtype=np.float32)),
             longitude=torch.from_numpy(np.ascontiguousarray(grid.longitude, dtype=np.float32)),
             levels_hpa=variables.levels_hpa,
+            lead_hours=tuple(sample.lead_hours for sample in samples),
         )
 
     def order(self, seed: int, start: int = 0) -> Iterator[int]:

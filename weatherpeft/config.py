@@ -4,15 +4,16 @@ Imported by the command line and the Snakefile alone; light, so that parsing the
 """
 
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from weatherpeft.backbones import AnyBackbone
-from weatherpeft.interfaces import DataRequest
+from weatherpeft.interfaces import DataRequest, Source
 from weatherpeft.peft import AnyMethod
-from weatherpeft.sources import AnySource
+from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Period, Spec
 from weatherpeft.stages.baseline import Baseline, BaselineSpec
 from weatherpeft.stages.climatology import ClimatologySpec
@@ -28,6 +29,7 @@ from weatherpeft.stages.regrid import RegridSpec
 from weatherpeft.stages.report import ReportedRun, ReportSpec
 from weatherpeft.stages.series import SeriesSpec
 from weatherpeft.stages.statistics import StatisticsSpec
+from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Precision, Training
@@ -68,6 +70,19 @@ class Run(Spec):
         return self
 
 
+class Forecasts(Spec):
+    """Ensemble forecasts, which a task corrects by the analyses of the experiment's source."""
+
+    source: AnyForecastSource | None = None
+    """What brings them; if not given, the experiment's source makes them beside its analyses."""
+    variables: VariableSet
+    """Their fields, which need not be the analyses'."""
+    members: tuple[int, ...] = Field(default=tuple(range(1, 11)), min_length=2)
+    lead_hours: int = Field(default=48, gt=0)
+    step_hours: int = Field(default=24, gt=0)
+    """Between valid times, where the source does not know them itself."""
+
+
 class Experiment(Spec):
     """From raw data to a scored report."""
 
@@ -93,12 +108,14 @@ class Experiment(Spec):
     """What training reads: the regridded fields, or a copy that is half as large, in 1/4096 of a
     standard deviation."""
     splits: Splits
+    forecasts: Forecasts | None = None
+    """Ensemble forecasts whose valid times are in the splits."""
     task: AnyTask
     backbone: AnyBackbone
     pretraining: Pretraining | None = None
     """Pretrain the backbone first."""
-    checkpoint: str | None = None
-    """Pretrained weights from a file in the upstream package's format instead."""
+    checkpoint: str | WeightsSpec | None = None
+    """Pretrained weights in the upstream package's format instead: a file, or one to download."""
     fisher_samples: int = 32
     """Calibration samples of the Fisher warm-up."""
     training: Training
@@ -117,11 +134,24 @@ class Experiment(Spec):
             variables = self.variables
             if stored not in (*variables.surface, *variables.atmospheric, *variables.accumulated):
                 raise ValueError(f"task {self.task.name} needs the climatology of {name}: not in variables")
+        predicted = self._predicted
         for name in (*self.variables.surface, *self.variables.atmospheric):
             if VARIABLES[name].partial:
                 raise ValueError(
                     f"task {self.task.name} predicts {name}, which is not defined everywhere; leave it out"
                 )
+        window = self.task.window
+        forecast = window.target_hours != (0,)
+        for baseline in self.baselines:
+            if forecast != (baseline in ("persistence", "climatology")):
+                raise ValueError(
+                    f"baselines: {baseline} is no baseline of the task {self.task.name}; expected "
+                    f"{'persistence or climatology' if forecast else 'interpolation or regression'}"
+                )
+        if "climatology" in self.baselines:
+            unknown = {*predicted.surface, *predicted.atmospheric} - set(self.task.needs_climatology)
+            if unknown:
+                raise ValueError(f"baselines: no climatology of {', '.join(sorted(unknown))} is made")
         if self.pretraining and self.checkpoint:
             raise ValueError("give pretraining or checkpoint, not both")
         if not self._has_pretrained:
@@ -144,7 +174,18 @@ class Experiment(Spec):
         for name in self.runs:
             if name in self.baselines:
                 raise ValueError(f"runs.{name}: a baseline has this name")
-        periods = self.source.periods()
+        if self.forecasts and self.forecasts.source is None and not getattr(self.source, "ensemble", None):
+            raise ValueError(
+                f"source {self.source.name} makes no ensemble beside its analyses; give forecasts.source"
+            )
+        self._check_periods(self.source)
+        if self.forecasts and self.forecasts.source:
+            self._check_periods(self.forecasts.source)
+        return self
+
+    def _check_periods(self, source: Source) -> None:
+        """Refuse splits with days for which a source has no job."""
+        periods = source.periods()
         for split in (self.splits.train, self.splits.validation, self.splits.test):
             for period in split.periods:
                 shared = [other for other in periods if period.overlaps(other)]
@@ -154,9 +195,8 @@ class Experiment(Spec):
                 if days < period.days:
                     raise ValueError(
                         f"split period {period.label} has {period.days} days, of which source "
-                        f"{self.source.name} has {days}"
+                        f"{source.name} has {days}"
                     )
-        return self
 
     @property
     def _has_pretrained(self) -> bool:
@@ -176,12 +216,19 @@ class Experiment(Spec):
 
     def periods(self, *splits: Literal["train", "validation", "test"]) -> list[str]:
         """Labels of the source's periods that these splits need; all of them without an argument."""
+        return self._periods(self.source, *splits)
+
+    def _periods(self, source: Source, *splits: str) -> list[str]:
         chosen = splits or ("train", "validation", "test")
         wanted = [period for name in chosen for period in getattr(self.splits, name).periods]
-        return [own.label for own in self.source.periods() if any(own.overlaps(other) for other in wanted)]
+        return [own.label for own in source.periods() if any(own.overlaps(other) for other in wanted)]
+
+    @cached_property
+    def _own_periods(self) -> dict[str, Period]:
+        return {period.label: period for period in self.source.periods()}
 
     def _period(self, label: str) -> Period:
-        return next(period for period in self.source.periods() if period.label == label)
+        return self._own_periods[label]
 
     def source_files(self) -> list[str]:
         """Files of the user's own that the download jobs read.
@@ -196,11 +243,51 @@ class Experiment(Spec):
         splits = (self.splits.train, self.splits.validation, self.splits.test)
         members = sorted({member for split in splits for member in split.members})
         return DataRequest(
-            variables=self.variables,
+            variables=self.variables.stored,
             period=self._period(label),
             step_hours=self.step_hours,
             members=tuple(members),
         )
+
+    # Ensemble forecasts: the same for their own source, by valid time.
+
+    def _ensemble(self, label: str) -> tuple[AnySource | AnyForecastSource, DataRequest]:
+        """What brings the forecasts of a period, and the request.
+
+        Raises:
+            ValueError: if the experiment has none.
+        """
+        own = self.forecasts
+        if own is None:
+            raise ValueError(f"experiment {self.name} has no forecasts")
+        source = own.source or self.source
+        period = next(period for period in source.periods() if period.label == label)
+        request = DataRequest(
+            variables=own.variables,
+            period=period,
+            step_hours=own.step_hours,
+            members=own.members,
+            lead_hours=own.lead_hours,
+        )
+        return source.narrowed(period), request
+
+    def forecast_periods(self, *splits: Literal["train", "validation", "test"]) -> list[str]:
+        """As ``periods``, of the forecasts; none where the experiment has no forecasts."""
+        return self._periods(self.forecasts.source or self.source, *splits) if self.forecasts else []
+
+    def forecast_files(self) -> list[str]:
+        """As ``source_files``, of the forecasts' own source.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        own = self.forecasts.source if self.forecasts else None
+        return [str(path) for path in own.files()] if own else []
+
+    def forecast_raw(self, label: str) -> str:
+        """The raw files of a period's forecasts: with the analyses, or apart."""
+        apart = self.forecasts is not None and self.forecasts.source is not None
+        return f"{self.data}/forecasts/raw/{label}" if apart else f"{self.data}/raw/{label}"
 
     # Runs: a name and a seed.
 
@@ -216,7 +303,10 @@ class Experiment(Spec):
         """The pretrained weights that a run with this start reads: an artifact, a file, or nothing."""
         if start == "random" or not self._has_pretrained:
             return []
-        return [f"{self.root}/pretrained"] if self.pretraining else [str(self.checkpoint)]
+        if self.pretraining:
+            return [f"{self.root}/pretrained"]
+        downloaded = isinstance(self.checkpoint, WeightsSpec)
+        return [f"{self.data}/weights/{self.weights().label}" if downloaded else str(self.checkpoint)]
 
     def run_pretrained(self, label: str) -> list[str]:
         """The pretrained weights that a run reads."""
@@ -232,22 +322,36 @@ class Experiment(Spec):
 
     def download(self, label: str) -> DownloadSpec:
         """Spec of a download job."""
-        return DownloadSpec(source=self.source, request=self.request(label))
+        request = self.request(label)
+        return DownloadSpec(source=self.source.narrowed(request.period), request=request)
 
     def regrid(self, label: str) -> RegridSpec:
         """Spec of a regrid job: every grid that the experiment needs."""
         windows = [self.task.window, *([self.pretraining.task.window] if self.pretraining else [])]
         grids = {grid.label: grid for window in windows for grid in (window.input_grid, window.target_grid)}
+        request = self.request(label)
         return RegridSpec(
-            source=self.source,
-            request=self.request(label),
+            source=self.source.narrowed(request.period),
+            request=request,
             grids=tuple(grids[key] for key in sorted(grids)),
             method=self.regridding,
         )
 
+    def download_forecasts(self, label: str) -> DownloadSpec:
+        """Spec of a download job of the forecasts' own source."""
+        source, request = self._ensemble(label)
+        return DownloadSpec(source=source, request=request)
+
+    def regrid_forecasts(self, label: str) -> RegridSpec:
+        """Spec of a regrid job of forecasts, to the grid of the task's input."""
+        source, request = self._ensemble(label)
+        return RegridSpec(
+            source=source, request=request, grids=(self.task.window.input_grid,), method=self.regridding
+        )
+
     def pack(self, label: str) -> PackSpec:
         """Spec of a pack job."""
-        return PackSpec(variables=self.variables, grids=self.regrid(label).grids)
+        return PackSpec(variables=self.variables.stored, grids=self.regrid(label).grids)
 
     def _train(self, start: date, end: date) -> Split:
         """The part of the training split from one day to another, both included."""
@@ -260,12 +364,17 @@ class Experiment(Spec):
 
     def moments(self, label: str) -> MomentsSpec:
         """Spec of a moments job."""
-        period = self._period(label)
+        period, sums = self._period(label), bool(self.variables.sums)
         return MomentsSpec(
             variables=self.variables,
             grid=self.task.window.target_grid,
-            train=self._train(period.start, period.end),
+            train=self._train(period.start - timedelta(days=int(sums)), period.end),
+            period=period if sums else None,
         )
+
+    def moments_periods(self, label: str) -> list[str]:
+        """Labels of the periods that a moments job reads."""
+        return self._with_day_before(label, self.variables.sums)
 
     def statistics(self) -> StatisticsSpec:
         """Spec of the statistics job."""
@@ -283,12 +392,16 @@ class Experiment(Spec):
         )
 
     def series_periods(self, label: str) -> list[str]:
-        """Labels of the periods that a series job reads: its own, after the one that sums reach into."""
+        """Labels of the periods that a series job reads."""
+        return self._with_day_before(label, self.task.needs_climatology)
+
+    def _with_day_before(self, label: str, names: tuple[str, ...]) -> list[str]:
+        """A training period, after the one that sums of hours among some names reach into."""
         start = self._period(label).start
         before = [
             other for other in self.periods("train") if self._period(other).end + timedelta(days=1) == start
         ]
-        sums = any(accumulation(name) for name in self.task.needs_climatology)
+        sums = any(accumulation(name) for name in names)
         return [*(before if sums else []), label]
 
     def climatology(self) -> ClimatologySpec:
@@ -296,6 +409,16 @@ class Experiment(Spec):
         return ClimatologySpec(
             names=self.task.needs_climatology, grid=self.task.window.target_grid, step_hours=self.step_hours
         )
+
+    def weights(self, label: str = "") -> WeightsSpec:
+        """Spec of the weights job, which is the one of this label.
+
+        Raises:
+            ValueError: if the experiment downloads no weights.
+        """
+        if not isinstance(self.checkpoint, WeightsSpec):
+            raise ValueError(f"experiment {self.name} downloads no weights")
+        return self.checkpoint
 
     def pretrain(self) -> PretrainSpec:
         """Spec of the pretrain job.
@@ -359,6 +482,7 @@ class Experiment(Spec):
         return BaselineSpec(
             baseline=label,
             fields=self.fields,
+            predicted=self._predicted,
             window=self.task.window,
             train=self.splits.train,
             test=self.splits.test,
@@ -366,7 +490,22 @@ class Experiment(Spec):
 
     def evaluate(self, label: str) -> EvaluateSpec:
         """Spec of an evaluate job, the same for every forecast."""
-        return EvaluateSpec(variables=self.variables, grid=self.task.window.target_grid)
+        window = self.task.window
+        return EvaluateSpec(
+            variables=self._predicted,
+            grid=window.target_grid,
+            lead_hours=window.target_hours,
+            climatology=self.task.needs_climatology,
+        )
+
+    @property
+    def _predicted(self) -> VariableSet:
+        return self.task.predicted(self.variables)
+
+    @property
+    def climatology_path(self) -> list[str]:
+        """The climatology that baselines and scores read, where the task needs one."""
+        return [f"{self.root}/climatology"] if self.task.needs_climatology else []
 
     def report(self) -> ReportSpec:
         """Spec of the report."""
@@ -379,6 +518,7 @@ class Experiment(Spec):
             experiment=self.name,
             source=self.source.name,
             fields=self.fields,
+            predicted=self._predicted,
             window=self.task.window,
             baselines=self.baselines,
             runs=tuple(runs),

@@ -190,6 +190,38 @@ class StoredFields:
         return {name: values[self._places[name]] for name in self._names}
 
 
+class StoredSums:
+    """Reads hourly sums of a store.
+
+    Attributes:
+        times: ends of the hours, ``(hourly_time,)``.
+
+    Args:
+        path: of the store.
+        name: of the hourly variable.
+
+    Raises:
+        ValueError: if the store has no such variable.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        import tensorstore
+
+        dataset = store.open_stored(path)
+        if name not in dataset:
+            raise ValueError(f"{path}: variable {name} is missing; found {', '.join(map(str, dataset))}")
+        self.times: NDArray[np.datetime64] = dataset["hourly_time"].values
+        location = {"driver": "file", "path": f"{path / name}/"}
+        opened = tensorstore.open({"driver": "zarr3", "kvstore": location}, open=True, read=True)
+        self._array = opened.result()
+
+    def read(self, time: int, member: int | None) -> NDArray[np.float32]:
+        """One field, ``(latitude, longitude)``; arguments are indices, as of ``StoredFields.read``."""
+        stored = self._array[time] if member is None else self._array[member, time]
+        values: NDArray[np.float32] = stored.read().result()
+        return values
+
+
 def unpack(
     values: NDArray[np.int16], scale: NDArray[np.float32], offset: NDArray[np.float32]
 ) -> NDArray[np.float32]:

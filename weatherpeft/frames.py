@@ -9,11 +9,11 @@ from threading import Lock
 import numpy as np
 
 from weatherpeft import store
-from weatherpeft.field_store import StoredFields
+from weatherpeft.field_store import StoredFields, StoredSums
 from weatherpeft.grid import Grid
 from weatherpeft.regridding import interpolation_matrices
 from weatherpeft.spec import Period
-from weatherpeft.variables import FieldSet
+from weatherpeft.variables import FieldSet, accumulation
 from weatherpeft.window import Split, Window
 
 _CACHE_BYTES = 2**28
@@ -21,16 +21,18 @@ _CACHE_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Sample:
-    """What identifies a sample: the time of its last input frame and, in an ensemble, the member."""
+    """What identifies a sample: the time of its last input, in an ensemble the member, the lead time."""
 
     time: np.datetime64
     member: int | None
+    lead_hours: int = 0
 
 
 class GridReader:
     """Reads fields of one grid from the stores of several periods, one time of one member at a time.
 
-    What was read lately is kept, up to a limit. Threads may share a reader.
+    ``total_precipitation_6hr`` is the sum of the six hourly fields that end at the time (T − 5 h … T),
+    whichever stores they are in. What was read lately is kept, up to a limit. Threads may share a reader.
 
     Args:
         directories: artifacts of the regrid stage.
@@ -43,7 +45,11 @@ class GridReader:
 
     def __init__(self, directories: Sequence[Path], grid: Grid, names: Sequence[str]) -> None:
         self._paths = [directory / f"{grid.label}.zarr" for directory in directories]
-        self._stores = [StoredFields(path, tuple(names)) for path in self._paths]
+        sums = {name: found for name in names if (found := accumulation(name))}
+        self._stores = [
+            StoredFields(path, tuple(name for name in names if name not in sums)) for path in self._paths
+        ]
+        self._sums = {name: _HourlySum(self._paths, *found) for name, found in sums.items()}
         self._position: dict[np.datetime64, tuple[int, int]] = {}
         self._cache: OrderedDict[tuple[np.datetime64, int | None], dict[str, np.ndarray]] = OrderedDict()
         self._cached_bytes = 0
@@ -55,12 +61,16 @@ class GridReader:
                 self._position[time] = (number, index)
 
     def times(self, periods: Sequence[Period]) -> list[np.datetime64]:
-        """The stored times that lie in the periods, in order."""
-        bounds = [
-            (np.datetime64(period.start, "ns"), np.datetime64(period.end, "ns") + np.timedelta64(1, "D"))
-            for period in periods
-        ]
-        return sorted(t for t in self._position if any(first <= t < last for first, last in bounds))
+        """The stored times that lie, with all hours of a sum, in one of the periods, in order."""
+        found: set[np.datetime64] = set()
+        for period in periods:
+            first = np.datetime64(period.start, "ns")
+            last = np.datetime64(period.end, "ns") + np.timedelta64(1, "D")
+            inside = {time for time in self._position if first <= time < last}
+            for each in self._sums.values():
+                inside = {time for time in inside if each.begins(time) >= first and each.is_stored(time)}
+            found |= inside
+        return sorted(found)
 
     def read(self, time: np.datetime64, member: int | None) -> dict[str, np.ndarray]:
         """Fields of one time, ``([level,] latitude, longitude)`` float32 each.
@@ -79,7 +89,9 @@ class GridReader:
         members = self._stores[number].members
         if member is not None and member not in members:
             raise ValueError(f"the regridded data has no member {member} at {time}")
-        fields = self._stores[number].read(index, None if member is None else members.index(member))
+        row = None if member is None else members.index(member)
+        fields = self._stores[number].read(index, row)
+        fields |= {name: each.read(time, row) for name, each in self._sums.items()}
         with self._cached:
             if key not in self._cache:
                 self._cache[key] = fields
@@ -108,6 +120,41 @@ class GridReader:
         return found
 
 
+class _HourlySum:
+    """Sums of hourly fields from the stores of several periods."""
+
+    def __init__(self, paths: Sequence[Path], hourly: str, hours: int) -> None:
+        self._name, self._hours = f"{hourly}_{hours}hr", hours
+        self._stores = [StoredSums(path, hourly) for path in paths]
+        self._position = {
+            time: (number, index)
+            for number, stored in enumerate(self._stores)
+            for index, time in enumerate(stored.times)
+        }
+
+    def begins(self, time: np.datetime64) -> np.datetime64:
+        """The end of the first hour of the sum that ends at a time."""
+        return self._parts(time)[0]
+
+    def is_stored(self, time: np.datetime64) -> bool:
+        """Whether all hours are in the stores."""
+        return all(part in self._position for part in self._parts(time))
+
+    def read(self, time: np.datetime64, member: int | None) -> np.ndarray:
+        """The sum that ends at a time, ``(latitude, longitude)`` float32; ``member`` is an index."""
+        parts = []
+        for part in self._parts(time):
+            if part not in self._position:
+                raise ValueError(f"{self._name} at {time}: the regridded data has no {part}")
+            number, index = self._position[part]
+            parts.append(self._stores[number].read(index, member))
+        total: np.ndarray = np.stack(parts).sum(axis=0, dtype=np.float64).astype(np.float32)
+        return total
+
+    def _parts(self, time: np.datetime64) -> list[np.datetime64]:
+        return [time - np.timedelta64(hours, "h") for hours in range(self._hours - 1, -1, -1)]
+
+
 def _bytes(fields: dict[str, np.ndarray]) -> int:
     return sum(field.nbytes for field in fields.values())
 
@@ -118,7 +165,7 @@ class SampleFrames:
     A sample's whole window, inputs and target, lies inside one period of the split.
 
     Attributes:
-        samples: in order of time, then member.
+        samples: in order of time, then member, then lead time.
         static: fields without time, ``(latitude, longitude)`` each.
 
     Args:
@@ -159,13 +206,17 @@ class SampleFrames:
         return len(self.samples)
 
     def _find(self) -> list[Sample]:
-        hours = (*self.window.input_hours, self.window.target_hours)
+        hours = (*self.window.input_hours, *self.window.target_hours)
         found = []
         for period in self.split.periods:
             inside = set(self._target.times([period])) & set(self._input.times([period]))
             for time in sorted(inside):
                 if all(time + np.timedelta64(offset, "h") in inside for offset in hours):
-                    found += [Sample(time, member) for member in self.split.members or (None,)]
+                    found += [
+                        Sample(time, member, lead)
+                        for member in self.split.members or (None,)
+                        for lead in self.window.target_hours
+                    ]
         return found
 
     def _fill(self, name: str) -> np.ndarray:
@@ -180,7 +231,7 @@ class SampleFrames:
 
     def target(self, sample: Sample) -> dict[str, np.ndarray]:
         """The target fields, placeholders included."""
-        return self._frame(self._target, sample, self.window.target_hours, None)
+        return self._frame(self._target, sample, sample.lead_hours, None)
 
     def _frame(
         self,

@@ -63,6 +63,13 @@ class Source(Protocol):
         """The download jobs, one a period; they do not overlap."""
         ...
 
+    def narrowed(self, period: Period) -> Self:
+        """The source as far as one of its ``periods`` needs it, which its jobs' specs hold.
+
+        So a further period leaves the jobs of the others as they are. It fetches and decodes the same.
+        """
+        ...
+
     def files(self) -> list[Path]:
         """Files of the user's own that the source reads; when one changes, it is fetched again.
 
@@ -90,8 +97,8 @@ class Source(Protocol):
         Returns:
             The canonical dataset: WeatherBench 2 names, dims ``([member,] time, [level,] latitude,
             longitude)``, static fields ``(latitude, longitude)``, SI units, latitude north to
-            south, longitude increasing in [0, 360), float32, dask chunks of one time. Forecasts look
-            like analyses of an ensemble: ``time`` is the valid time, and a coordinate ``init_time``
+            south, longitude increasing in [0, 360), float32, dask chunks of one time and member.
+            Forecasts look like analyses of an ensemble: ``time`` is the valid time, and a coordinate ``init_time``
             along it says when each forecast started.
 
         Raises:
@@ -145,6 +152,15 @@ class Backbone(Protocol):
 
         Returns:
             surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude, longitude)``.
+        """
+        ...
+
+    def complete_statistics(self, mean: Fields, scale: Fields) -> None:
+        """Take the training data's mean and standard deviation of variables that it has none of its own of.
+
+        Args:
+            mean: of the measured variables, surface ``()``, atmospheric ``(level, 1, 1)``.
+            scale: likewise.
         """
         ...
 
@@ -276,12 +292,20 @@ class Task(Protocol):
 
     @property
     def lead_hours(self) -> int:
-        """The lead time that the model is told, in hours."""
+        """Hours that the model is told where a batch does not say; the first of several lead times."""
         ...
 
     @property
     def needs_climatology(self) -> tuple[str, ...]:
         """Variables, or sums as ``total_precipitation_6hr``, whose climatology the scores need."""
+        ...
+
+    def predicted(self, variables: VariableSet) -> VariableSet:
+        """Those of the measured variables whose predictions count: they are written and scored.
+
+        Raises:
+            ValueError: if one is missing.
+        """
         ...
 
     def loss(self, prediction: Fields, target: Fields, scale: Fields) -> torch.Tensor:

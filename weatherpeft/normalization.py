@@ -22,17 +22,31 @@ def training_scale(statistics: Path, variables: VariableSet) -> Fields:
     Raises:
         ValueError: a variable without statistics, or one that does not vary; the message names it.
     """
-    deviations = store.open_dataset(statistics / "statistics.zarr")["standard_deviation"].load()
-    known = set(deviations.channel.values.tolist())
+    scale = _read(statistics, variables, "standard_deviation")
+    for name, level in variables.channels():
+        deviation = scale.surface[name] if level is None else scale.atmospheric[name]
+        if level is not None:
+            deviation = deviation[variables.levels_hpa.index(level)]
+        if not deviation > 0:
+            label = channel_label(name, level)
+            raise ValueError(f"{statistics}: {label} does not vary over the training period")
+    return scale
+
+
+def training_mean(statistics: Path, variables: VariableSet) -> Fields:
+    """Means of the training period; arguments, result and errors as of ``training_scale``."""
+    return _read(statistics, variables, "mean")
+
+
+def _read(statistics: Path, variables: VariableSet, moment: str) -> Fields:
+    values = store.open_dataset(statistics / "statistics.zarr")[moment].load()
+    known = set(values.channel.values.tolist())
 
     def value(name: str, level: int | None) -> float:
         label = channel_label(name, level)
         if label not in known:
             raise ValueError(f"{statistics}: no statistics of {label}; found {', '.join(sorted(known))}")
-        deviation = float(deviations.sel(channel=label))
-        if not deviation > 0:
-            raise ValueError(f"{statistics}: {label} does not vary over the training period")
-        return deviation
+        return float(values.sel(channel=label))
 
     return Fields(
         {name: torch.tensor(value(name, None)) for name in variables.surface},

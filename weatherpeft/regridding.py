@@ -17,7 +17,7 @@ from weatherpeft.grid import Axis, Grid, latitude_bounds, longitude_cells, snap_
 
 Method = Literal["conservative", "bilinear"]
 MINIMUM_VALID_SHARE = 0.5
-_BAND_ROWS = 32
+_BAND_ROWS = 48
 
 
 class Regridder:
@@ -64,7 +64,8 @@ class Regridder:
         self.minimum_valid_share = minimum_valid_share
         self.latitude_matrix = _complete(latitude, target.latitude, "latitude", minimum_valid_share)
         self.longitude_matrix = _complete(longitude, target.longitude, "longitude", minimum_valid_share)
-        self._bands = list(_bands(self.latitude_matrix))
+        self._bands = list(_bands(self.latitude_matrix.astype(np.float32)))
+        self._longitude_weights = self.longitude_matrix.astype(np.float32)
 
     @property
     def source_shape(self) -> tuple[int, int]:
@@ -81,7 +82,8 @@ class Regridder:
             field: shape ``(..., source_latitude, source_longitude)``.
 
         Returns:
-            float32, shape ``(..., latitude, longitude)``; sums are made in float64.
+            float32, shape ``(..., latitude, longitude)``, rounded as if the sums were made in float64: they
+            are made of differences to one value of the field, in float32.
 
         Raises:
             ValueError: if the shape does not match the source grid.
@@ -117,21 +119,24 @@ class Regridder:
             found[more], most[more] = number, share[more]
         return found
 
-    def _one(self, field: NDArray[np.floating]) -> NDArray[np.float64]:
+    def _one(self, field: NDArray[np.floating]) -> NDArray[np.float32]:
         result = self._apply(field)
         if not np.isnan(result).any():  # every source cell that counts is valid
             return result
         missing = np.isnan(field)
         total = self._apply(np.where(missing, 0, field))
-        share = self._apply((~missing).astype(np.float64))
-        enough = share >= self.minimum_valid_share - 1e-12
-        return np.where(enough, total / np.where(enough, share, 1), np.nan)
+        share = self._apply((~missing).astype(np.float32))
+        enough = share >= self.minimum_valid_share - 1e-6
+        return np.where(enough, total / np.where(enough, share, 1), np.float32(np.nan))
 
-    def _apply(self, field: NDArray[np.floating]) -> NDArray[np.float64]:
-        rows = np.empty((self.target.shape[0], field.shape[1]))
+    def _apply(self, field: NDArray[np.floating]) -> NDArray[np.float32]:
+        field = field.astype(np.float32, copy=False)
+        reference = field[0, 0]
+        rows = np.empty((self.target.shape[0], field.shape[1]), np.float32)
         for target, source, matrix in self._bands:
-            rows[target] = matrix @ field[source].astype(np.float64)
-        return (self.longitude_matrix @ rows.T).T
+            rows[target] = matrix @ (field[source] - reference)
+        result: NDArray[np.float32] = (self._longitude_weights @ rows.T).T + reference
+        return result
 
 
 def interpolation_matrices(source: Grid, target: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -30,6 +30,8 @@ class Variable:
         categorical: numbers that name classes, of which there is no mean.
         partial: not defined everywhere; NaN elsewhere is no error.
         forecast_hours: of a sum since the start of a forecast, the hours of that forecast; otherwise 0.
+        sum_hours: of a sum of hourly fields that end at the valid time, their number; otherwise 0.
+        minimum: there is no less: predictions are cut off there.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Variable:
     categorical: bool = False
     partial: bool = False
     forecast_hours: int = 0
+    sum_hours: int = 0
+    minimum: float | None = None
 
 
 _ROWS = (
@@ -74,10 +78,21 @@ _ROWS = (
         "Convective precipitation over 48 h",
         forecast_hours=48,
     ),
+    Variable(
+        "total_precipitation_6hr",
+        "tp",
+        228,
+        "m",
+        "surface",
+        "Total precipitation over 6 h",
+        sum_hours=6,
+        minimum=0.0,
+    ),
     Variable("temperature", "t", 130, "K", "atmospheric", "Temperature"),
     Variable("u_component_of_wind", "u", 131, "m s-1", "atmospheric", "Zonal wind"),
     Variable("v_component_of_wind", "v", 132, "m s-1", "atmospheric", "Meridional wind"),
     Variable("specific_humidity", "q", 133, "kg kg-1", "atmospheric", "Specific humidity"),
+    Variable("relative_humidity", "r", 157, "%", "atmospheric", "Relative humidity"),
     Variable("geopotential", "z", 129, "m2 s-2", "atmospheric", "Geopotential"),
     Variable("vertical_velocity", "w", 135, "Pa s-1", "atmospheric", "Vertical velocity"),
     Variable("divergence", "d", 155, "s-1", "atmospheric", "Divergence"),
@@ -106,7 +121,7 @@ class VariableSet(Spec):
     """The fields of an experiment, by WeatherBench 2 names."""
 
     surface: Annotated[tuple[str, ...], _known("surface")] = ()
-    """Instantaneous single-level fields."""
+    """Single-level fields at a time: instantaneous, or sums of hours as ``total_precipitation_6hr``."""
     accumulated: Annotated[tuple[str, ...], _known("accumulated")] = ()
     """Hourly sums that end at the valid time."""
     atmospheric: Annotated[tuple[str, ...], _known("atmospheric")] = ()
@@ -122,7 +137,22 @@ class VariableSet(Spec):
             raise ValueError(f"levels_hpa must increase without repeats, found {self.levels_hpa}")
         if bool(self.atmospheric) != bool(self.levels_hpa):
             raise ValueError("atmospheric variables and levels_hpa must be given together")
+        for name in self.surface:
+            hourly, hours = accumulation(name) or (None, 0)
+            if hourly and hourly not in self.accumulated:
+                raise ValueError(f"{name} is the sum of {hours} hours: name {hourly} among accumulated too")
         return self
+
+    @property
+    def stored(self) -> "VariableSet":
+        """What sources bring and stores hold: sums of hours are made of hourly fields when read."""
+        surface = tuple(name for name in self.surface if not VARIABLES[name].sum_hours)
+        return self.model_copy(update={"surface": surface})
+
+    @property
+    def sums(self) -> tuple[str, ...]:
+        """The sums of hours."""
+        return tuple(name for name in self.surface if VARIABLES[name].sum_hours)
 
     def channels(self) -> list[tuple[str, int | None]]:
         """Every time-dependent instantaneous field: surface first, then variables × levels."""
@@ -137,7 +167,7 @@ def accumulation(name: str) -> tuple[str, int] | None:
     (('total_precipitation', 6), None)
     """
     match = re.fullmatch(r"(\w+)_(\d+)hr", name)
-    if name in VARIABLES or match is None or match[1] not in VARIABLES:
+    if match is None or match[1] not in VARIABLES or (name in VARIABLES and not VARIABLES[name].sum_hours):
         return None
     if VARIABLES[match[1]].kind != "accumulated":
         return None
@@ -188,6 +218,7 @@ class FieldSet(Spec):
             more[VARIABLES[name].kind].append(name)
         return VariableSet(
             surface=(*self.measured.surface, *more["surface"]),
+            accumulated=self.measured.accumulated,
             atmospheric=(*self.measured.atmospheric, *more["atmospheric"]),
             levels_hpa=self.measured.levels_hpa or ((500,) if more["atmospheric"] else ()),
             static=(*self.measured.static, *more["static"]),

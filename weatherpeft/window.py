@@ -1,12 +1,16 @@
 """What a sample is made of: times, grids, periods, members."""
 
 from itertools import combinations
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Period, Spec
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, int) else value
 
 
 class Window(Spec):
@@ -18,8 +22,8 @@ class Window(Spec):
     """Grid of the model and of the target."""
     input_hours: tuple[int, ...]
     """Input frames, oldest first; the last is 0."""
-    target_hours: int
-    """Target frame."""
+    target_hours: Annotated[tuple[int, ...], BeforeValidator(_several)]
+    """Target frames: one sample for each; a single number stands for one. All of them lie in the data."""
 
 
 class Split(Spec):

@@ -117,6 +117,12 @@ def test_periods_do_not_overlap(fetched: Fetched) -> None:
     assert not any(one.overlaps(other) for one, other in combinations(periods, 2))
 
 
+def test_a_source_narrowed_to_a_period_has_it_and_decodes_the_same(fetched: Fetched) -> None:
+    narrowed = fetched.source.narrowed(REQUEST.period)
+    assert narrowed.periods() == (REQUEST.period,)
+    xr.testing.assert_identical(narrowed.decode(REQUEST, fetched.raw).load(), fetched.decoded().load())
+
+
 def test_files_of_the_users_own_are_there(fetched: Fetched) -> None:
     assert all(path.is_file() for path in fetched.source.files())
 

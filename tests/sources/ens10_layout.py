@@ -27,7 +27,7 @@ def write(
     members: Iterable[int],
     *,
     steps: Iterable[int] = STEPS,
-    levels: Iterable[int] = (500, 700, 850),
+    levels: Iterable[int] = (500, 850),
     without: tuple[int, int, int] | None = None,
 ) -> Path:
     """Write ``output.sfc.2018MMDD`` or ``output.pl.2018MMDD``: every start, step, member and field.

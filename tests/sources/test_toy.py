@@ -470,8 +470,8 @@ def test_cfgrib_reads_the_files(raw: Path) -> None:
     assert dict(levels.sizes) == {"time": 8, "isobaricInhPa": 4, "latitude": 25, "longitude": 48}
     np.testing.assert_allclose(levels.latitude, 90 - 7.5 * np.arange(25))
     np.testing.assert_allclose(levels.longitude, 7.5 * np.arange(48))
-    assert set(levels.data_vars) == {"t", "u", "v", "q", "z"}
-    assert set(opened("single_levels.grib").data_vars) == {"t2m", "u10", "v10", "msl", "sp"}
+    assert set(levels.data_vars) == {"t", "u", "v", "q", "z", "w"}
+    assert set(opened("single_levels.grib").data_vars) == {"t2m", "u10", "v10", "msl", "sp", "tcc", "tcwv"}
     rain = opened("total_precipitation.grib", time_dims=("valid_time",))
     assert rain.tp.dims == ("valid_time", "latitude", "longitude")
     assert rain.sizes["valid_time"] == 48

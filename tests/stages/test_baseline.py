@@ -38,7 +38,9 @@ def predictions(
     train: Split = TRAIN,
     test: Split = TEST,
 ) -> xr.Dataset:
-    spec = BaselineSpec(baseline=kind, fields=fields, window=window, train=train, test=test)
+    spec = BaselineSpec(
+        baseline=kind, fields=fields, predicted=fields.measured, window=window, train=train, test=test
+    )
     baseline(spec, data, output)
     return store.open_dataset(output / "predictions.zarr").load()
 
@@ -74,13 +76,54 @@ def test_interpolation_is_the_last_input_frame(data: list[Path], tmp_path: Path)
         assert not np.array_equal(expected["temperature"], samples.inputs(sample)[0]["temperature"])
 
 
-def test_on_one_grid_it_is_persistence_under_the_valid_time(data: list[Path], tmp_path: Path) -> None:
-    found = predictions("interpolation", data, tmp_path / "persistence", FORECAST)
+def test_persistence_is_the_last_input_frame_by_start_and_lead_time(data: list[Path], tmp_path: Path) -> None:
+    window = FORECAST.model_copy(update={"target_hours": (6, 18)})
+    found = predictions("persistence", data, tmp_path / "persistence", window)
     stored = truth(data[1])
-    # the first two times are input frames only
-    assert list(found["time"].values) == list(stored["time"].values[2:])
+    # of eight times the first is an input frame only, the last three are targets only
+    assert list(found["time"].values) == list(stored["time"].values[1:-3])
+    assert found["prediction_timedelta"].values.tolist() == [6 * 3600 * 10**9, 18 * 3600 * 10**9]
     for name in ("2m_temperature", "temperature"):
-        np.testing.assert_array_equal(found[name].values, stored[name].values[1:-1])
+        assert found[name].dims[:2] == ("time", "prediction_timedelta")
+        for lead in (0, 1):
+            np.testing.assert_array_equal(found[name].values[:, lead], stored[name].values[1:-3])
+
+
+def test_a_climatology_is_read_at_the_valid_time(data: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs a climatology, and none is given"):
+        predictions("climatology", data, tmp_path / "missing", FORECAST)
+    hours, days = np.arange(0, 24, 6), np.arange(1, 367)
+    field = (100 * days[None, :, None, None] + hours[:, None, None, None]).astype(np.float32)
+    field = np.broadcast_to(field, (4, 366, *small.FINE.shape)).copy()
+    field[0, 32] = np.nan  # 2 February
+    template = xr.Dataset(
+        {"2m_temperature": (("hour", "dayofyear", "latitude", "longitude"), field)},
+        {
+            "hour": hours,
+            "dayofyear": days,
+            "latitude": small.FINE.latitude,
+            "longitude": small.FINE.longitude,
+        },
+    )
+    with store.artifact(tmp_path / "climatology", JANUARY, "weatherpeft.spec") as directory:
+        store.write_dataset(template, directory / "climatology.zarr")
+    window = FORECAST.model_copy(update={"target_hours": (6,)})
+    days_of_test = small.split(small.period("2001-02-01", "2001-02-01"))
+    spec = BaselineSpec(
+        baseline="climatology",
+        fields=small.FIELDS,
+        predicted=small.VARIABLES.model_copy(update={"atmospheric": (), "levels_hpa": ()}),
+        window=window,
+        train=TRAIN,
+        test=days_of_test,
+    )
+    baseline(spec, data, tmp_path / "made", tmp_path / "climatology")
+    found = store.open_dataset(tmp_path / "made" / "predictions.zarr").load()
+    assert set(found.data_vars) == {"2m_temperature"}
+    # starts at 06 and 12 UTC of 1 February, valid at 12 and 18 UTC of day 32
+    assert found["2m_temperature"].values[:, 0, 3, 3].tolist() == [3212.0, 3218.0]
+    with pytest.raises(ValueError, match=r"no 2m_temperature on day 33 .* 2001-02-02T00"):
+        baseline(spec.model_copy(update={"test": TEST}), data, tmp_path / "other", tmp_path / "climatology")
 
 
 def test_the_store_is_laid_out_as_weatherbenchs(data: list[Path], tmp_path: Path) -> None:
@@ -128,10 +171,12 @@ def test_members_are_predicted_one_by_one(tmp_path: Path) -> None:
         train=small.split(FEBRUARY, members=(0, 1)),
         test=small.split(FEBRUARY, members=(3, 2)),
     )
-    assert found["temperature"].dims == ("member", "time", "level", "latitude", "longitude")
+    assert found["temperature"].dims == (
+        *("member", "time", "prediction_timedelta", "level", "latitude", "longitude"),
+    )
     stored = truth(data[0])["temperature"]
     for member in (2, 3):
-        expected = stored.sel(member=member).values[1:-1]
+        expected = stored.sel(member=member).values[1:-1, None]
         np.testing.assert_array_equal(found["temperature"].sel(member=member).values, expected)
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 from weatherpeft import store
 from weatherpeft.grid import Grid
 from weatherpeft.regridding import Regridder
+from weatherpeft.sources import grib
 from weatherpeft.sources.files import HOURLY_TIME
 from weatherpeft.stages.download import DownloadSpec, download
 from weatherpeft.stages.regrid import RegridSpec, regrid
@@ -169,7 +170,7 @@ def test_grids_must_differ(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_real_ensemble(shared_data: Path, tmp_path: Path) -> None:
+def test_real_ensemble(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     span = {"start": "2017-01-01", "end": "2017-01-02"}
     variables = {"atmospheric": ["geopotential", "temperature"], "levels_hpa": [500, 850]}
     values = {
@@ -182,7 +183,10 @@ def test_real_ensemble(shared_data: Path, tmp_path: Path) -> None:
     }
     grid = Grid(resolution_deg=5.625)
     download(DownloadSpec.parse(values), tmp_path / "raw", tmp_path / "work")
+    read, plain = [], grib._read_message
+    monkeypatch.setattr(grib, "_read_message", lambda *place: read.append(place[:2]) or plain(*place))
     regrid(RegridSpec.parse({**values, "grids": [grid.model_dump()]}), tmp_path / "raw", tmp_path / "grid")
+    assert len(read) == len(set(read)) == 10 * 4 * 4, "not every message is decoded once"
     found = store.open_dataset(tmp_path / "grid" / "5.625deg.zarr")["geopotential"]
     assert found.dims == ("member", "time", "level", "latitude", "longitude")
     assert found.shape == (10, 4, 2, 32, 64)

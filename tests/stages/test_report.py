@@ -70,6 +70,7 @@ def spec_of(source: str = "toy", labels: tuple[str, ...] = tuple(FACTORS), split
         experiment="tiny",
         source=source,
         fields=FieldSet(measured=VARIABLES, placeholders={"10m_v_component_of_wind": 0.5, "soil_type": 3.0}),
+        predicted=VARIABLES,
         window=Window(
             input_grid=Grid(resolution_deg=22.5),
             target_grid=Grid(resolution_deg=11.25),
@@ -167,7 +168,7 @@ class Built:
             }
 
         with store.artifact(path, Made(note=label), STAGE) as directory:
-            write_predictions(predict, self.samples, directory / "predictions.zarr")
+            write_predictions(predict, self.samples, VARIABLES, directory / "predictions.zarr")
         return path
 
     def write_run(self, label: str) -> Path:
@@ -390,7 +391,12 @@ def test_reads_what_baseline_and_evaluate_write(tmp_path: Path) -> None:
     spec = spec_of(labels=("interpolation", "lora-seed0"))
     built = Built(tmp_path, spec)
     made = BaselineSpec(
-        baseline="interpolation", fields=spec.fields, window=spec.window, train=spec.test, test=spec.test
+        baseline="interpolation",
+        fields=spec.fields,
+        predicted=VARIABLES,
+        window=spec.window,
+        train=spec.test,
+        test=spec.test,
     )
     baseline(made, built.data, built.predictions[0])
     evaluated = EvaluateSpec(variables=VARIABLES, grid=spec.window.target_grid)

@@ -106,7 +106,8 @@ class Project:
     def predict(
         self, output: Path, model: TunedModelSpec, run: Path, pretrained: Path | None = None
     ) -> xr.Dataset:
-        predict(PredictSpec(model=model, test=SPLITS.test), self.data[2:], run, output, pretrained)
+        spec = PredictSpec(model=model, test=SPLITS.test)
+        predict(spec, self.data[2:], self.statistics, run, output, pretrained)
         return store.open_dataset(output / "predictions.zarr").load()
 
 

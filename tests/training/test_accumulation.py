@@ -17,6 +17,7 @@ from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.fisher_store import read_fisher, write_fisher
 from weatherpeft.peft.sfas import Sfas
+from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.loop import clip, train
 from weatherpeft.training.spec import Training
 
@@ -114,7 +115,9 @@ class Batches:
             yield self.batch(list(islice(order, size)))
 
 
-def trained(work: Path, accumulation: int, clip_norm: float | None = None) -> tuple[Toy, list[float]]:
+def trained(
+    work: Path, accumulation: int, clip_norm: float | None = None, stop: bool = False
+) -> tuple[Toy, list[float]]:
     model, steps = Toy(), 6
     adapter = SPEC.attach(model, TuningContext(steps, seed=3, accumulation=accumulation))
     dense = {n: p for n, p in model.named_parameters() if not n.startswith("backbone.")}
@@ -122,7 +125,8 @@ def trained(work: Path, accumulation: int, clip_norm: float | None = None) -> tu
         steps=steps, learning_rate=RATE, batch_size=4, accumulation=accumulation, clip_norm=clip_norm
     )
     batches: Any = Batches()
-    history = train(model, dense, [adapter], batches, batches, toy_loss, spec, 0, work)
+    interruption = Interruption(0.0 if stop else None)
+    history = train(model, dense, [adapter], batches, batches, toy_loss, spec, 0, work, interruption)
     return model, history.train_loss
 
 
@@ -135,6 +139,18 @@ def test_the_loop_splits_a_batch(tmp_path: Path) -> None:
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="batch_size 4 must be a multiple of accumulation 3"):
         Training(steps=1, learning_rate=1.0, batch_size=4, accumulation=3)
+
+
+def test_a_split_batch_resumes_where_it_was(tmp_path: Path) -> None:
+    whole, expected = trained(tmp_path / "straight", 2)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            trained(tmp_path / "stopped", 2, stop=True)
+    model, found = trained(tmp_path / "stopped", 2)
+    assert found == expected
+    assert all(
+        torch.equal(one, other) for one, other in zip(model.parameters(), whole.parameters(), strict=True)
+    )
 
 
 class TestClipping:

@@ -39,6 +39,7 @@ def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, 
     return digests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "times"), [(1, 5), (2, 3)])
 def test_killed_at_random_steps(
     data: Path, unbroken: dict[int, str], tmp_path: Path, count: int, times: int

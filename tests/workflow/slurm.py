@@ -50,6 +50,7 @@ MpiDefault=none
 MailProg=/bin/true
 ReturnToService=2
 KillWait=5
+MinJobAge=3600
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 GresTypes=gpu
 NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n1_port} {resources}

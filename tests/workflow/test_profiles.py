@@ -14,6 +14,7 @@ import yte
 from tests.workflow.workflow import CONFIG, ROOT, Checkout
 
 GPU_RULES = {"pretrain", "fisher", "finetune", "predict"}
+INTERNET_RULES = {"download", "download_forecasts", "weights"}
 SITE = {
     "WEATHERPEFT_SLURM_ACCOUNT": "12345",
     "WEATHERPEFT_SLURM_CPU_PARTITION": "all",
@@ -55,7 +56,7 @@ def test_nothing_but_a_profile_decides_resources() -> None:
 def test_rules_of_many_jobs_are_batched_and_rules_on_gpus_are_not() -> None:
     many = {name for name, text in rules().items() if "wildcards." in text or "{{" in text}
     values = profile()
-    assert set(values["groups"]) == many - GPU_RULES - {"download", "report"}
+    assert set(values["groups"]) == many - GPU_RULES - INTERNET_RULES - {"report"}
     assert all(rule == group for rule, group in values["groups"].items())
     assert values["group-components"] == dict.fromkeys(values["groups"], 16)
     assert values["cores"] == 8
@@ -76,14 +77,10 @@ def test_the_environment_says_what_the_site_calls_things(monkeypatch: pytest.Mon
     for name, value in SITE.items():
         monkeypatch.setenv(name, value)
     values = profile()
-    assert values["default-resources"] | {"mem_mb": 0, "runtime": 0} == {
-        "slurm_account": "'12345'",
-        "slurm_partition": "'all'",
-        "mem_mb": 0,
-        "runtime": 0,
-    }
+    defaults = values["default-resources"]
+    assert (defaults["slurm_account"], defaults["slurm_partition"]) == ("'12345'", "'all'")
     resources = values["set-resources"]
-    assert resources["download"]["slurm_partition"] == "'transfer'"
+    assert {resources[rule]["slurm_partition"] for rule in INTERNET_RULES} == {"'transfer'"}
     assert {resources[rule]["slurm_partition"] for rule in GPU_RULES} == {"'gpu-long'"}
     assert [resources[rule]["gres"] for rule in ("fisher", "finetune")] == ["gpu:a100:1", "gpu:a100:4"]
     assert {key: resources["finetune"][key] for key in ("nodes", "mpi", "tasks", "cpus_per_task")} == {

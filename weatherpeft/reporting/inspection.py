@@ -175,7 +175,7 @@ def _draw(fields: list[tuple[str, "xr.DataArray"]], title: str, picture: Path) -
     columns = min(3, len(fields))
     rows = -(-len(fields) // columns)
     with style({"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
-        figure = Figure(figsize=(5.2 * columns, 3.1 * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(5.2 * columns, 2.75 * rows + 0.4), layout="constrained")
         figure.suptitle(title)
         axes: Any = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat[len(fields) :]:
@@ -185,7 +185,7 @@ def _draw(fields: list[tuple[str, "xr.DataArray"]], title: str, picture: Path) -
             limits = {"vmin": low, "vmax": high if high > low else low + 1}
             west_east, south_north = field["longitude"], field["latitude"]
             mesh = axis.pcolormesh(west_east, south_north, field.values, rasterized=True, **limits)
-            others = [str(coord) for coord in field.coords if coord not in _GRID]
+            others = [str(coord) for coord in field.coords if coord not in (*_GRID, "level")]
             moments = [f"{coord} {_text(field[coord].values)}" for coord in others]
             axis.set_title("\n".join([name, ", ".join(moments)]), fontsize=9)
             axis.set_aspect("equal", adjustable="box")

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
 
 
-def read_prediction(path: Path, channel: Channel, valid: np.datetime64, member: int | None) -> np.ndarray:
+def read_prediction(
+    path: Path, channel: Channel, time: np.datetime64, lead_hours: int, member: int | None
+) -> np.ndarray:
     """One predicted field, ``(latitude, longitude)``.
 
     Args:
         path: artifact of the predict or baseline stage.
         channel: which field.
-        valid: its time.
+        time: of its last input.
+        lead_hours: from there to its valid time.
         member: its member; None where the data has none.
 
     Raises:
@@ -34,7 +37,9 @@ def read_prediction(path: Path, channel: Channel, valid: np.datetime64, member: 
     dataset = store.open_dataset(path / "predictions.zarr")
     if channel.variable not in dataset:
         raise ValueError(f"{path}: predictions lack the variable {channel.variable}")
-    wanted = {"time": valid, "level": channel.level_hpa, "member": member}
+    wanted: dict[str, Any] = {"time": time, "level": channel.level_hpa, "member": member}
+    if lead_hours:
+        wanted["prediction_timedelta"] = np.timedelta64(lead_hours, "h")
     field = dataset[channel.variable]
     for name, value in wanted.items():
         if value is None:

@@ -19,6 +19,7 @@ from weatherpeft.reporting.scores import (
     ordered,
     random_starts,
 )
+from weatherpeft.reporting.skill import skill_table
 from weatherpeft.reporting.table import count_text, decimals, percent_text
 from weatherpeft.variables import VARIABLES
 
@@ -34,12 +35,14 @@ class Figures:
         maps_caption: what the maps show.
         training: losses.
         cost: accuracy against the number of trained parameters.
+        reliability: categories of precipitation that were forecast, where they are scored.
     """
 
     maps: list[Image]
     maps_caption: str
     training: Image
     cost: Image
+    reliability: Image | None = None
 
 
 def render(
@@ -86,6 +89,7 @@ def render(
         facts=facts,
         placeholders=[_placeholder(name, value) for name, value in placeholders.items()],
         table=_score_table(rows, channels),
+        skill=skill_table(rows, channels),
         channel_tables=[_channel_table(rows, channels, score) for score in ("rmse", "bias")],
         comparisons=[_comparison(*pair, channels) for pair in random_starts(rows)],
         figures=figures,

@@ -1,20 +1,23 @@
 """Scores of runs and baselines, averaged over times and members, then over seeds."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from weatherpeft import store
 from weatherpeft.variables import VARIABLES, VariableSet, channel_label
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 SCORES = ("rmse", "bias")
 RANDOM_SUFFIX = "_random"
 """``full_random`` is ``full`` from random weights."""
 _HEADLINE = (("2t",), ("10u",), ("10v",), ("t850",), ("u850",), ("z500",), ("q850", "q700"))
-_DISPLAY = {"kg kg-1": (1e3, "g kg-1")}
+_DISPLAY = {"kg kg-1": (1e3, "g kg-1"), "m": (1e3, "mm")}
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,19 @@ class Channel:
     Attributes:
         variable: WeatherBench 2 name.
         level_hpa: pressure level; None at the surface.
-        label: short, for example ``t850``.
+        label: short, for example ``t850`` or, at one of several lead times, ``tp+24h``.
+        lead_hours: one of several lead times; None where there is only one.
     """
 
     variable: str
     level_hpa: int | None
     label: str
+    lead_hours: int | None = None
+
+    @property
+    def field(self) -> str:
+        """The label without the lead time."""
+        return channel_label(self.variable, self.level_hpa)
 
     @property
     def units(self) -> str:
@@ -38,19 +48,27 @@ class Channel:
 
     @property
     def display(self) -> tuple[float, str]:
-        """Factor and units for readers: humidity in g kg-1, everything else as it is."""
+        """Factor and units for readers: humidity in g kg-1, rain in mm, everything else as it is."""
         return _DISPLAY.get(self.units, (1.0, self.units))
 
     @property
     def long_name(self) -> str:
         """For titles, for example ``Temperature at 850 hPa``."""
         name = VARIABLES[self.variable].long_name
-        return name if self.level_hpa is None else f"{name} at {self.level_hpa} hPa"
+        name += "" if self.level_hpa is None else f" at {self.level_hpa} hPa"
+        return name if self.lead_hours is None else f"{name}, {self.lead_hours} h ahead"
 
 
-def scored_channels(variables: VariableSet) -> list[Channel]:
-    """Every field that is scored, in the order of the data."""
-    return [Channel(name, level, channel_label(name, level)) for name, level in variables.channels()]
+def scored_channels(variables: VariableSet, leads: Sequence[int] = (0,)) -> list[Channel]:
+    """Every field that is scored, in the order of the data, at every lead time."""
+    fields = variables.channels()
+    if len(leads) == 1:
+        return [Channel(name, level, channel_label(name, level)) for name, level in fields]
+    return [
+        Channel(name, level, f"{channel_label(name, level)}+{lead}h", lead)
+        for name, level in fields
+        for lead in leads
+    ]
 
 
 def headline(channels: Sequence[Channel]) -> list[int]:
@@ -85,6 +103,8 @@ class Entry:
     start: Literal["pretrained", "random"] | None = None
     trainable_backbone: int | None = None
     trainable_total: int | None = None
+    skill: dict[str, np.ndarray] = field(default_factory=dict)
+    """Further scores by name, ``(channel, ...)``; see ``skill.py``."""
 
 
 def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +113,7 @@ def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> t
     Args:
         path: the artifact.
         channels: fields that it must hold, and no others.
-        times: valid times that it must hold, and no others.
+        times: of the samples, that it must hold, and no others.
 
     Returns:
         RMSE and bias, ``(channel,)`` each.
@@ -105,7 +125,8 @@ def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> t
     missing = [name for name in (*SCORES, "channel", "time") if name not in dataset.variables]
     if missing:
         raise ValueError(f"{path}: scores.zarr lacks {', '.join(missing)}")
-    expected, found = [channel.label for channel in channels], [str(v) for v in dataset.channel.values]
+    expected = list(dict.fromkeys(channel.field for channel in channels))
+    found = [str(v) for v in dataset.channel.values]
     if set(expected) != set(found) or len(expected) != len(found):
         lacking = ", ".join(label for label in expected if label not in found) or "none"
         extra = ", ".join(label for label in found if label not in expected) or "none"
@@ -119,13 +140,28 @@ def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> t
         )
     means = []
     for name in SCORES:
-        scores = dataset[name].transpose("channel", ...).sel(channel=expected).values
-        mean = scores.reshape(len(expected), -1).mean(axis=1, dtype=np.float64)
+        scores = [of_channel(dataset[name], channel, path).values for channel in channels]
+        mean = np.array([score.mean(dtype=np.float64) for score in scores])
         if not np.isfinite(mean).all():
-            wrong = [label for label, value in zip(expected, mean, strict=True) if not np.isfinite(value)]
+            wrong = [c.label for c, value in zip(channels, mean, strict=True) if not np.isfinite(value)]
             raise ValueError(f"{path}: {name} is not finite for {', '.join(wrong)}")
         means.append(mean)
     return means[0], means[1]
+
+
+def of_channel(scores: "xr.DataArray", channel: Channel, path: Path) -> "xr.DataArray":
+    """The scores of a field at its lead time.
+
+    Raises:
+        ValueError: if the lead time is missing; the message names the path.
+    """
+    chosen = scores.sel(channel=channel.field) if "channel" in scores.dims else scores
+    if channel.lead_hours is None:
+        return chosen
+    lead = np.timedelta64(channel.lead_hours, "h")
+    if "prediction_timedelta" not in chosen.dims or lead not in chosen["prediction_timedelta"].values:
+        raise ValueError(f"{path}: no scores {channel.lead_hours} h ahead")
+    return chosen.sel(prediction_timedelta=lead)
 
 
 def _span(times: np.ndarray) -> str:
@@ -149,6 +185,7 @@ class Row:
         rmse: mean over seeds, ``(channel,)``.
         rmse_spread: sample standard deviation over seeds, ``(channel,)``; None for a single run.
         bias: mean over seeds, ``(channel,)``.
+        skill: mean over seeds of further scores.
     """
 
     name: str
@@ -160,6 +197,7 @@ class Row:
     rmse: np.ndarray
     rmse_spread: np.ndarray | None
     bias: np.ndarray
+    skill: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def rows_of(entries: Sequence[Entry]) -> list[Row]:
@@ -186,6 +224,10 @@ def rows_of(entries: Sequence[Entry]) -> list[Row]:
                 rmse=rmse.mean(axis=0),
                 rmse_spread=rmse.std(axis=0, ddof=1) if len(group) > 1 else None,
                 bias=np.stack([entry.bias for entry in group]).mean(axis=0),
+                skill={
+                    name: np.stack([entry.skill[name] for entry in group]).mean(axis=0)
+                    for name in group[0].skill
+                },
             )
         )
     return rows

@@ -16,6 +16,7 @@ from weatherpeft.reporting.scores import (
     headline,
     ordered,
 )
+from weatherpeft.reporting.skill import COLUMNS, skill_text
 
 WIDTH = 120
 """Columns of a terminal."""
@@ -37,6 +38,14 @@ def csv_text(entries: Sequence[Entry], channels: Sequence[Channel]) -> str:
                 writer.writerow(
                     [entry.label, entry.name, entry.seed, entry.start, entry.kind]
                     + [channel.variable, channel.level_hpa, channel.label, score, value, channel.units]
+                    + [entry.trainable_backbone, entry.trainable_total]
+                )
+            for score in (score for score in COLUMNS if score in entry.skill):
+                units = channel.units if score.startswith("rmse") else "1"
+                writer.writerow(
+                    [entry.label, entry.name, entry.seed, entry.start, entry.kind]
+                    + [channel.variable, channel.level_hpa, channel.label, score]
+                    + [f"{entry.skill[score][index]:.6e}", units]
                     + [entry.trainable_backbone, entry.trainable_total]
                 )
     return stream.getvalue()
@@ -110,6 +119,8 @@ def terminal_text(title: Sequence[str], rows: Sequence[Row], channels: Sequence[
         fields = [_field(channels[index], values[:, index], reference[index]) for index in shown]
         lines = _aligned([names, seeds], fields, [])
         blocks.append("Sample standard deviation of the RMSE over seeds\n" + lines)
+    if skill := skill_text(rows, channels):
+        blocks.append(skill)
     return "\n\n".join(blocks) + "\n"
 
 

@@ -66,6 +66,10 @@ class Ens10(Spec):
         """The download jobs: every calendar year of valid times, clipped to the spans."""
         return tuple(year for span in self.spans for year in years(span))
 
+    def narrowed(self, period: Period) -> Self:
+        """The source with this span alone (see ``interfaces.Source``)."""
+        return self.model_copy(update={"spans": (period,)})
+
     def files(self) -> list[Path]:
         """The files in the folder, of each kind that it has; none where a URL brings what is missing.
 

@@ -71,6 +71,10 @@ class Era5Cds(Spec):
         """The download jobs: every calendar month, clipped to the spans."""
         return tuple(month for span in self.spans for month in months(span))
 
+    def narrowed(self, period: Period) -> Self:
+        """The source with this span alone (see ``interfaces.Source``)."""
+        return self.model_copy(update={"spans": (period,)})
+
     def files(self) -> list[Path]:
         """None: everything comes from the store."""
         return []

@@ -89,7 +89,7 @@ def open_canonical(
         times: of the instantaneous fields, UTC, where they are not every ``step_hours``.
 
     Returns:
-        The canonical dataset of ``interfaces.Source.decode``, a dask chunk a time.
+        The canonical dataset of ``interfaces.Source.decode``, a dask chunk a time and member.
 
     Raises:
         ValueError: a file that is empty, truncated or no data; a field, level, time or member that is
@@ -224,7 +224,7 @@ def _assemble(
         for axis, values in axes.items():
             coordinates[axis] = np.array(values, "datetime64[ns]" if axis.endswith("time") else np.int64)
         stack = _Stack(table, layout)
-        chunks = tuple(1 if axis.endswith("time") else -1 for axis in axes) + (-1, -1)
+        chunks = tuple(-1 if axis == "level" else 1 for axis in axes) + (-1, -1)
         data = dask.array.from_array(stack, chunks=chunks, name=False, asarray=False, fancy=False)
         attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
         arrays[name] = ((*axes, "latitude", "longitude"), data, attributes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.spec import Period, Spec
@@ -29,6 +29,10 @@ class Local(Spec):
     def periods(self) -> tuple[Period, ...]:
         """One job for the whole span."""
         return (self.span,)
+
+    def narrowed(self, period: Period) -> Self:
+        """The source as it is: one job takes all files."""
+        return self
 
     def files(self) -> list[Path]:
         """The files that the patterns name, each once, a pattern's in order of their names.

@@ -44,6 +44,10 @@ class ZarrSource(Spec):
         """The download jobs: every calendar month, clipped to the spans."""
         return tuple(month for span in self.spans for month in months(span))
 
+    def narrowed(self, period: Period) -> Self:
+        """The source with this span alone (see ``interfaces.Source``)."""
+        return self.model_copy(update={"spans": (period,)})
+
     def files(self) -> list[Path]:
         """The metadata file of a store in a folder; of a store elsewhere, none.
 

@@ -1,4 +1,4 @@
-"""Predict the test period without a network: interpolation, and per-pixel regression on it."""
+"""Predict the test period without a network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weatherpeft import store
 from weatherpeft.spec import Spec
-from weatherpeft.variables import FieldSet
+from weatherpeft.variables import FieldSet, VariableSet
 from weatherpeft.window import Split, Window
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from weatherpeft.frames import SampleFrames
 
-Baseline = Literal["interpolation", "regression"]
+Baseline = Literal["interpolation", "regression", "persistence", "climatology"]
 
 
 class BaselineSpec(Spec):
@@ -22,25 +22,33 @@ class BaselineSpec(Spec):
 
     baseline: Baseline
     fields: FieldSet
+    predicted: VariableSet
+    """What is written."""
     window: Window
     train: Split
     test: Split
 
 
-def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path) -> None:
+def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path, climatology: Path | None = None) -> None:
     """Write predictions that every method has to beat.
 
     ``interpolation`` is the last input frame on the target grid. ``regression`` corrects it with a slope
     and an intercept of its own for every grid point and field, fitted by least squares to the training
-    split.
+    split. ``persistence`` is the last input frame, on the same grid. ``climatology`` is the training period's
+    mean of the target's hour and day of year.
 
     Args:
         spec: which baseline and which samples.
         data: artifacts of the regrid stage that cover the training and the test split.
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
+        climatology: artifact of the climatology stage, for the baseline of this name.
+
+    Raises:
+        ValueError: no climatology is given for the baseline of this name.
     """
     import numpy as np
 
+    from weatherpeft.climatology_reader import ClimatologyReader
     from weatherpeft.frames import SampleFrames
     from weatherpeft.predictions import write_predictions
 
@@ -57,8 +65,21 @@ def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path) -> None:
             fields = interpolated(index)
             return {name: (slope[name] * fields[name] + intercept[name]).astype(np.float32) for name in slope}
 
-    with store.artifact(output, spec, __name__, data) as directory:
-        write_predictions(predicted, samples, directory / "predictions.zarr")
+    elif spec.baseline == "climatology":
+        if climatology is None:
+            raise ValueError("the baseline climatology needs a climatology, and none is given")
+        reader = ClimatologyReader(climatology, spec.window.target_grid)
+
+        def predicted(index: int) -> dict[str, np.ndarray]:
+            sample = samples.samples[index]
+            valid = sample.time + np.timedelta64(sample.lead_hours, "h")
+            names = (*spec.predicted.surface, *spec.predicted.atmospheric)
+            return {name: reader.read(name, valid) for name in names}
+
+    with store.artifact(
+        output, spec, __name__, [*data, *([climatology] if climatology else [])]
+    ) as directory:
+        write_predictions(predicted, samples, spec.predicted, directory / "predictions.zarr")
 
 
 def _fit(samples: "SampleFrames") -> tuple[dict[str, "np.ndarray"], dict[str, "np.ndarray"]]:

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources import AnySource
+from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Spec
 
 _log = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 class DownloadSpec(Spec):
     """What to download, and from where."""
 
-    source: AnySource
+    source: AnySource | AnyForecastSource
     """The provider."""
     request: DataRequest
     """Fields, period, time step and members."""

@@ -68,6 +68,7 @@ def finetune(
             training.accumulation,
             training.precision,
             training.recompute,
+            statistics,
         )
         counts = tuned.counts()
         logging.getLogger(__name__).info(

@@ -69,7 +69,7 @@ def fisher(
     with process_group() as device, Interruption(time_budget_minutes) as interruption:
         samples = Samples(spec.task.window, spec.fields, data, spec.train)
         start = pretrained if spec.pretrained else None
-        model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start).to(device)
+        model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start, statistics).to(device)
         save_memory(model, spec.precision, spec.recompute)
         loss = task_loss(spec.task, training_scale(statistics, spec.fields.measured), device)
         batches = (batch.to(device) for batch in single_batches(samples, spec.samples, spec.seed))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from weatherpeft import store
 from weatherpeft.grid import Grid
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Period, Spec
 from weatherpeft.variables import VariableSet, channel_label
 from weatherpeft.window import Split
 
@@ -17,6 +17,8 @@ class MomentsSpec(Spec):
     grid: Grid
     train: Split
     """The part of the training split that lies in the data."""
+    period: Period | None = None
+    """The days whose times count; by default all, sums of hours may reach into others."""
 
 
 def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
@@ -45,6 +47,7 @@ def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
     samples = [
         (time, member)
         for time in reader.times(spec.train.periods)
+        if spec.period is None or spec.period.start <= time.astype("datetime64[D]").item() <= spec.period.end
         for member in spec.train.members or (None,)
     ]
     if not samples:

@@ -19,13 +19,19 @@ class PredictSpec(Spec):
 
 
 def predict(
-    spec: PredictSpec, data: Sequence[Path], run: Path, output: Path, pretrained: Path | None = None
+    spec: PredictSpec,
+    data: Sequence[Path],
+    statistics: Path,
+    run: Path,
+    output: Path,
+    pretrained: Path | None = None,
 ) -> None:
     """Write predictions of every test sample.
 
     Args:
         spec: the model and the samples.
         data: artifacts of the regrid stage that cover the test split.
+        statistics: artifact of the statistics stage.
         run: artifact of the finetune stage.
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
         pretrained: what the run started from.
@@ -41,10 +47,11 @@ def predict(
     from weatherpeft.training.distributed import path_of_first, process_group, rank, ranks, wait_for_all
     from weatherpeft.training.tuning import tuned_model
 
-    inputs = [*data, run, *([pretrained] if pretrained else [])]
+    inputs = [*data, statistics, run, *([pretrained] if pretrained else [])]
     with process_group() as device:
+        predicted_variables = spec.model.task.predicted(spec.model.fields.measured)
         samples = Samples(spec.model.task.window, spec.model.fields, data, spec.test)
-        tuned = tuned_model(spec.model, device, pretrained, precision=spec.precision)
+        tuned = tuned_model(spec.model, device, pretrained, precision=spec.precision, statistics=statistics)
         tuned.load_result(load_tensors(run / "tuned.safetensors"))
         model = tuned.model.eval()
 
@@ -59,8 +66,8 @@ def predict(
         with made as directory:
             path = path_of_first(directory) / "predictions.zarr"
             if rank() == 0:
-                create_predictions(samples, path)
+                create_predictions(samples, predicted_variables, path)
             wait_for_all()
             bounds = [len(samples) * number // ranks() for number in (rank(), rank() + 1)]
-            fill_predictions(predicted, samples, path, range(*bounds))
+            fill_predictions(predicted, samples, predicted_variables, path, range(*bounds))
             wait_for_all()

@@ -50,7 +50,7 @@ def pretrain(
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train
     from weatherpeft.training.memory import save_memory
-    from weatherpeft.training.tuning import task_loss
+    from weatherpeft.training.tuning import complete_statistics, task_loss
 
     task, training = spec.task, spec.training
     inputs = [*data, statistics]
@@ -59,6 +59,7 @@ def pretrain(
         train_samples = Samples(task.window, spec.fields, data, spec.splits.train)
         validation_samples = Samples(task.window, spec.fields, data, spec.splits.validation)
         model = spec.backbone.build(spec.fields, task.lead_hours, task.residual, spec.seed).to(device)
+        complete_statistics(model, statistics, spec.fields.measured)
         save_memory(model, training.precision, training.recompute)
         scale = training_scale(statistics, spec.fields.measured)
         history = train(

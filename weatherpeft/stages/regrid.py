@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from weatherpeft.grid import Grid
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources import AnySource
+from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Spec
 from weatherpeft.variables import VARIABLES
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class RegridSpec(Spec):
     """What was downloaded, and the grids to bring it to."""
 
-    source: AnySource
+    source: AnySource | AnyForecastSource
     """The provider, which knows how to read its files."""
     request: DataRequest
     """What the raw files hold."""

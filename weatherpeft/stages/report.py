@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weatherpeft import store
 from weatherpeft.spec import Spec
-from weatherpeft.variables import FieldSet
+from weatherpeft.variables import FieldSet, VariableSet
 from weatherpeft.window import Split, Window
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class ReportSpec(Spec):
     """Variables in the data and declared placeholders."""
     window: Window
     """Frames and grids of a sample."""
-    baselines: tuple[Literal["interpolation", "regression"], ...]
+    predicted: VariableSet
+    """What is scored of them."""
+    baselines: tuple[str, ...]
     """Forecasts without a trained network, scored beside the runs."""
     runs: tuple[ReportedRun, ...]
     """Fine-tuning runs, in the order of the experiment."""
@@ -84,12 +86,13 @@ def report(
     from weatherpeft.reporting.benchmarks import read_jobs
     from weatherpeft.reporting.provenance import digests, packages, short_name
     from weatherpeft.reporting.scores import headline, rows_of, scored_channels
+    from weatherpeft.reporting.skill import reliability
 
     labels = [run.label for run in spec.runs]
     scores_of = _by_label("scores", scores, [*spec.baselines, *labels])
     predictions_of = _by_label("predictions", predictions, [*spec.baselines, *labels])
     runs_of = _by_label("finetune artifact", runs, labels)
-    channels = scored_channels(spec.fields.measured)
+    channels = scored_channels(spec.predicted, spec.window.target_hours)
     samples = SampleFrames(spec.window, spec.fields, data, spec.test)
     entries = _entries(spec, channels, samples, scores_of, runs_of)
     rows = rows_of(entries)
@@ -104,6 +107,7 @@ def report(
         maps_caption=caption,
         training=figures.training_curves(curves, pretraining),
         cost=figures.cost(rows, channels, preferred[:3]),
+        reliability=reliability(rows, channels),
     )
     inputs = [*data, *scores, *predictions, *runs, *([pretrained] if pretrained else [])]
     records = {short_name(path): store.read_provenance(path) for path in inputs}
@@ -151,13 +155,14 @@ def _entries(
     import numpy as np
 
     from weatherpeft.reporting.scores import Entry, read_scores
+    from weatherpeft.reporting.skill import read_skill
 
-    lead = np.timedelta64(spec.window.target_hours, "h")
-    times = np.unique([sample.time for sample in samples.samples]) + lead
+    times = np.unique([sample.time for sample in samples.samples])
     entries = []
     for name in spec.baselines:
         rmse, bias = read_scores(scores_of[name], channels, times)
-        entries.append(Entry(label=name, name=name, kind="baseline", rmse=rmse, bias=bias))
+        skill = read_skill(scores_of[name], channels)
+        entries.append(Entry(label=name, name=name, kind="baseline", rmse=rmse, bias=bias, skill=skill))
     for run in spec.runs:
         rmse, bias = read_scores(scores_of[run.label], channels, times)
         record = store.read_provenance(runs_of[run.label])
@@ -175,6 +180,7 @@ def _entries(
                 start=run.start,
                 trainable_backbone=record["trainable_backbone"],
                 trainable_total=record["trainable_total"],
+                skill=read_skill(scores_of[run.label], channels),
             )
         )
     return entries
@@ -205,21 +211,25 @@ def _maps(
     from weatherpeft.reporting.maps import maps, read_prediction
     from weatherpeft.reporting.scores import headline
 
-    sample = samples.samples[len(samples) // 2]
+    first_lead = [sample for sample in samples.samples if sample.lead_hours == spec.window.target_hours[0]]
+    sample = first_lead[len(first_lead) // 2]
     start, target = samples.inputs(sample)[-1], samples.target(sample)
-    valid = sample.time + np.timedelta64(spec.window.target_hours, "h")
+    valid = sample.time + np.timedelta64(sample.lead_hours, "h")
     land = None
     if "land_sea_mask" in spec.fields.measured.static:
         land = GridReader(data, spec.window.target_grid, ()).static("land_sea_mask")
     places = {channel.label: index for index, channel in enumerate(channels)}
     chosen = [places[label] for label in _MAP_FIELDS if label in places] or headline(channels)[:3]
+    chosen = [place for place in chosen if channels[place].lead_hours in (None, sample.lead_hours)]
     runs = _mapped_runs(spec.runs)
     interpolated = spec.window.input_grid != spec.window.target_grid
     source = "Input, interpolated" if interpolated else "Input"
     images = []
     for channel in (channels[index] for index in chosen):
         predicted = {
-            run.label: read_prediction(predictions_of[run.label], channel, valid, sample.member)
+            run.label: read_prediction(
+                predictions_of[run.label], channel, sample.time, sample.lead_hours, sample.member
+            )
             for run in runs
         }
         first, last = _field(spec, channel, start), _field(spec, channel, target)
@@ -279,7 +289,10 @@ def _facts(spec: ReportSpec, samples: "SampleFrames") -> list[tuple[str, str]]:
     facts = [
         ("Data source", spec.source),
         ("Input", f"{frames}, grid {_grid_text(window.input_grid)}"),
-        ("Target", f"{_hours_text(window.target_hours)}, grid {_grid_text(window.target_grid)}"),
+        (
+            "Target",
+            f"{', '.join(map(_hours_text, window.target_hours))}, grid {_grid_text(window.target_grid)}",
+        ),
         ("Surface fields", ", ".join(measured.surface).replace("_", " ")),
         ("Upper-air fields", ", ".join(measured.atmospheric).replace("_", " ")),
         ("Pressure levels", f"{', '.join(map(str, measured.levels_hpa))} hPa" if measured.levels_hpa else ""),

@@ -6,5 +6,6 @@ from pydantic import Field
 
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
+from weatherpeft.tasks.precipitation import Precipitation
 
-AnyTask = Annotated[Downscaling | Forecasting, Field(discriminator="name")]
+AnyTask = Annotated[Downscaling | Forecasting | Precipitation, Field(discriminator="name")]

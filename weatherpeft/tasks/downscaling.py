@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
+from weatherpeft.variables import VariableSet
 from weatherpeft.window import Window
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Downscaling(Spec):
             input_grid=self.input_grid,
             target_grid=self.target_grid,
             input_hours=(-self.history_hours, 0),
-            target_hours=0,
+            target_hours=(0,),
         )
 
     @property
@@ -46,6 +47,10 @@ class Downscaling(Spec):
     def needs_climatology(self) -> tuple[str, ...]:
         """None."""
         return ()
+
+    def predicted(self, variables: VariableSet) -> VariableSet:
+        """Every field."""
+        return variables
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Normalized mean squared error, surface variables weighted (see ``interfaces.Task``)."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
+from weatherpeft.variables import VariableSet
 from weatherpeft.window import Window
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Forecasting(Spec):
             input_grid=self.grid,
             target_grid=self.grid,
             input_hours=(-self.lead_time_hours, 0),
-            target_hours=self.lead_time_hours,
+            target_hours=(self.lead_time_hours,),
         )
 
     @property
@@ -43,6 +44,10 @@ class Forecasting(Spec):
     def needs_climatology(self) -> tuple[str, ...]:
         """None."""
         return ()
+
+    def predicted(self, variables: VariableSet) -> VariableSet:
+        """Every field."""
+        return variables
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Normalized mean squared error, surface variables weighted (see ``interfaces.Task``)."""

@@ -10,11 +10,12 @@ from torch import nn
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.batch import Batch, Fields
 from weatherpeft.interfaces import Adapter, Backbone, PeftMethod, Task, TuningContext
+from weatherpeft.normalization import training_mean, training_scale
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Precision
-from weatherpeft.variables import FieldSet
+from weatherpeft.variables import FieldSet, VariableSet
 
 PRETRAINED = "pretrained.ckpt"
 FISHER = "fisher.zarr"
@@ -88,7 +89,12 @@ class TunedModel:
 
 
 def build_model(
-    backbone: AnyBackbone, fields: FieldSet, task: AnyTask, seed: int, pretrained: Path | None
+    backbone: AnyBackbone,
+    fields: FieldSet,
+    task: AnyTask,
+    seed: int,
+    pretrained: Path | None,
+    statistics: Path | None = None,
 ) -> Backbone:
     """A backbone for a task, with random weights or pretrained ones.
 
@@ -98,11 +104,19 @@ def build_model(
         task: gives the lead time and whether the model predicts a residual.
         seed: of the random weights.
         pretrained: artifact of the pretrain stage, or a checkpoint file, or None.
+        statistics: artifact of the statistics stage; None where the backbone knows every variable.
     """
     model = backbone.build(fields, task.lead_hours, task.residual, seed)
+    if statistics is not None:
+        complete_statistics(model, statistics, fields.measured)
     if pretrained is not None:
         model.load(pretrained / PRETRAINED if pretrained.is_dir() else pretrained)
     return model
+
+
+def complete_statistics(model: Backbone, statistics: Path, measured: VariableSet) -> None:
+    """Give a model the training data's statistics, for variables that it has none of its own of."""
+    model.complete_statistics(training_mean(statistics, measured), training_scale(statistics, measured))
 
 
 def tuned_model(
@@ -114,6 +128,7 @@ def tuned_model(
     accumulation: int = 1,
     precision: Precision = "float32",
     recompute: bool = False,
+    statistics: Path | None = None,
 ) -> TunedModel:
     """The model of a run before its first step.
 
@@ -126,6 +141,7 @@ def tuned_model(
         accumulation: backward passes before each step.
         precision: in what the backbone computes.
         recompute: whether blocks are computed again in the backward pass.
+        statistics: artifact of the statistics stage; None where the backbone knows every variable.
 
     Raises:
         ValueError: the run starts from pretrained weights and none are given, or the precision is
@@ -134,7 +150,7 @@ def tuned_model(
     if spec.pretrained and pretrained is None:
         raise ValueError("the run starts from pretrained weights, but none are given")
     start = pretrained if spec.pretrained else None
-    model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start).to(device)
+    model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start, statistics).to(device)
     store = fisher / FISHER if fisher else None
     tuned = attach(model, spec.methods, TuningContext(steps, spec.seed, store, accumulation))
     save_memory(model, precision, recompute)

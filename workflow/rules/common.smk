@@ -1,5 +1,6 @@
 # Paths and specs. The specs come from the validated config, the code digests from the source files.
 import shlex
+from functools import cache
 
 from pydantic import ValidationError
 from snakemake.exceptions import WorkflowError
@@ -10,6 +11,7 @@ from weatherpeft.fingerprint import fingerprint, spec_modules
 try:
     experiment = Experiment.parse(config)
     SOURCE_FILES = experiment.source_files()
+    FORECAST_FILES = experiment.forecast_files()
 except ValidationError as error:
     raise WorkflowError("the configuration is not valid", *error_lines(error)) from None
 except ValueError as error:
@@ -18,12 +20,15 @@ except ValueError as error:
 ROOT = experiment.root
 RAW = f"{experiment.data}/raw/{{period}}"
 REGRIDDED = f"{ROOT}/regridded/{{period}}"
+FORECAST_RAW = f"{experiment.data}/forecasts/raw/{{period}}"
+REGRIDDED_FORECASTS = f"{ROOT}/forecasts/{{period}}"
 PACKED = f"{ROOT}/packed/{{period}}"
 MOMENTS = f"{ROOT}/moments/{{period}}"
 STATISTICS = f"{ROOT}/statistics"
 SERIES = f"{ROOT}/series/{{period}}"
 CLIMATOLOGY = f"{ROOT}/climatology"
 PRETRAINED = f"{ROOT}/pretrained"
+WEIGHTS = f"{experiment.data}/weights/{{weights}}"
 FISHER = f"{ROOT}/fisher"
 RUN = f"{ROOT}/runs/{{run}}"
 PREDICTIONS = f"{ROOT}/predictions/{{forecast}}"
@@ -31,22 +36,25 @@ SCORES = f"{ROOT}/scores/{{forecast}}"
 REPORT = f"{ROOT}/report"
 FORECASTS = [*experiment.baselines, *experiment.run_labels()]
 
+code_digest = cache(fingerprint)  # hundreds of jobs run the same code
+
 
 wildcard_constraints:
     period=r"\d{8}-\d{8}",
+    weights=r"[^/]+-[0-9a-f]{12}",
     run=r"[a-z0-9_]+-seed\d+",
     forecast=r"[a-z0-9_]+(-seed\d+)?",
 
 
-def spec(stage):
-    """Params: the spec of a stage's job, as JSON."""
-    return lambda wildcards: getattr(experiment, stage)(*wildcards).canonical_json()
+def spec(job):
+    """Params: the spec of a job, as JSON."""
+    return lambda wildcards: getattr(experiment, job)(*wildcards).canonical_json()
 
 
-def code(stage):
-    """Params: a digest of the code that a stage's job runs."""
-    return lambda wildcards: fingerprint(
-        f"weatherpeft.stages.{stage}", spec_modules(getattr(experiment, stage)(*wildcards))
+def code(stage, job=None):
+    """Params: a digest of the code that a stage's job runs; the job has the stage's name, if not given."""
+    return lambda wildcards: code_digest(
+        f"weatherpeft.stages.{stage}", spec_modules(getattr(experiment, job or stage)(*wildcards))
     )
 
 

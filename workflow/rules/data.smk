@@ -35,9 +35,46 @@ rule regrid:
         "weatherpeft regrid --spec {params.spec:q} --raw {input.raw} --output {output} 2> {log}"
 
 
+rule download_forecasts:
+    input:
+        FORECAST_FILES,
+    output:
+        directory(FORECAST_RAW),
+    log:
+        f"{ROOT}/logs/download_forecasts-{{period}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/download_forecasts-{{period}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("download_forecasts"),
+        code=code("download", "download_forecasts"),
+        work=f"{experiment.data}/work",
+    shell:
+        "weatherpeft download --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
+
+
+rule regrid_forecasts:
+    input:
+        raw=lambda wildcards: experiment.forecast_raw(wildcards.period),
+    output:
+        directory(REGRIDDED_FORECASTS),
+    log:
+        f"{ROOT}/logs/regrid_forecasts-{{period}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/regrid_forecasts-{{period}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("regrid_forecasts"),
+        code=code("regrid", "regrid_forecasts"),
+    shell:
+        "weatherpeft regrid --spec {params.spec:q} --raw {input.raw} --output {output} 2> {log}"
+
+
 rule moments:
     input:
-        data=REGRIDDED,
+        data=lambda wildcards: expand(REGRIDDED, period=experiment.moments_periods(wildcards.period)),
     output:
         directory(MOMENTS),
     log:

@@ -1,6 +1,7 @@
 rule baseline:
     input:
         data=regridded("train", "test"),
+        climatology=experiment.climatology_path,
     output:
         directory(f"{ROOT}/predictions/{{baseline}}"),
     log:
@@ -14,13 +15,16 @@ rule baseline:
     params:
         spec=spec("baseline"),
         code=code("baseline"),
+        climatology=optional("climatology", experiment.climatology_path),
     shell:
-        "weatherpeft baseline --spec {params.spec:q} --data {input.data} --output {output} 2> {log}"
+        "weatherpeft baseline --spec {params.spec:q} --data {input.data} {params.climatology}"
+        " --output {output} 2> {log}"
 
 
 rule predict:
     input:
         data=regridded("test"),
+        statistics=STATISTICS,
         run=RUN,
         pretrained=lambda wildcards: experiment.run_pretrained(wildcards.run),
     output:
@@ -37,14 +41,15 @@ rule predict:
         launch=launch,
         pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
     shell:
-        "{params.launch} weatherpeft predict --spec {params.spec:q} --data {input.data} --run {input.run}"
-        " {params.pretrained} --output {output} 2> {log}"
+        "{params.launch} weatherpeft predict --spec {params.spec:q} --data {input.data}"
+        " --statistics {input.statistics} --run {input.run} {params.pretrained} --output {output} 2> {log}"
 
 
 rule evaluate:
     input:
         data=regridded("test"),
         predictions=PREDICTIONS,
+        climatology=experiment.climatology_path,
     output:
         directory(SCORES),
     log:
@@ -56,6 +61,7 @@ rule evaluate:
     params:
         spec=spec("evaluate"),
         code=code("evaluate"),
+        climatology=optional("climatology", experiment.climatology_path),
     shell:
         "weatherpeft evaluate --spec {params.spec:q} --data {input.data} --predictions {input.predictions}"
-        " --output {output} 2> {log}"
+        " {params.climatology} --output {output} 2> {log}"

@@ -22,6 +22,23 @@ rule pretrain:
         " {params.time_budget} --checkpoint-minutes 30 2> {log}"
 
 
+rule weights:
+    output:
+        directory(WEIGHTS),
+    log:
+        f"{ROOT}/logs/weights-{{weights}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/weights-{{weights}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("weights"),
+        code=code("weights"),
+        work=f"{experiment.data}/work",
+    shell:
+        "weatherpeft weights --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
+
+
 rule fisher:
     input:
         data=training_data("train"),

@@ -95,6 +95,10 @@ class Toy(Spec):
         """The download jobs, one a span."""
         return self.spans
 
+    def narrowed(self, period: Period) -> Self:
+        """The source with this span alone (see ``interfaces.Source``)."""
+        return self.model_copy(update={"spans": (period,)})
+
     def files(self) -> list[Path]:
         """None: the planet is made from the spec alone."""
         return []

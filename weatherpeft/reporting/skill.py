@@ -1,0 +1,114 @@
+"""Scores of precipitation against its climatology: SEEPS, ACC, RMSE, and how often what was forecast."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from weatherpeft import store
+from weatherpeft.metrics import root_of_time_mean
+from weatherpeft.precipitation_scores import DRY, HEAVY, LIGHT, forecast_given_observed
+from weatherpeft.reporting.figures import Image, color_of, image_of, style
+from weatherpeft.reporting.scores import Channel, Row, of_channel
+
+COLUMNS = {"seeps": ("SEEPS", "lower"), "acc": ("ACC", "higher"), "rmse_of_time_mean": ("RMSE", "lower")}
+"""Names for readers, and which values are better."""
+_CATEGORIES = {DRY: "dry", LIGHT: "light", HEAVY: "heavy"}
+_MISSING = "-"
+
+
+def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
+    """Means over times and members of an artifact of the evaluate stage.
+
+    Args:
+        path: the artifact.
+        channels: fields of precipitation.
+
+    Returns:
+        ``seeps``, ``acc`` and ``rmse_of_time_mean`` in meters, ``(channel,)`` each, and ``contingency``,
+        ``(channel, forecast, observed)``; nothing where the artifact has no SEEPS.
+    """
+    dataset = store.open_dataset(path / "scores.zarr").load()
+    if "seeps" not in dataset:
+        return {}
+    found: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, "contingency")}
+    for channel in channels:
+        for name in ("seeps", "acc"):
+            values = of_channel(dataset[name], channel, path).values
+            found[name].append(np.nan if np.isnan(values).any() else values.mean(dtype=np.float64))
+        squares = of_channel(dataset["rmse"], channel, path).values.ravel() ** 2
+        found["rmse_of_time_mean"].append(root_of_time_mean(squares))
+        table = (
+            of_channel(dataset["contingency"], channel, path).transpose(..., "forecast", "observed").values
+        )
+        found["contingency"].append(table.reshape(-1, *table.shape[-2:]).mean(axis=0, dtype=np.float64))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def skill_table(rows: Sequence[Row], channels: Sequence[Channel]) -> dict[str, Any] | None:
+    """The scores as texts with the best of each column marked; None where there are none."""
+    rows = [row for row in rows if row.skill]
+    if not rows:
+        return None
+    heads, columns = [], []
+    for score, (title, better) in COLUMNS.items():
+        for index, channel in enumerate(channels):
+            factor, units = channel.display if score == "rmse_of_time_mean" else (1.0, "")
+            values = factor * np.array([row.skill[score][index] for row in rows])
+            best = np.nanmax(values) if better == "higher" else np.nanmin(values)
+            heads.append({"score": title, "field": channel.label, "units": units})
+            texts = [_MISSING if np.isnan(value) else f"{value:.3f}" for value in values]
+            columns.append([{"text": t, "best": bool(v == best)} for t, v in zip(texts, values, strict=True)])
+    lines = [
+        {"name": row.name, "kind": row.kind, "cells": [column[number] for column in columns]}
+        for number, row in enumerate(rows)
+    ]
+    return {"heads": heads, "lines": lines}
+
+
+def skill_text(rows: Sequence[Row], channels: Sequence[Channel]) -> str:
+    """The same as aligned plain text; empty where there are none."""
+    table = skill_table(rows, channels)
+    if table is None:
+        return ""
+    cells = [["", "", "name"], *[["", "", line["name"]] for line in table["lines"]]]
+    width = max(len(line[2]) for line in cells)
+    text = [
+        " " * width + "".join(f"{head[part]:>9}" for head in table["heads"])
+        for part in ("score", "field", "units")
+    ]
+    text[2] = "name".ljust(width) + text[2][width:]
+    text.append("-" * width + "".join("  -------" for _ in table["heads"]))
+    for line in table["lines"]:
+        text.append(line["name"].ljust(width) + "".join(f"{cell['text']:>9}" for cell in line["cells"]))
+    title = (
+        "Precipitation against its climatology: SEEPS (0 is perfect), ACC, RMSE (root of the mean over times)"
+    )
+    return "\n".join([title, *(line.rstrip() for line in text)])
+
+
+def reliability(rows: Sequence[Row], channels: Sequence[Channel]) -> Image | None:
+    """How often dry, light and heavy were forecast where each was observed, at the first lead time."""
+    rows = [row for row in rows if row.skill]
+    if not rows:
+        return None
+    names = [row.name for row in rows]
+    with style():
+        figure = Figure(figsize=(12.2, 3.8), layout="constrained")
+        axes = figure.subplots(1, 3, sharey=True)
+        for observed, axis in zip(_CATEGORIES, axes, strict=True):
+            for number, row in enumerate(rows):
+                shares = forecast_given_observed(row.skill["contingency"][0])[:, observed]
+                place = np.arange(3) + (number - (len(rows) - 1) / 2) * 0.8 / len(rows)
+                axis.bar(place, shares, 0.75 / len(rows), color=color_of(row.name, names), label=row.name)
+            axis.set_xticks(range(3), list(_CATEGORIES.values()))
+            axis.set_xlabel("Forecast")
+            axis.set_title(f"Where {_CATEGORIES[observed]} was observed")
+            axis.set_ylim(0, 1)
+        axes[0].set_ylabel("Share of the area")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+        text = f"How often each category of {channels[0].long_name} was forecast, by what was observed"
+        return image_of(figure, text, 140)

@@ -1,0 +1,81 @@
+"""Regional precipitation: two frames of the atmosphere to the rain of later hours."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from weatherpeft.grid import Grid
+from weatherpeft.spec import Spec
+from weatherpeft.variables import VariableSet
+from weatherpeft.window import Window
+
+if TYPE_CHECKING:
+    import torch
+
+    from weatherpeft.batch import Fields
+
+_PRECIPITATION = "total_precipitation_6hr"
+
+
+class Precipitation(Spec):
+    """Two frames on a grid to the sums of six hours that end some lead times later.
+
+    One model is told the lead time of every sample and learns all of them. The past sum of six hours is an
+    input like any other surface variable, and the only one whose prediction counts.
+    """
+
+    name: Literal["precipitation"]
+    grid: Grid
+    """Of inputs and targets; a region's area weights are those of the global grid."""
+    history_hours: int = Field(default=12, gt=0)
+    """Hours between the two input frames."""
+    lead_times_hours: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (12, 24, 36)
+    """From the last input frame to the end of the sums."""
+    residual: bool = False
+    """Predict the difference to the last input frame instead of absolute fields."""
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Self:
+        if sorted(set(self.lead_times_hours)) != list(self.lead_times_hours):
+            raise ValueError(f"lead_times_hours must increase without repeats, found {self.lead_times_hours}")
+        return self
+
+    @property
+    def window(self) -> Window:
+        """Inputs at t − history_hours and t, targets at t + lead times."""
+        return Window(
+            input_grid=self.grid,
+            target_grid=self.grid,
+            input_hours=(-self.history_hours, 0),
+            target_hours=self.lead_times_hours,
+        )
+
+    @property
+    def lead_hours(self) -> int:
+        """The first lead time."""
+        return self.lead_times_hours[0]
+
+    @property
+    def needs_climatology(self) -> tuple[str, ...]:
+        """Of the sums of six hours: SEEPS and ACC are relative to it."""
+        return (_PRECIPITATION,)
+
+    def predicted(self, variables: VariableSet) -> VariableSet:
+        """The sum of six hours alone.
+
+        Raises:
+            ValueError: if it is not among the variables.
+        """
+        if _PRECIPITATION not in variables.surface:
+            raise ValueError(f"task {self.name}: expected {_PRECIPITATION} among variables.surface")
+        only = {"surface": (_PRECIPITATION,), "atmospheric": (), "levels_hpa": (), "static": ()}
+        return variables.model_copy(update=only)
+
+    def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
+        """Mean absolute error of normalized precipitation (see ``interfaces.Task``)."""
+        from weatherpeft.batch import Fields
+        from weatherpeft.losses import normalized_absolute_error
+
+        return normalized_absolute_error(
+            prediction, target, Fields({_PRECIPITATION: scale.surface[_PRECIPITATION]}, {})
+        )
