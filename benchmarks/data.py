@@ -251,31 +251,39 @@ def _write_stores(folder: Path, target: Grid, samples: int) -> dict[str, Path]:
     name = f"{target.label}.zarr"
     return {
         "zarr-python, uncompressed": folder / "plain.zarr",
-        "zarr-python, lz4 in shards": folder / "ours" / name / store.FIELDS,
-        "ours (tensorstore), lz4 in shards": folder / "ours" / name,
-        "ours (tensorstore), int16, to float32": folder / "packed" / name,
+        "zarr-python": folder / "ours" / name,
+        "tensorstore": folder / "ours" / name,
+        "ours": folder / "ours" / name,
+        "ours, int16 to float32": folder / "packed" / name,
         "memmap": folder / "mapped.npy",
     }
 
 
 def reading(folder: Path, target: Grid, rounds: int, samples: int) -> list[dict[str, Any]]:
-    """Samples of all channels, in random order."""
+    """Samples of all channels, in random order; ours are compressed with lz4, in shards."""
+    import tensorstore
+
     paths = _write_stores(folder, target, samples)
     order = np.random.default_rng(2).permutation(samples).tolist()
     names = (*FIELDS.surface, *FIELDS.atmospheric)
-    plain, *ours, mapped = paths
-    ways: dict[str, Callable[[], object]] = {}
-    for way in (plain, ours[0]):
-        array: Any = zarr.open_array(paths[way], mode="r")
-        ways[way] = lambda array=array: [array[index] for index in order]
-    for way in ours[1:]:
-        stored = StoredFields(paths[way], names)
-        ways[way] = lambda stored=stored: [stored.read(index, None) for index in order]
-    memory = np.load(paths[mapped], mmap_mode="r")
-    ways[mapped] = lambda: [np.array(memory[index]) for index in order]
-    full = memory.nbytes
-    size = {way: _bytes(path) / full for way, path in paths.items()}
-    return rows_of("read a sample at random", take_turns(ways, rounds, samples), plain, size=size)
+    plain: Any = zarr.open_array(paths["zarr-python, uncompressed"], mode="r")
+    sharded: Any = zarr.open_group(paths["zarr-python"], mode="r")[store.FIELDS]
+    kvstore = {"driver": "file", "path": f"{paths['tensorstore'] / store.FIELDS}/"}
+    opened: Any = tensorstore.open({"driver": "zarr3", "kvstore": kvstore}).result()
+    exact, packed = (StoredFields(paths[way], names) for way in ("ours", "ours, int16 to float32"))
+    mapped = np.load(paths["memmap"], mmap_mode="r")
+    readers: dict[str, Callable[[int], object]] = {
+        "zarr-python, uncompressed": lambda index: plain[index],
+        "zarr-python": lambda index: sharded[index],
+        "tensorstore": lambda index: opened[index].read().result(),
+        "ours": lambda index: exact.read(index, None),
+        "ours, int16 to float32": lambda index: packed.read(index, None),
+        "memmap": lambda index: np.array(mapped[index]),
+    }
+    ways = {way: lambda read=read: [read(index) for index in order] for way, read in readers.items()}
+    size = {way: _bytes(path) / mapped.nbytes for way, path in paths.items()}
+    times = take_turns(ways, rounds, samples)
+    return rows_of("read a sample at random", times, "zarr-python, uncompressed", size=size)
 
 
 def _bytes(path: Path) -> int:

@@ -75,7 +75,7 @@ def test_data(tmp_path: Path) -> None:
     assert regrid["ours"]["memory MiB"] >= 0
     sizes = [row["size"] for row in read.values()]
     assert sizes[0] == pytest.approx(1, rel=0.01) and max(sizes) < 1.01
-    assert read["ours (tensorstore), int16, to float32"]["size"] < 0.6
+    assert read["ours, int16 to float32"]["size"] < 0.6
     assert {"one grid", "two grids"} == whole.keys()
     for title in ("All of it", "Memory of the regrid stage"):
         assert title in printed

@@ -6,6 +6,8 @@ many times, written by one process in one go. Hourly sums and static fields are 
 ``store.open_dataset`` shows such a store by variable; ``StoredFields`` reads it fast.
 """
 
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -21,6 +23,8 @@ from weatherpeft.variables import VariableSet, channel_label
 if TYPE_CHECKING:
     import xarray as xr
 
+_ENTRY, _CHECKSUM = 16, 4
+"""Bytes of a chunk's offset and length in the table of a shard, and of its checksum."""
 _SHARD_TIMES = 64
 _SHARD_BYTES = 160 * 2**20
 
@@ -131,13 +135,19 @@ class FieldWriter:
             place: one of its blocks, or ``()`` for all of it.
             values: of the shape of that part, but for dims of length 1.
         """
-        array = self._group[name]
-        inner = array.shape[len(place) :]
-        array[place] = values.reshape(-1, *inner) if place else values.reshape(inner)
+        import zarr
+
+        with zarr.config.set({"array.write_empty_chunks": True}):  # a chunk that is absent is an error
+            array = self._group[name]
+            inner = array.shape[len(place) :]
+            array[place] = values.reshape(-1, *inner) if place else values.reshape(inner)
 
 
 class StoredFields:
     """Reads the fields of a store, one time of one member at once.
+
+    A chunk is decompressed into the array that is returned. General readers of Zarr need half as much time
+    again: they decompress into memory of their own, and copy.
 
     Attributes:
         times: ``(time,)``.
@@ -148,13 +158,13 @@ class StoredFields:
         names: time-dependent variables.
 
     Raises:
-        ValueError: if there is no store, or a variable is not among its fields.
+        ValueError: if there is no store, a variable is not among its fields, or they are laid out otherwise
+            than ``FieldWriter`` does.
     """
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        import tensorstore
-
         dataset = store.open_stored(path)
+        self._path = path / store.FIELDS
         self._places = store.channel_places(dataset)
         for name in names:
             if name not in self._places:
@@ -165,14 +175,27 @@ class StoredFields:
         self.members: list[int] = dataset["member"].values.tolist() if "member" in dataset.dims else []
         self._packing: tuple[NDArray[np.float32], ...] | None = None
         if "scale" in dataset:
-            self._packing = tuple(
-                dataset[name].values.astype(np.float32)[:, None, None] for name in ("scale", "offset")
-            )
-        self._array = None
+            self._packing = tuple(dataset[name].values.astype(np.float32) for name in ("scale", "offset"))
         if names:
-            location = {"driver": "file", "path": f"{path / store.FIELDS}/"}
-            opened = tensorstore.open({"driver": "zarr3", "kvstore": location}, open=True, read=True)
-            self._array = opened.result()
+            fields = dataset[store.FIELDS]
+            self._dtype, self._shape = fields.dtype, fields.shape[-3:]
+            self._shard_times: int = fields.encoding["shards"][-4]
+            self._check_layout()
+
+    def _check_layout(self) -> None:
+        outer = len(self.members) > 0
+        metadata = json.loads((self._path / "zarr.json").read_text())
+        sharding = metadata["codecs"][0]["configuration"]
+        names = [codec["name"] for codec in (*metadata["codecs"], *sharding.get("codecs", []))]
+        if (
+            names != ["sharding_indexed", "bytes", "blosc"]
+            or sharding["chunk_shape"] != [1] * (1 + outer) + list(self._shape)
+            or sharding["index_location"] != "end"
+        ):
+            raise ValueError(
+                f"{self._path}: expected shards of chunks of one time, in blosc, found "
+                f"{', '.join(names)} with chunks {sharding.get('chunk_shape')}"
+            )
 
     def read(self, time: int, member: int | None) -> dict[str, NDArray[np.float32]]:
         """Fields ``([level,] latitude, longitude)`` by name.
@@ -180,52 +203,48 @@ class StoredFields:
         Args:
             time: index into ``times``.
             member: index into ``members``, None where there are none.
+
+        Raises:
+            ValueError: a chunk that is not there or cannot be decompressed; the message names the file.
         """
-        if self._array is None:
+        if not self._names:
             return {}
-        stored = self._array[time] if member is None else self._array[member, time]
-        values: NDArray[Any] = stored.read().result()
-        if self._packing:
-            values = unpack(values, *self._packing)
-        return {name: values[self._places[name]] for name in self._names}
+        values = self._chunk(time, member)
+        fields = unpack(values, *self._packing) if self._packing else values
+        return {name: fields[self._places[name]] for name in self._names}
 
+    def _chunk(self, time: int, member: int | None) -> NDArray[Any]:
+        """One chunk. A shard ends in a table of offset and length of its chunks, and a checksum of it."""
+        from numcodecs import blosc
 
-class StoredSums:
-    """Reads hourly sums of a store.
-
-    Attributes:
-        times: ends of the hours, ``(hourly_time,)``.
-
-    Args:
-        path: of the store.
-        name: of the hourly variable.
-
-    Raises:
-        ValueError: if the store has no such variable.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
-        import tensorstore
-
-        dataset = store.open_stored(path)
-        if name not in dataset:
-            raise ValueError(f"{path}: variable {name} is missing; found {', '.join(map(str, dataset))}")
-        self.times: NDArray[np.datetime64] = dataset["hourly_time"].values
-        location = {"driver": "file", "path": f"{path / name}/"}
-        opened = tensorstore.open({"driver": "zarr3", "kvstore": location}, open=True, read=True)
-        self._array = opened.result()
-
-    def read(self, time: int, member: int | None) -> NDArray[np.float32]:
-        """One field, ``(latitude, longitude)``; arguments are indices, as of ``StoredFields.read``."""
-        stored = self._array[time] if member is None else self._array[member, time]
-        values: NDArray[np.float32] = stored.read().result()
-        return values
+        shard, row = divmod(time, self._shard_times)
+        outer = () if member is None else (member,)
+        path = self._path.joinpath("c", *map(str, (*outer, shard, 0, 0, 0)))
+        result = np.empty(self._shape, self._dtype)
+        try:
+            with path.open("rb") as file:
+                file.seek(_ENTRY * (row - self._shard_times) - _CHECKSUM, os.SEEK_END)
+                offset, length = np.frombuffer(file.read(_ENTRY), "<u8").tolist()
+                file.seek(offset)
+                blosc.decompress(file.read(length), result)
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path}: cannot read time {self.times[time]} ({error})") from error
+        return result
 
 
 def unpack(
     values: NDArray[np.int16], scale: NDArray[np.float32], offset: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Packed values × scale + offset, in float32."""
-    result = np.multiply(values, scale, dtype=np.float32)
-    result += offset
+    """Packed values × scale + offset, in float32, a channel at a time: so it stays in the cache.
+
+    Args:
+        values: ``(channel, latitude, longitude)``.
+        scale: ``(channel,)``.
+        offset: ``(channel,)``.
+    """
+    result = np.empty(values.shape, np.float32)
+    for channel, field in enumerate(result):
+        field[...] = values[channel]
+        field *= scale[channel]
+        field += offset[channel]
     return result

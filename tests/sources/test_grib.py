@@ -20,7 +20,7 @@ def write(path: Path, values: np.ndarray, **settings: int | str) -> bytes:
     rows, columns = SHAPE
     steps = {"iDirectionIncrementInDegrees": 5, "jDirectionIncrementInDegrees": 5}
     sizes = {"Ni": columns, "Nj": rows, **steps}
-    for key, value in (sizes | {"bitsPerValue": 16} | settings).items():
+    for key, value in (sizes | settings).items():
         eccodes.codes_set(handle, key, value)
     eccodes.codes_set_values(handle, values.astype(np.float64).ravel())
     message: bytes = eccodes.codes_get_message(handle)
@@ -42,20 +42,28 @@ def read_simple(path: Path) -> np.ndarray | None:
         return grib._read_simple(stream, 120, LAYOUT)
 
 
-@pytest.mark.parametrize("decimal", [0, -2, 1, 2, 5])
-@pytest.mark.parametrize(("low", "high"), [(-3e4, 6e5), (180.0, 330.0), (-1e-9, 3e-2), (-4e-6, 2e-6)])
-def test_sixteen_bits_are_ecCodes_bit_for_bit(tmp_path: Path, decimal: int, low: float, high: float) -> None:
-    values = np.random.default_rng(decimal + 9).uniform(low, high, SHAPE)
-    message = write(tmp_path / "a.grib", values, decimalScaleFactor=decimal)
+@pytest.mark.parametrize("bounds", [(-3e4, 6e5), (180.0, 330.0), (-1e-9, 3e-2), (-4e-6, 2e-6)])
+def test_sixteen_bits_are_ecCodes_bit_for_bit(tmp_path: Path, bounds: tuple[float, float]) -> None:
+    values = np.random.default_rng(1).uniform(*bounds, SHAPE)
+    message = write(tmp_path / "a.grib", values, bitsPerValue=16)
     expected = of_eccodes(message)
     np.testing.assert_array_equal(read_simple(tmp_path / "a.grib"), expected)
-    np.testing.assert_array_equal(
-        grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT), expected
-    )
-    assert np.unique(expected).size > 1
+    found = grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT)
+    np.testing.assert_array_equal(found, expected)
+    assert np.unique(expected).size > 1000
 
 
-@pytest.mark.parametrize("settings", [{"bitsPerValue": 12}, {"bitsPerValue": 24}, {"edition": 2}])
+@pytest.mark.parametrize("decimal", [-2, 1, 2, 5])
+def test_decimal_scales_are_ecCodes_bit_for_bit(tmp_path: Path, decimal: int) -> None:
+    values = np.random.default_rng(2).uniform(-1e4, 4e4, SHAPE) / 10.0**decimal  # needs 16 bits
+    expected = of_eccodes(write(tmp_path / "a.grib", values, decimalScaleFactor=decimal))
+    np.testing.assert_allclose(expected, values, atol=0.51 / 10.0**decimal, rtol=1e-6)
+    np.testing.assert_array_equal(read_simple(tmp_path / "a.grib"), expected)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"bitsPerValue": 12}, {"bitsPerValue": 24}, {"edition": 2, "bitsPerValue": 16}]
+)
 def test_other_packings_are_left_to_ecCodes(tmp_path: Path, settings: dict[str, int]) -> None:
     values = np.random.default_rng(0).uniform(180, 330, SHAPE)
     message = write(tmp_path / "a.grib", values, **settings)
@@ -68,12 +76,12 @@ def test_other_packings_are_left_to_ecCodes(tmp_path: Path, settings: dict[str, 
 def test_missing_values_are_nan(tmp_path: Path) -> None:
     values = np.random.default_rng(0).uniform(180, 330, SHAPE)
     values[3, 4] = 9999
-    message = write(tmp_path / "a.grib", values, bitmapPresent=1, missingValue=9999)
+    message = write(tmp_path / "a.grib", values, bitsPerValue=16, bitmapPresent=1, missingValue=9999)
     found = grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT)
     assert np.argwhere(np.isnan(found)).tolist() == [[3, 4]]
 
 
 def test_a_constant_field_is_read(tmp_path: Path) -> None:
-    message = write(tmp_path / "a.grib", np.full(SHAPE, 7.5))
+    message = write(tmp_path / "a.grib", np.full(SHAPE, 7.5), bitsPerValue=16)
     found = grib._read_message(tmp_path / "a.grib", 120, len(message), LAYOUT)
     np.testing.assert_array_equal(found, np.full(SHAPE, 7.5, np.float32))

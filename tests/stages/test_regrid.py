@@ -187,14 +187,19 @@ def test_real_ensemble(shared_data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(grib, "_read_message", lambda *place: read.append(place[:2]) or plain(*place))
     regrid(RegridSpec.parse({**values, "grids": [grid.model_dump()]}), tmp_path / "raw", tmp_path / "grid")
     assert len(read) == len(set(read)) == 10 * 4 * 4, "not every message is decoded once"
-    found = store.open_dataset(tmp_path / "grid" / "5.625deg.zarr")["geopotential"]
+    dataset = store.open_dataset(tmp_path / "grid" / "5.625deg.zarr")
+    found = dataset["geopotential"]
     assert found.dims == ("member", "time", "level", "latitude", "longitude")
     assert found.shape == (10, 4, 2, 32, 64)
     stored = store.open_stored(tmp_path / "grid" / "5.625deg.zarr")["fields"]
     assert stored.encoding["chunks"] == (1, 1, 4, 32, 64) and stored.encoding["shards"] == (1, 4, 4, 32, 64)
     native = Grid(resolution_deg=3, poles=True)
     spec = DownloadSpec.parse(values)
-    raw = spec.source.decode(spec.request, tmp_path / "raw")["geopotential"]
+    decoded = spec.source.decode(spec.request, tmp_path / "raw")
+    raw = decoded["geopotential"]
+    regridder = Regridder(native.latitude, native.longitude, grid, "conservative")
+    for name in ("geopotential", "temperature"):
+        np.testing.assert_array_equal(dataset[name], regridder(decoded[name].values))
     before = np.average(raw.values.mean(axis=-1, dtype=float), axis=-1, weights=native.area_weights())
     after = np.average(found.values.mean(axis=-1, dtype=float), axis=-1, weights=grid.area_weights())
     np.testing.assert_allclose(after, before, rtol=1e-6)

@@ -313,7 +313,12 @@ def test_the_order_of_the_samples_is_by_the_seed(
 ) -> None:
     seeds: list[int] = []
     order = Samples.order
-    monkeypatch.setattr(Samples, "order", lambda self, seed: seeds.append(seed) or order(self, seed))
+
+    def noted(self: Samples, seed: int, start: int = 0) -> Any:
+        seeds.append(seed)
+        return order(self, seed, start)
+
+    monkeypatch.setattr(Samples, "order", noted)
     project.pretrain(tmp_path / "pretrained", seed=5)
     project.make_fisher(tmp_path / "fisher", project.pretrained, seed=6)
     project.finetune(tmp_path / "run", project.model(PROBE, seed=7), project.pretrained)

@@ -161,7 +161,7 @@ class TestPredict:
         assert run(2, command_rank, trained) == [0, 0]
         spec = PredictSpec(model=tuned, test=SPLITS.test, precision=precision)
         for count in (1, 2):
-            more = ("--run", str(tmp_path / "run"))
+            more = ("--run", str(tmp_path / "run"), "--statistics", str(project / "statistics"))
             output = tmp_path / str(count)
             arguments = command("predict", spec, project, output, *more, data=slice(2, 3))
             assert run(count, command_rank, arguments) == [0] * count

@@ -63,7 +63,8 @@ def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statisti
     packing = {"scale": deviation / _STEPS, "offset": mean, "error_max": unknown, "error_rms": unknown}
     block = shard_times([grid], variables)
     writer = FieldWriter(path, store.canonical(stored), grid, variables, block, {}, packing)
-    scale, offset = (packing[name].astype(np.float32)[:, None, None] for name in ("scale", "offset"))
+    scale, offset = (packing[name].astype(np.float32) for name in ("scale", "offset"))
+    columns = (slice(None), None, None)
     arrays: Any = zarr.open_group(source, mode="r")
     fields = arrays[store.FIELDS]
     largest, squares, count = np.zeros(len(labels)), np.zeros(len(labels)), 0
@@ -71,7 +72,7 @@ def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statisti
         values = fields[place]
         packed = np.empty(values.shape, np.int16)
         for row, time in zip(range(len(values)), stored["time"].values[place[-1]], strict=True):
-            steps = np.rint((values[row].astype(np.float64) - offset) / scale)
+            steps = np.rint((values[row].astype(np.float64) - offset[columns]) / scale[columns])
             outside = ~(np.abs(steps) <= _LARGEST)
             if outside.any():
                 channel = int(np.argmax(outside.any(axis=(1, 2))))
@@ -81,7 +82,7 @@ def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statisti
                     f"{_LARGEST / _STEPS:.1f} standard deviations from the mean, more than int16 holds"
                 )
             packed[row] = steps
-            error = (unpack(packed[row], scale, offset) - values[row]) / deviation[:, None, None]
+            error = (unpack(packed[row], scale, offset) - values[row]) / deviation[columns]
             largest = np.maximum(largest, np.abs(error).max(axis=(1, 2)))
             squares += np.square(error).mean(axis=(1, 2))
             count += 1

@@ -103,12 +103,10 @@ class Forecaster:
         """
         atmosphere, members = self._atmosphere, self._ensemble.members
         with ExitStack() as stack:
-            surface, upper = (
-                stack.enter_context(
-                    GribFile(output / name, atmosphere.grid, on_pressure_levels=name == LEVELS)
-                )
-                for name in (SURFACE, LEVELS)
-            )
+            surface = stack.enter_context(GribFile(output / SURFACE, atmosphere.grid))
+            if levels_hpa:
+                upper = GribFile(output / LEVELS, atmosphere.grid, on_pressure_levels=True)
+                stack.enter_context(upper)
             for count, time in enumerate(times):
                 start = time - timedelta(hours=LEAD_HOURS)
                 for member in range(1, members + 1):
