@@ -20,7 +20,7 @@ VARIABLES = VariableSet(
     static=("land_sea_mask",),
 )
 FIELDS = FieldSet(measured=VARIABLES)
-WINDOW = Window(input_grid=COARSE, target_grid=FINE, input_hours=(-6, 0), target_hours=0)
+WINDOW = Window(input_grid=COARSE, target_grid=FINE, input_hours=(-6, 0), target_hours=(0,))
 
 
 def period(start: str, end: str) -> Period:
@@ -78,4 +78,5 @@ def write_store(dataset: xr.Dataset, grid: Grid, variables: VariableSet, path: P
     ]
     for name, array in dataset.drop_vars([*variables.surface, *variables.atmospheric]).data_vars.items():
         writer.write(str(name), (), array.values)
-    writer.write(store.FIELDS, (), np.stack([field.values for field in fields], axis=-3))
+    if fields:
+        writer.write(store.FIELDS, (), np.stack([field.values for field in fields], axis=-3))

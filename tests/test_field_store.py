@@ -10,7 +10,8 @@ import zarr
 
 from tests import small_data as small
 from weatherpeft import field_store, store
-from weatherpeft.field_store import StoredFields
+from weatherpeft.field_store import StoredFields, StoredSums
+from weatherpeft.variables import VariableSet
 
 DAYS = small.period("2001-02-01", "2001-02-02")
 NAMES = ("temperature", "2m_temperature")
@@ -45,6 +46,28 @@ def test_what_is_read_is_what_others_read(tmp_path: Path, members: tuple[int, ..
                 for theirs in (array[place], other[place].read().result()):
                     np.testing.assert_array_equal(found["2m_temperature"], theirs[0])
                     np.testing.assert_array_equal(found["temperature"], theirs[1:])
+
+
+@pytest.mark.parametrize("members", [0, 2])
+def test_hourly_sums(tmp_path: Path, members: int, shard_times: int) -> None:
+    random, grid = np.random.default_rng(5), small.COARSE
+    dims = ("hourly_time", "latitude", "longitude")
+    shape: tuple[int, ...] = (7, *grid.shape)
+    if members:
+        dims, shape = ("member", *dims), (members, *shape)
+    times = np.datetime64("2001-01-01T00", "ns") + np.arange(7) * np.timedelta64(1, "h")
+    values = random.random(shape).astype(np.float32)
+    variables = VariableSet(accumulated=("total_precipitation",))
+    dataset = xr.Dataset({"total_precipitation": (dims, values)}, {"hourly_time": times})
+    small.write_store(dataset, grid, variables, tmp_path / "a.zarr")
+    stored = StoredSums(tmp_path / "a.zarr", "total_precipitation")
+    np.testing.assert_array_equal(stored.times, times)
+    for time in (6, 0, 3):
+        for row in range(members) if members else (None,):
+            expected = values[time] if row is None else values[row, time]
+            np.testing.assert_array_equal(stored.read(time, row), expected)
+    with pytest.raises(ValueError, match="variable snowfall is missing; found total_precipitation"):
+        StoredSums(tmp_path / "a.zarr", "snowfall")
 
 
 def test_a_field_of_zeros_is_there(tmp_path: Path) -> None:
@@ -83,5 +106,5 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
         changed["fields"].attrs = attributes
         other = tmp_path / f"{number}.zarr"
         store.write_dataset(changed, other, encoding={"fields": encoding})
-        with pytest.raises(ValueError, match="fields: expected shards of chunks of one time, in blosc"):
+        with pytest.raises(ValueError, match="fields: expected shards of chunks of one time in blosc"):
             StoredFields(other, NAMES)

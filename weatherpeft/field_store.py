@@ -146,9 +146,6 @@ class FieldWriter:
 class StoredFields:
     """Reads the fields of a store, one time of one member at once.
 
-    A chunk is decompressed into the array that is returned. General readers of Zarr need half as much time
-    again: they decompress into memory of their own, and copy.
-
     Attributes:
         times: ``(time,)``.
         members: of an ensemble; empty where the data has no member dimension.
@@ -164,7 +161,6 @@ class StoredFields:
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         dataset = store.open_stored(path)
-        self._path = path / store.FIELDS
         self._places = store.channel_places(dataset)
         for name in names:
             if name not in self._places:
@@ -176,26 +172,7 @@ class StoredFields:
         self._packing: tuple[NDArray[np.float32], ...] | None = None
         if "scale" in dataset:
             self._packing = tuple(dataset[name].values.astype(np.float32) for name in ("scale", "offset"))
-        if names:
-            fields = dataset[store.FIELDS]
-            self._dtype, self._shape = fields.dtype, fields.shape[-3:]
-            self._shard_times: int = fields.encoding["shards"][-4]
-            self._check_layout()
-
-    def _check_layout(self) -> None:
-        outer = len(self.members) > 0
-        metadata = json.loads((self._path / "zarr.json").read_text())
-        sharding = metadata["codecs"][0]["configuration"]
-        names = [codec["name"] for codec in (*metadata["codecs"], *sharding.get("codecs", []))]
-        if (
-            names != ["sharding_indexed", "bytes", "blosc"]
-            or sharding["chunk_shape"] != [1] * (1 + outer) + list(self._shape)
-            or sharding["index_location"] != "end"
-        ):
-            raise ValueError(
-                f"{self._path}: expected shards of chunks of one time, in blosc, found "
-                f"{', '.join(names)} with chunks {sharding.get('chunk_shape')}"
-            )
+        self._chunks = _Chunks(path, dataset[store.FIELDS]) if names else None
 
     def read(self, time: int, member: int | None) -> dict[str, NDArray[np.float32]]:
         """Fields ``([level,] latitude, longitude)`` by name.
@@ -207,19 +184,70 @@ class StoredFields:
         Raises:
             ValueError: a chunk that is not there or cannot be decompressed; the message names the file.
         """
-        if not self._names:
+        if self._chunks is None:
             return {}
-        values = self._chunk(time, member)
+        values = self._chunks.read(time, member)
         fields = unpack(values, *self._packing) if self._packing else values
         return {name: fields[self._places[name]] for name in self._names}
 
-    def _chunk(self, time: int, member: int | None) -> NDArray[Any]:
-        """One chunk. A shard ends in a table of offset and length of its chunks, and a checksum of it."""
+
+class StoredSums:
+    """Reads hourly sums of a store.
+
+    Attributes:
+        times: ends of the hours, ``(hourly_time,)``.
+
+    Args:
+        path: of the store.
+        name: of the hourly variable.
+
+    Raises:
+        ValueError: if the store has no such variable.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        dataset = store.open_stored(path)
+        if name not in dataset:
+            raise ValueError(f"{path}: variable {name} is missing; found {', '.join(map(str, dataset))}")
+        self.times: NDArray[np.datetime64] = dataset["hourly_time"].values
+        self._chunks = _Chunks(path, dataset[name])
+
+    def read(self, time: int, member: int | None) -> NDArray[np.float32]:
+        """One field, ``(latitude, longitude)``; arguments are indices, as of ``StoredFields.read``."""
+        return self._chunks.read(time, member)
+
+
+class _Chunks:
+    """Reads an array that ``FieldWriter`` wrote, a chunk at once.
+
+    A chunk is decompressed into the array that is returned. General readers of Zarr take half as long
+    again: they decompress into memory of their own, and copy.
+    """
+
+    def __init__(self, path: Path, array: "xr.DataArray") -> None:
+        self._path = path / str(array.name)
+        dim = next(str(dim) for dim in array.dims if str(dim).endswith("time"))
+        axis = array.dims.index(dim)
+        self._times = array[dim].values
+        self._dtype, self._shape = array.dtype, array.shape[axis + 1 :]
+        metadata = json.loads((self._path / "zarr.json").read_text())
+        self._shard_times: int = metadata["chunk_grid"]["configuration"]["chunk_shape"][axis]
+        sharding = metadata["codecs"][0].get("configuration", {})
+        names = [codec["name"] for codec in (*metadata["codecs"], *sharding.get("codecs", []))]
+        chunk = sharding.get("chunk_shape")
+        if names != ["sharding_indexed", "bytes", "blosc"] or chunk != [1] * (axis + 1) + list(self._shape):
+            raise ValueError(
+                f"{self._path}: expected shards of chunks of one time in blosc, found {', '.join(names)}"
+                f" with chunks {chunk}; write it anew"
+            )
+
+    def read(self, time: int, member: int | None) -> NDArray[Any]:
+        """One chunk; a shard ends in a table of offset and length of its chunks, and a checksum of it."""
         from numcodecs import blosc
 
         shard, row = divmod(time, self._shard_times)
         outer = () if member is None else (member,)
-        path = self._path.joinpath("c", *map(str, (*outer, shard, 0, 0, 0)))
+        path = self._path.joinpath("c", *map(str, (*outer, shard, *(0 for _ in self._shape))))
         result = np.empty(self._shape, self._dtype)
         try:
             with path.open("rb") as file:
@@ -228,7 +256,7 @@ class StoredFields:
                 file.seek(offset)
                 blosc.decompress(file.read(length), result)
         except (OSError, OverflowError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path}: cannot read time {self.times[time]} ({error})") from error
+            raise ValueError(f"{path}: cannot read time {self._times[time]} ({error})") from error
         return result
 
 

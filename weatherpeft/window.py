@@ -1,16 +1,12 @@
 """What a sample is made of: times, grids, periods, members."""
 
 from itertools import combinations
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import Field, model_validator
 
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Period, Spec
-
-
-def _several(value: Any) -> Any:
-    return (value,) if isinstance(value, int) else value
 
 
 class Window(Spec):
@@ -22,8 +18,8 @@ class Window(Spec):
     """Grid of the model and of the target."""
     input_hours: tuple[int, ...]
     """Input frames, oldest first; the last is 0."""
-    target_hours: Annotated[tuple[int, ...], BeforeValidator(_several)]
-    """Target frames: one sample for each; a single number stands for one. All of them lie in the data."""
+    target_hours: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Target frames: a sample for each, where all of them lie in the data."""
 
 
 class Split(Spec):

@@ -10,12 +10,22 @@ from weatherpeft.batch import Fields
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
-from weatherpeft.variables import VARIABLES, accumulation
+from weatherpeft.variables import VARIABLES, VariableSet, accumulation
 
 KINDS: list[type[Spec]] = list(get_args(get_args(AnyTask)[0]))
 GRID = Grid(resolution_deg=22.5)
+MEASURED = VariableSet(
+    surface=("2m_temperature", "10m_u_component_of_wind", "total_precipitation_6hr"),
+    accumulated=("total_precipitation",),
+    atmospheric=("temperature", "geopotential"),
+    levels_hpa=(500, 850),
+)
 SCALE = Fields(
-    {"2m_temperature": torch.tensor(5.0), "10m_u_component_of_wind": torch.tensor(3.0)},
+    {
+        "2m_temperature": torch.tensor(5.0),
+        "10m_u_component_of_wind": torch.tensor(3.0),
+        "total_precipitation_6hr": torch.tensor(1.5),
+    },
     {"temperature": torch.full((2, 1, 1), 4.0), "geopotential": torch.tensor([800.0, 500.0])[:, None, None]},
 )
 
@@ -51,7 +61,8 @@ class TestEveryTask:
         window = task.window
         assert window.input_hours[-1] == 0
         assert list(window.input_hours) == sorted(set(window.input_hours))
-        assert window.target_hours == task.lead_hours >= 0
+        assert window.target_hours[0] == task.lead_hours >= 0
+        assert list(window.target_hours) == sorted(set(window.target_hours))
         assert isinstance(task.residual, bool)
         assert all(name in VARIABLES or accumulation(name) for name in task.needs_climatology)
 
@@ -59,11 +70,15 @@ class TestEveryTask:
         task, target = instance(kind), random_fields(0)
         assert task.loss(target, target, SCALE).item() == 0
         assert task.loss(target, target, SCALE).shape == ()
+        predicted = task.predicted(MEASURED)
+        assert {*predicted.channels()} <= {*MEASURED.channels()} and predicted.channels()
         for part in ("surface", "atmospheric"):
             for name in getattr(SCALE, part):
                 wrong = Fields(dict(target.surface), dict(target.atmospheric))
                 getattr(wrong, part)[name] = getattr(target, part)[name] + 1
-                assert task.loss(wrong, target, SCALE).item() > 0, name
+                assert (task.loss(wrong, target, SCALE).item() > 0) == (name in getattr(predicted, part)), (
+                    name
+                )
 
     def test_twice_the_unit_is_the_same_loss(self, kind: type[Spec]) -> None:
         """The loss is of normalized fields: units do not count."""
@@ -85,7 +100,7 @@ class TestEveryTask:
             field
             for part in ("surface", "atmospheric")
             for name, field in getattr(prediction, part).items()
-            if name in getattr(SCALE, part)
+            if name in getattr(task.predicted(MEASURED), part)
         ]
         with torch.no_grad():
             for field in fields:

@@ -17,7 +17,9 @@ from tests.sources.file_server import FileServer, running
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import ens10_files, mirror
 from weatherpeft.sources.ens10 import DAYS, Ens10
+from weatherpeft.sources.files import open_canonical
 from weatherpeft.sources.grib import inventory
+from weatherpeft.sources.local import Local
 from weatherpeft.spec import Period
 
 SURFACE = {
@@ -145,6 +147,22 @@ def test_decoding_agrees_with_cfgrib(folder: Path, tmp_path: Path, lead_hours: i
     upper = oracle("pl", "w").sel(isobaricInhPa=850)
     np.testing.assert_array_equal(found["vertical_velocity"].squeeze("level").values, upper.values)
     assert oracle("sfc", "t2m").valid_time.values == found["time"].values
+
+
+def test_local_files_with_several_lead_times_give_the_one_that_is_asked_for(folder: Path) -> None:
+    paths = [str(folder / f"output.sfc.2018{day}") for day in ("0101", "1231")]
+    local = Local.parse({"name": "local", "paths": paths, "span": YEAR_1999})
+    day = {"start": "1999-01-02", "end": "1999-01-02"}
+    for lead_hours, start in ((48, datetime(1998, 12, 31)), (24, datetime(1999, 1, 1))):
+        wanted = request(
+            variables={"surface": ["2m_temperature"]}, period=day, step_hours=24, lead_hours=lead_hours
+        )
+        found = open_canonical(local.files(), wanted)
+        expected = ens10_layout.values(167, 0, start, lead_hours, 2)
+        np.testing.assert_allclose(
+            found["2m_temperature"].sel(member=2).squeeze("time").values, expected, atol=5e-5
+        )
+        np.testing.assert_array_equal(found["init_time"], np.array([start], "datetime64[ns]"))
 
 
 def test_only_the_messages_of_the_request_are_taken(folder: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class Hub:
     As on the real one, the Hub knows size and checksum and redirects to a storage, which has the bytes.
 
     Attributes:
-        requests: every request as (``METHOD /path``, headers).
+        requests: every request as (``METHOD /path``, headers by lower-case name).
         content: of the file.
         stated: headers that replace those of the Hub's answer; None leaves one out.
         cuts: after how many bytes of its body each next answer of the storage is cut; None for whole.
@@ -58,7 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         hub = self.server.hub
-        hub.requests.append((f"{self.command} {self.path}", dict(self.headers)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        hub.requests.append((f"{self.command} {self.path}", headers))
         if hub.page:
             self.reply(200, PAGE, {"Content-Type": "text/html"})
         elif self.path == "/storage":
@@ -68,15 +69,15 @@ class _Handler(BaseHTTPRequestHandler):
         elif hub.status != 302:
             self.reply(hub.status, b"", {})
         else:
-            headers: dict[str, str | None] = {
+            stated: dict[str, str | None] = {
                 "X-Repo-Commit": hub.revision,
                 "X-Linked-Size": str(len(hub.content)),
                 "X-Linked-ETag": f'"{hashlib.sha256(hub.content).hexdigest()}"',
                 # Another name of the same host: a host of the storage's own.
                 "Location": hub.url.replace("127.0.0.1", "localhost") + "/storage",
             }
-            headers |= hub.stated
-            self.reply(302, b"", {name: value for name, value in headers.items() if value is not None})
+            stated |= hub.stated
+            self.reply(302, b"", {name: value for name, value in stated.items() if value is not None})
 
     def storage(self, hub: Hub) -> None:
         body = hub.bodies.pop(0) if hub.bodies else hub.content

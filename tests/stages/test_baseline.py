@@ -17,7 +17,7 @@ from weatherpeft.window import Split, Window
 JANUARY = small.period("2001-01-01", "2001-01-03")
 FEBRUARY = small.period("2001-02-01", "2001-02-02")
 TRAIN, TEST = small.split(JANUARY), small.split(FEBRUARY)
-FORECAST = Window(input_grid=small.FINE, target_grid=small.FINE, input_hours=(-6, 0), target_hours=6)
+FORECAST = Window(input_grid=small.FINE, target_grid=small.FINE, input_hours=(-6, 0), target_hours=(6,))
 
 
 @pytest.fixture

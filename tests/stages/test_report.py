@@ -75,7 +75,7 @@ def spec_of(source: str = "toy", labels: tuple[str, ...] = tuple(FACTORS), split
             input_grid=Grid(resolution_deg=22.5),
             target_grid=Grid(resolution_deg=11.25),
             input_hours=(-6, 0),
-            target_hours=0,
+            target_hours=(0,),
         ),
         baselines=tuple(label for label in labels if "-seed" not in label),
         runs=tuple(runs),

@@ -53,16 +53,16 @@ logger = logging.getLogger(__name__)
 class Snapshot:
     """A state of the planet, at the forecast model's resolution.
 
+    The temperature's departure from balance is left out: it is forgotten within a day.
+
     Attributes:
         time: valid time, UTC.
         streamfunction: ``(layer, order, degree)``, in a²Ω.
-        temperature_anomaly: at 850 hPa, from thermal wind balance, kelvin, ``(latitude, longitude)``.
-        humidity: specific, at 850 hPa, kg/kg.
+        humidity: specific, at 850 hPa, kg/kg, ``(latitude, longitude)``.
     """
 
     time: datetime
     streamfunction: Array
-    temperature_anomaly: Array
     humidity: Array
 
 
@@ -88,7 +88,6 @@ class Forecaster:
                 Snapshot(
                     time=planet.now,
                     streamfunction=resize(planet.streamfunction, self._ensemble.truncation),
-                    temperature_anomaly=self._coarse(planet, planet.temperature_anomaly),
                     humidity=self._coarse(planet, planet.humidity),
                 )
             )
@@ -134,7 +133,6 @@ class Forecaster:
         streamfunction = snapshot.streamfunction + error + _PERTURBATION * self._difference(generator)
         model.restart()
         atmosphere.start(model.potential_vorticity(streamfunction), start, generator)
-        atmosphere.temperature += snapshot.temperature_anomaly
         atmosphere.humidity = snapshot.humidity * np.exp(_HUMIDITY_PERTURBATION * generator.standard_normal())
         rain = np.zeros(atmosphere.grid.shape)
         for _ in range(LEAD_HOURS // _STEP_HOURS):
