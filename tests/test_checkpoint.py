@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from weatherpeft.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from weatherpeft.checkpoint import load_checkpoint, load_tensors, remove_work, save_checkpoint, save_tensors
 
 
 class Count:
@@ -94,8 +94,8 @@ def test_a_checkpoint_is_replaced_when_the_new_one_is_complete(
     training.save(path, 1)
     expected = training.state()
 
-    def killed(_: object, target: Path) -> None:
-        target.write_bytes(b"half")
+    def killed(_: object, target: BinaryIO) -> None:
+        target.write(b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -107,6 +107,17 @@ def test_a_checkpoint_is_replaced_when_the_new_one_is_complete(
     training.save(path, 2)
     assert resumed.load(path) == 2 and resumed.state() == training.state()
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_only_an_artifacts_own_work_is_removed(tmp_path: Path) -> None:
+    keys = ("0123456789abcdef", "fedcba9876543210")
+    own = {f"lora-seed0-{key}" for key in keys}
+    others = {f"lora-seed01-{keys[0]}", f"lora-seed0-b-{keys[0]}", f"lora-{keys[0]}", "lora-seed0-notes"}
+    for name in own | others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint.pt").touch()
+    remove_work(tmp_path, Path("results/runs/lora-seed0"))
+    assert {path.name for path in tmp_path.iterdir()} == others
 
 
 def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:

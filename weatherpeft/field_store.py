@@ -135,12 +135,9 @@ class FieldWriter:
             place: one of its blocks, or ``()`` for all of it.
             values: of the shape of that part, but for dims of length 1.
         """
-        import zarr
-
-        with zarr.config.set({"array.write_empty_chunks": True}):  # a chunk that is absent is an error
-            array = self._group[name]
-            inner = array.shape[len(place) :]
-            array[place] = values.reshape(-1, *inner) if place else values.reshape(inner)
+        array = self._group[name]
+        inner = array.shape[len(place) :]
+        array[place] = values.reshape(-1, *inner) if place else values.reshape(inner)
 
 
 class StoredFields:

@@ -41,3 +41,18 @@ def test_downscaling_from_nothing(tmp_path: Path) -> None:
     placed.mkdir(parents=True)
     (placed / "pretrained.ckpt").touch()
     assert checkout.planned("config/downscaling.yaml") == expected - {f"weights {WEIGHTS}"}
+
+
+@pytest.mark.slow
+def test_precipitation_from_nothing(tmp_path: Path) -> None:
+    names = ("full", "linear_probe", "lora", "tadp", "sfas", "weatherpeft", "weatherpeft_4_percent")
+    runs, baselines = [f"{name}-seed0" for name in names], ["persistence", "climatology"]
+    expected = {f"{rule} {month}" for rule in ("download", "regrid") for month in months(2010, 2020)}
+    # December 2019 is for validation
+    expected |= {f"{rule} {month}" for rule in ("moments", "series") for month in months(2010, 2019)[:-1]}
+    expected |= {f"{rule} {run}" for rule in ("finetune", "predict", "evaluate") for run in runs}
+    expected |= {f"{rule} {name}" for rule in ("baseline", "evaluate") for name in baselines}
+    expected |= {"statistics", "climatology", f"weights {WEIGHTS}", "report"}
+    assert len(expected) == 2 * 132 + 2 * 119 + 3 * 7 + 2 * 2 + 4
+    checkout = Checkout.of_repository(tmp_path / "empty")
+    assert checkout.planned("config/precipitation.yaml") == expected
