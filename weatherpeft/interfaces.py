@@ -98,8 +98,8 @@ class Source(Protocol):
             The canonical dataset: WeatherBench 2 names, dims ``([member,] time, [level,] latitude,
             longitude)``, static fields ``(latitude, longitude)``, SI units, latitude north to
             south, longitude increasing in [0, 360), float32, dask chunks of one time and member.
-            Forecasts look like analyses of an ensemble: ``time`` is the valid time, and a coordinate ``init_time``
-            along it says when each forecast started.
+            Forecasts look like analyses of an ensemble: ``time`` is the valid time, and a coordinate
+            ``init_time`` along it says when each forecast started.
 
         Raises:
             ValueError: a file that is truncated, empty or of an unknown kind, a field, level, time

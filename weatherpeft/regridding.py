@@ -6,7 +6,6 @@ milliseconds. Conservative means first-order: the mean over the target cell, wei
 (Jones 1999, doi:10.1175/1520-0493(1999)127<2204:FASOCR>2.0.CO;2).
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ from weatherpeft.grid import Axis, Grid, latitude_bounds, longitude_cells, snap_
 
 Method = Literal["conservative", "bilinear"]
 MINIMUM_VALID_SHARE = 0.5
-_BAND_ROWS = 48
 
 
 class Regridder:
@@ -64,8 +62,7 @@ class Regridder:
         self.minimum_valid_share = minimum_valid_share
         self.latitude_matrix = _complete(latitude, target.latitude, "latitude", minimum_valid_share)
         self.longitude_matrix = _complete(longitude, target.longitude, "longitude", minimum_valid_share)
-        self._bands = list(_bands(self.latitude_matrix.astype(np.float32)))
-        self._longitude_weights = self.longitude_matrix.astype(np.float32)
+        self._weights = tuple(m.astype(np.float32) for m in (self.latitude_matrix, self.longitude_matrix))
 
     @property
     def source_shape(self) -> tuple[int, int]:
@@ -82,8 +79,8 @@ class Regridder:
             field: shape ``(..., source_latitude, source_longitude)``.
 
         Returns:
-            float32, shape ``(..., latitude, longitude)``, rounded as if the sums were made in float64: they
-            are made of differences to one value of the field, in float32.
+            float32, shape ``(..., latitude, longitude)``. Sums are made in float32, whose error of a few
+            1e-7 is far below that of fields packed in 16 bits, in less than half the time of float64.
 
         Raises:
             ValueError: if the shape does not match the source grid.
@@ -130,12 +127,9 @@ class Regridder:
         return np.where(enough, total / np.where(enough, share, 1), np.float32(np.nan))
 
     def _apply(self, field: NDArray[np.floating]) -> NDArray[np.float32]:
-        field = field.astype(np.float32, copy=False)
-        reference = field[0, 0]
-        rows = np.empty((self.target.shape[0], field.shape[1]), np.float32)
-        for target, source, matrix in self._bands:
-            rows[target] = matrix @ (field[source] - reference)
-        result: NDArray[np.float32] = (self._longitude_weights @ rows.T).T + reference
+        latitude, longitude = self._weights
+        rows = latitude @ field.astype(np.float32, copy=False)
+        result: NDArray[np.float32] = (longitude @ rows.T).T
         return result
 
 
@@ -173,16 +167,6 @@ def _complete(
             f"found {share[short[0]]:.0%}"
         )
     return scipy.sparse.csr_array(scipy.sparse.diags_array(1 / share) @ matrix)
-
-
-def _bands(matrix: scipy.sparse.csr_array) -> Iterator[tuple[slice, slice, scipy.sparse.csr_array]]:
-    """A matrix in parts of a few rows, each with the columns it needs: what is at work stays in the cache."""
-    rows, columns = matrix.shape
-    step = max(1, _BAND_ROWS * rows // columns)
-    for first in range(0, rows, step):
-        part = matrix[first : first + step]
-        needed = slice(int(part.indices.min()), int(part.indices.max()) + 1)
-        yield slice(first, first + step), needed, part[:, needed]
 
 
 def _overlaps(

@@ -35,7 +35,8 @@ class Sfas(PeftMethod):
     pool are updated by AdamW, the rest do not move. The pool is what is frozen in the backbone when
     the method is attached, so it comes last in the list of methods.
 
-    The defaults are those that the experiments of docs/sfas.md favor; ``preset: published`` is the paper's rule.
+    The defaults are those that the experiments of docs/sfas.md favor; ``preset: published`` is the
+    paper's rule.
     """
 
     name: Literal["sfas"]
