@@ -1,7 +1,6 @@
 """What runs again after a change, and nothing else does."""
 
 import ast
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,12 +32,6 @@ def change_function(path: Path) -> None:
     path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
 
 
-def cpu_seconds() -> float:
-    """Processor time of the child processes that ended so far."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 @pytest.mark.slow
 def test_from_nothing_every_stage_runs(tmp_path: Path) -> None:
     planned = Checkout.of_repository(tmp_path / "empty").planned()
@@ -56,13 +49,8 @@ def test_a_climatology_is_made_where_the_task_needs_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_changed_nothing_runs_and_the_answer_is_quick(copied: Checkout) -> None:
-    seconds = []
-    for _ in range(3):  # the least of three: other processes on the machine slow this one
-        before = cpu_seconds()
-        assert copied.planned() == set()
-        seconds.append(cpu_seconds() - before)
-    assert min(seconds) < 2, f"snakemake -n took {seconds} s of processor time, expected under 2 s"
+def test_nothing_changed_nothing_runs(copied: Checkout) -> None:
+    assert copied.planned() == set()
 
 
 @pytest.mark.slow
