@@ -14,6 +14,7 @@ from weatherpeft.variables import VariableSet
 
 _SURFACES = ("surface", "heightAboveGround", "meanSea")
 _MISSING = 3.4028234663852886e38
+_SIMPLE = ("referenceValue", "binaryScaleFactor", "decimalScaleFactor", "offsetBeforeData")
 _ROWS = 32
 
 
@@ -33,6 +34,9 @@ class Message:
         member: ensemble member, None where the message has none.
         expver: ECMWF experiment version, ``0001`` for final and ``0005`` for preliminary ERA5.
         geometry: grid type, scanning flags, rows, columns, first and last latitude and longitude.
+        simple: of GRIB 1 in simple packing of 16 bits without missing values, as most of ERA5 is:
+            reference value, binary and decimal scale factor, and first byte of the values in the
+            message; None of any other.
     """
 
     offset: int
@@ -46,6 +50,7 @@ class Message:
     member: int | None
     expver: str
     geometry: tuple[Any, ...]
+    simple: tuple[float, int, int, int] | None
 
 
 def inventory(path: Path) -> list[Message]:
@@ -116,6 +121,7 @@ def _header(handle: int) -> Message:
             for axis in ("latitude", "longitude")
             for end in ("First", "Last")
         ]
+    packing = [get(key) for key in ("edition", "packingType", "bitsPerValue", "bitmapPresent")]
     return Message(
         offset=get("offset", int),
         length=get("totalLength", int),
@@ -128,6 +134,7 @@ def _header(handle: int) -> Message:
         member=optional("number"),
         expver=str(optional("expver") or ""),
         geometry=tuple(geometry),
+        simple=tuple(get(key) for key in _SIMPLE) if packing == [1, "grid_simple", 16, 0] else None,
     )
 
 
@@ -184,63 +191,46 @@ def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iter
         except ValueError as error:
             raise ValueError(f"{path}: {key}: {error}") from error
         layouts[message.geometry] = layout
-        read = partial(_read_message, path, message.offset, message.length, layout)
+        read = partial(_read_message, path, message, layout)
         yield key, RawField(path, message.expver, message.member, layout, read)
 
 
-def _read_message(path: Path, offset: int, length: int, layout: Layout) -> NDArray[np.float32]:
+def _read_message(path: Path, message: Message, layout: Layout) -> NDArray[np.float32]:
     import eccodes
 
+    if message.simple:
+        return layout.arrange(_read_simple(path, message, layout))
+    with path.open("rb") as stream:
+        stream.seek(message.offset)
+        handle = eccodes.codes_new_from_message(stream.read(message.length))
     try:
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            values = _read_simple(stream, offset, layout)
-            if values is not None:
-                return layout.arrange(values)
-            stream.seek(offset)
-            handle = eccodes.codes_new_from_message(stream.read(length))
-        try:
-            eccodes.codes_set(handle, "missingValue", _MISSING)
-            values = eccodes.codes_get_values(handle)
-            if eccodes.codes_get(handle, "bitmapPresent"):
-                values[values == _MISSING] = np.nan
-        finally:
-            eccodes.codes_release(handle)
+        eccodes.codes_set(handle, "missingValue", _MISSING)
+        values = eccodes.codes_get_values(handle)
+        if eccodes.codes_get(handle, "bitmapPresent"):
+            values[values == _MISSING] = np.nan
     except eccodes.CodesInternalError as error:
-        raise ValueError(f"{path}: cannot decode the message at byte {offset} ({error})") from error
+        raise ValueError(f"{path}: cannot decode the message at byte {message.offset} ({error})") from error
+    finally:
+        eccodes.codes_release(handle)
     return layout.arrange(values.reshape(layout.latitude.size, layout.longitude.size))
 
 
-def _read_simple(stream: BinaryIO, offset: int, layout: Layout) -> NDArray[np.float32] | None:
-    """The values of a GRIB 1 message in simple packing of 16 bits, as ERA5 has it; None of any other.
+def _read_simple(path: Path, message: Message, layout: Layout) -> NDArray[np.float32]:
+    """The values of a message in simple packing, ``(latitude, longitude)`` as they lie in the file.
 
     A value is (reference + integer × 2^binary scale) / 10^decimal scale (WMO Manual on Codes, FM 92
     GRIB): what ecCodes computes in float64, but some rows at a time, which takes half the time.
     """
-    import eccodes
-
-    handle = eccodes.codes_grib_new_from_file(stream, headers_only=True)
-    try:
-        kind = [
-            eccodes.codes_get(handle, key)
-            for key in ("edition", "packingType", "bitsPerValue", "bitmapPresent")
-        ]
-        if kind != [1, "grid_simple", 16, 0]:
-            return None
-        reference, binary, decimal, start = (
-            eccodes.codes_get(handle, key)
-            for key in ("referenceValue", "binaryScaleFactor", "decimalScaleFactor", "offsetBeforeData")
-        )
-    finally:
-        eccodes.codes_release(handle)
-    stream.seek(offset + start)
+    assert message.simple
+    reference, binary, decimal, start = message.simple
     shape = (layout.latitude.size, layout.longitude.size)
-    packed = np.fromfile(stream, ">u2", shape[0] * shape[1]).reshape(shape)
+    packed = np.fromfile(path, ">u2", shape[0] * shape[1], offset=message.offset + start).reshape(shape)
     result = np.empty(shape, np.float32)
     for first in range(0, shape[0], _ROWS):
         values = packed[first : first + _ROWS].astype(np.float64)
         values *= 2.0**binary
         values += reference
-        values *= 10.0**-decimal
+        if decimal:
+            values *= 10.0**-decimal
         result[first : first + _ROWS] = values
     return result

@@ -117,7 +117,7 @@ def _regrid(name: str, arrays: "list[xr.DataArray]", targets: "list[tuple[Regrid
             for array in arrays:
                 variable = VARIABLES[str(array.name)]
                 moment = array.isel(member if axis is None else {**member, axis: time})
-                values = moment.values.reshape(-1, *moment.shape[-2:])
+                values = _read(moment).reshape(-1, *moment.shape[-2:])
                 _check_finite(values, moment, variable.partial)
                 for result, (regridder, _) in zip(results, targets, strict=True):
                     regridded = regridder.classes(values) if variable.categorical else regridder(values)
@@ -127,10 +127,19 @@ def _regrid(name: str, arrays: "list[xr.DataArray]", targets: "list[tuple[Regrid
             writer.write(name, place, result)
 
 
+def _read(moment: "xr.DataArray") -> "NDArray[np.float32]":
+    """The values of a moment. Where they are one chunk it is taken as it is: dask itself would copy it."""
+    chunks = moment.data.to_delayed()
+    values: NDArray[np.float32] = chunks.item().compute() if chunks.size == 1 else moment.values
+    return values
+
+
 def _check_finite(values: "NDArray[np.float32]", moment: "xr.DataArray", partial: bool) -> None:
     """Name the first field of a moment that holds NaN; of a partial variable, that holds nothing else."""
     import numpy as np
 
+    if not np.isnan(values.min()):
+        return
     holes = np.isnan(values)
     if partial:
         holes &= holes.all(axis=(-2, -1), keepdims=True)
