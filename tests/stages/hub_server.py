@@ -19,7 +19,7 @@ class Hub:
     As on the real one, the Hub knows size and checksum and redirects to a storage, which has the bytes.
 
     Attributes:
-        requests: every request as (``METHOD /path``, headers by lower-case name).
+        requests: every request but those to its API, as (``METHOD /path``, headers by lower-case name).
         content: of the file.
         stated: headers that replace those of the Hub's answer; None leaves one out.
         cuts: after how many bytes of its body each next answer of the storage is cut; None for whole.
@@ -58,6 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         hub = self.server.hub
+        if self.path.startswith("/api/"):  # the client's own affairs, once a process: not about a file
+            return self.reply(404, b"", {})
         headers = {name.lower(): value for name, value in self.headers.items()}
         hub.requests.append((f"{self.command} {self.path}", headers))
         if hub.page:
