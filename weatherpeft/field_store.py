@@ -86,7 +86,7 @@ class FieldWriter:
                 "chunks": chunk,
                 "shards": shard if any(timed) else None,
                 "compressors": BloscCodec(
-                    cname="lz4", clevel=5, shuffle="shuffle" if size == 4 else "bitshuffle", typesize=size
+                    cname="lz4", clevel=9, shuffle="shuffle" if size == 4 else "bitshuffle", typesize=size
                 ),
                 "_FillValue": None,
             }

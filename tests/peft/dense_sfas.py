@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tests.peft.sfas_rank import SPEC
 from tests.peft.toy_backbone import Toy, toy_batch, toy_loss
 from weatherpeft.interfaces import TuningContext
-from weatherpeft.peft.noise import uniform_noise
+from weatherpeft.peft.noise import UniformNoise
 from weatherpeft.peft.normalizer import SMALLEST_NORM
 from weatherpeft.peft.sfas import NormalizerName, Sfas
 from weatherpeft.peft.sfas_adapter import SfasAdapter
@@ -58,6 +58,7 @@ class Dense:
     def __init__(self, spec: Sfas, model: nn.Module, fisher: Tensor | None = None) -> None:
         self.spec = spec
         parameters = model.backbone_parameters().values()
+        self.sizes = [p.numel() for p in parameters]
         self.matrix = torch.cat([torch.full((p.numel(),), p.dim() > 1) for p in parameters])
         self.k = round(spec.fraction * len(self.matrix))
         self.fisher = fisher
@@ -71,7 +72,13 @@ class Dense:
         fisher = torch.stack(samples).square().mean(0)
         if self.fisher is not None:
             fisher = self.fisher = spec.beta * self.fisher + (1 - spec.beta) * fisher
-        noise = uniform_noise(3, step, 0, len(fisher), fisher.device)
+        starts = np.cumsum([0, *self.sizes]).tolist()
+        noise = torch.cat(
+            [
+                UniformNoise(3, step, start, 0, size, fisher.device).values()
+                for start, size in zip(starts, self.sizes, strict=False)
+            ]
+        )
         score = normalized(fisher, spec.normalizer, spec.quantile)
         if spec.noise == "multiplicative":
             score = (fisher * noise).double()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.peft.dense_sfas import normalized
-from weatherpeft.peft.noise import reached_level, uniform_noise
+from weatherpeft.peft.noise import BLOCK, Noise, UniformNoise, reached_level
 from weatherpeft.peft.normalizer import new_normalizer
 from weatherpeft.peft.pool import EntrySet, Pool
 from weatherpeft.peft.selection import Selection
@@ -21,6 +21,30 @@ from weatherpeft.peft.skyband import Skyband, _reaching
 CPU = torch.device("cpu")
 QUANTILE = 0.9
 NORMALIZERS: tuple[NormalizerName, ...] = ("max", "mean", "quantile", "rank")
+
+
+class Given:
+    """Noise of known values."""
+
+    def __init__(self, uniform: Tensor) -> None:
+        self._values = uniform
+
+    @property
+    def largest(self) -> Tensor:
+        blocks = self._values.split(BLOCK)
+        return torch.stack([block.max() for block in blocks])
+
+    def at(self, position: Tensor) -> Tensor:
+        return self._values[position]
+
+    def values(self) -> Tensor:
+        return self._values
+
+
+def uniform_noise(seed: int, step: int, size: int) -> Tensor:
+    return UniformNoise(seed, step, 0, 0, size, CPU).values()
+
+
 Arguments = tuple[Tensor, Tensor, int, float, NormalizerName]
 
 
@@ -42,7 +66,8 @@ def stream(
     for start, end in reversed(list(zip(bounds, bounds[1:], strict=False))):
         piece = slice(start, end)
         mask = None if known is None else known[piece]
-        selection.offer(start, fisher[piece], uniform[piece], torch.arange(start, end).float(), mask)
+        noise: Noise = Given(uniform[piece])
+        selection.offer(start, fisher[piece], torch.arange(start, end).float(), noise, mask)
     entries, gradient = selection.finish()
     assert torch.equal(gradient, entries.float())
     return entries, selection
@@ -118,7 +143,7 @@ def test_a_level_of_the_noise_spares_candidates() -> None:
     size, k = 400_000, 400
     fisher = torch.from_numpy(np.random.default_rng(0).lognormal(-20, 2, size)).float()
     fisher[-1] = 1.0  # the first to arrive
-    arguments: Any = (fisher, uniform_noise(0, 0, 0, size, CPU), k, 0.2, "max", list(range(0, size, 2_000)))
+    arguments: Any = (fisher, uniform_noise(0, 0, size), k, 0.2, "max", list(range(0, size, 2_000)))
     entries, selection = stream(*arguments, level=reached_level(k, size))
     assert torch.equal(entries, oracle(*arguments[:-1]))
     assert selection.peak < 2 * k < 4 * k < stream(*arguments)[1].peak
@@ -135,7 +160,7 @@ def test_a_level_is_reached_by_k_entries(k: int, size: int) -> None:
     level = reached_level(k, size)
     assert level and reached_level(size, size) is None
     for step in range(200):
-        count = int((uniform_noise(0, step, 7, size, CPU) >= level).sum())
+        count = int((uniform_noise(0, step, size) >= level).sum())
         assert k <= count <= k + 16 * k**0.5 + 64
 
 
@@ -182,7 +207,7 @@ def test_a_few_k_entries_are_held(weight: float, normalizer: NormalizerName, ord
         fisher = fisher.sort(descending=True).values
     elif order == "zero":
         fisher.zero_()
-    arguments = (fisher, uniform_noise(0, 0, 0, size, CPU), k, weight, normalizer)
+    arguments = (fisher, uniform_noise(0, 0, size), k, weight, normalizer)
     entries, selection = stream(*arguments, list(range(0, size, piece)))
     assert torch.equal(entries, oracle(*arguments))
     # A skyband has k·(1 + ln(N/k)) entries, 8 k or 4 k; less than thrice that before a cut, and one piece.
@@ -195,7 +220,7 @@ def test_a_selection_of_float32_noise_in_large_numbers() -> None:
     generator = torch.Generator().manual_seed(0)
     for weight in (0.2, 1e-4):
         fisher = torch.randn(size, generator=generator).square() ** 3
-        arguments: Any = (fisher, uniform_noise(1, 0, 0, size, CPU), 20_000, weight, "max")
+        arguments: Any = (fisher, uniform_noise(1, 0, size), 20_000, weight, "max")
         entries, _ = stream(*arguments, list(range(0, size, 7_000)))
         assert torch.equal(entries, oracle(*arguments))
 
@@ -225,7 +250,7 @@ def test_equal_ranks_are_ties() -> None:
 
 def test_an_incomplete_stream_is_an_error() -> None:
     selection = Selection(1, 3, 0.0, new_normalizer("max", 3, QUANTILE))
-    selection.offer(0, torch.ones(2), torch.zeros(2), torch.ones(2))
+    selection.offer(0, torch.ones(2), torch.ones(2))
     with pytest.raises(ValueError, match="found 2 entries offered, expected the whole pool of 3"):
         selection.finish()
 
@@ -234,38 +259,80 @@ def test_an_incomplete_stream_is_an_error() -> None:
 def test_information_that_is_not_finite_is_an_error(value: float) -> None:
     selection = Selection(1, 3, 0.0, new_normalizer("max", 3, QUANTILE))
     with pytest.raises(FloatingPointError, match=f"found Fisher information of {value}"):
-        selection.offer(0, torch.tensor([1.0, value, 1.0]), torch.zeros(3), torch.ones(3))
+        selection.offer(0, torch.tensor([1.0, value, 1.0]), torch.ones(3))
 
 
 class TestNoise:
-    def test_is_uniform(self) -> None:
-        for start in (0, 1_000_000_000, 2**33):
-            noise = uniform_noise(3, 5, start, 100_000, CPU)
-            assert noise.dtype == torch.float32 and 0 <= noise.min() and noise.max() < 1
-            assert scipy.stats.kstest(noise.numpy(), "uniform").pvalue > 1e-3
+    @pytest.mark.parametrize("first", [0, 2**31, 2**32 - 2**18])
+    def test_is_uniform(self, first: int) -> None:
+        noise = UniformNoise(3, 5, 7, first, 2**18, CPU).values()
+        assert noise.dtype == torch.float32 and 0 <= noise.min() and noise.max() < 1
+        assert scipy.stats.kstest(noise.numpy(), "uniform").pvalue > 1e-3
+        for place in range(BLOCK):  # wherever it lies in its block
+            assert scipy.stats.kstest(noise[place::BLOCK].numpy(), "uniform").pvalue > 1e-4
+        assert scipy.stats.kstest(1e4 * (1 - noise[noise > 1 - 1e-4].numpy()), "uniform").pvalue > 1e-3
 
-    def test_neighbors_steps_and_seeds_are_independent(self) -> None:
-        size = 100_000
-        noise = uniform_noise(3, 5, 0, size, CPU)
-        for other in (
-            uniform_noise(3, 6, 0, size, CPU),
-            uniform_noise(4, 5, 0, size, CPU),
-            uniform_noise(5, 3, 0, size, CPU),
-            uniform_noise(3, 5, 1, size, CPU),
-            uniform_noise(3, 5, 2**16, size, CPU),
-            uniform_noise(3, 5, 2**32, size, CPU),
-        ):
-            table = np.histogram2d(noise.numpy(), other.numpy(), bins=16, range=[[0, 1]] * 2)[0]
+    def test_entries_are_independent(self) -> None:
+        """Of those beside and in the same block, of other steps, seeds and parameters."""
+        size = 2**18
+        noise = UniformNoise(3, 5, 0, 0, size, CPU).values()
+        blocks = noise.view(-1, BLOCK)
+        pairs = [(blocks[:, one], blocks[:, other]) for one, other in ((0, 1), (0, 31), (3, 17), (30, 31))]
+        pairs += [
+            (noise, UniformNoise(*arguments, size, CPU).values())
+            for arguments in (
+                (3, 6, 0, 0),
+                (4, 5, 0, 0),
+                (5, 3, 0, 0),
+                (3, 5, 1, 0),
+                (3, 5, 2**32, 0),
+                (3, 5, 0, size),
+            )
+        ]
+        pairs += [(noise[:-1], noise[1:]), (noise[:-BLOCK], noise[BLOCK:])]
+        for one, other in pairs:
+            table = np.histogram2d(one.numpy(), other.numpy(), bins=16, range=[[0, 1]] * 2)[0]
             assert scipy.stats.chisquare(table.ravel()).pvalue > 1e-3
 
-    def test_does_not_depend_on_the_chunks(self) -> None:
-        whole = uniform_noise(2**80 - 1, 0, 10, 1000, CPU)
-        parts = [uniform_noise(2**80 - 1, 0, 10 + start, 100, CPU) for start in range(0, 1000, 100)]
-        assert torch.equal(whole, torch.cat(parts))
+    def test_blocks_are_those_of_independent_numbers(self) -> None:
+        """How many of a block exceed a level is binomial, and their maximum is where chance puts it."""
+        noise = UniformNoise(1, 2, 3, 0, 2**20, CPU).values().view(-1, BLOCK).numpy()
+        for level in (0.5, 0.97):
+            found = np.bincount((noise > level).sum(axis=1), minlength=BLOCK + 1)
+            expected = scipy.stats.binom.pmf(np.arange(BLOCK + 1), BLOCK, 1 - level) * len(noise)
+            often = expected > 5
+            assert (
+                scipy.stats.chisquare(
+                    [*found[often], found[~often].sum()], [*expected[often], expected[~often].sum()]
+                ).pvalue
+                > 1e-3
+            )
+        assert scipy.stats.chisquare(np.bincount(noise.argmax(axis=1), minlength=BLOCK)).pvalue > 1e-3
 
-    @pytest.mark.parametrize("start", [5, 2**31 - 10, 2**32 - 10, 3 * 2**32 + 7])
-    def test_values_are_fixed_for_good(self, start: int) -> None:
-        """The published finalizers in Python integers, of the whole index whatever its size."""
+    @given(st.integers(0, 30), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.data())
+    def test_does_not_depend_on_the_chunks(self, rest: int, sizes: list[int], data: st.DataObject) -> None:
+        starts = np.cumsum([0, *sizes]) * BLOCK
+        whole = UniformNoise(2**80 - 1, 0, 9, 0, int(starts[-1]) + rest, CPU)
+        bounds = [*starts[:-1].tolist(), int(starts[-1]) + rest]
+        parts = [
+            UniformNoise(2**80 - 1, 0, 9, first, end - first, CPU)
+            for first, end in zip(bounds, bounds[1:], strict=False)
+        ]
+        values = whole.values()
+        assert torch.equal(values, torch.cat([part.values() for part in parts]))
+        some = torch.tensor(data.draw(st.lists(st.integers(0, len(values) - 1))), dtype=torch.int64)
+        assert torch.equal(whole.at(some), values[some])
+        largest = torch.stack([block.max() for block in values.split(BLOCK)])
+        full = len(values) // BLOCK
+        assert torch.equal(whole.largest[:full], largest[:full]) and (whole.largest >= largest).all()
+
+    def test_chunks_begin_with_a_block(self) -> None:
+        with pytest.raises(ValueError, match="found 5 entries from 16, expected a multiple of 32"):
+            UniformNoise(0, 0, 0, 16, 5, CPU)
+
+    @pytest.mark.parametrize("first", [0, 2**31 - 32, 2**32 - 64])
+    def test_values_are_fixed_for_good(self, first: int) -> None:
+        """The published finalizers in Python integers, and correctly rounded square roots."""
 
         def splitmix(state: int) -> int:
             state %= 2**64
@@ -282,12 +349,24 @@ class TestNoise:
         golden = 0x9E3779B97F4A7C15
         assert splitmix(golden) == 0xE220A8397B1DCDAF  # the reference implementation's first output, seed 0
         assert murmur(1, 0) ^ (murmur(1, 0) >> 16) == 0x514E28B7  # likewise
+        parameter = splitmix(splitmix(splitmix(7) + 2 * golden) + 2**33 * golden)
+
+        def word(index: int, which: int) -> int:
+            key = splitmix(parameter + which * golden)
+            return (murmur((index + key) % 2**32, key >> 32) + 2**31) % 2**32
+
+        def uniform(index: int, which: int) -> np.float32:
+            return np.float32((word(index, which) >> 8) / 2**24)
+
         expected = []
-        for entry in range(start, start + 20):
-            key = splitmix(splitmix(splitmix(7) + 2 * golden) + (entry >> 32) * golden)
-            word = murmur((entry + key) % 2**32, key >> 32)
-            expected.append(((word >> 8) / 2**24 + 0.5) % 1)
-        assert uniform_noise(7, 2, start, 20, CPU).tolist() == expected
+        for entry in range(first, first + 64):
+            largest = uniform(entry // BLOCK, 1)
+            for _ in range(5):
+                largest = np.sqrt(largest)
+            largest = min(largest, np.float32(1 - 2.0**-24))
+            is_largest = entry % BLOCK == word(entry // BLOCK, 2) >> 27
+            expected.append(largest if is_largest else uniform(entry, 0) * largest)
+        assert UniformNoise(7, 2, 2**33, first, 64, CPU).values().tolist() == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4)), min_size=1, max_size=5), st.data())

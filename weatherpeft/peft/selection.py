@@ -2,6 +2,7 @@
 
 import torch
 
+from weatherpeft.peft.noise import Noise
 from weatherpeft.peft.normalizer import Normalizer
 from weatherpeft.peft.skyband import Candidates, Skyband, best
 
@@ -48,8 +49,8 @@ class Selection:
         self,
         start: int,
         fisher: torch.Tensor,
-        uniform: torch.Tensor,
         gradient: torch.Tensor,
+        noise: Noise | None = None,
         known: torch.Tensor | None = None,
     ) -> None:
         """Take in consecutive entries of the pool; each entry is offered once, in any order.
@@ -57,8 +58,8 @@ class Selection:
         Args:
             start: pool index of the first entry.
             fisher: F ``(entry,)``, not negative.
-            uniform: U ``(entry,)``.
             gradient: what ``finish`` returns for the selected entries ``(entry,)``.
+            noise: U of these entries, where w is not 0.
             known: which entries are not new ``(entry,)``, where the number of new ones is limited.
 
         Raises:
@@ -68,14 +69,15 @@ class Selection:
         if not largest < torch.inf:
             raise FloatingPointError(f"found Fisher information of {largest}")
         self.seen += len(fisher)
-        columns = self._normalizer.see(fisher, largest), uniform, gradient
+        fisher = self._normalizer.see(fisher, largest)
+        bound = self._normalizer.bound
         if self._all_compete:
-            self._known.offer(self._normalizer.bound, start, columns)
+            self._known.offer(bound, start, fisher, gradient, noise)
             return
         assert known is not None
-        self._known.offer(self._normalizer.bound, start, columns, known)
+        self._known.offer(bound, start, fisher, gradient, noise, known)
         if self._new:
-            self._new.offer(self._normalizer.bound, start, columns, ~known)
+            self._new.offer(bound, start, fisher, gradient, noise, ~known)
 
     def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Select, now that the norm is known.

@@ -11,7 +11,7 @@ from torch import nn
 from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.peft.file_tensors import FileTensors
 from weatherpeft.peft.fisher_store import read_fisher
-from weatherpeft.peft.noise import reached_level, uniform_noise
+from weatherpeft.peft.noise import UniformNoise, reached_level
 from weatherpeft.peft.normalizer import new_normalizer
 from weatherpeft.peft.per_sample import GradientStream, mean_over_ranks, several_ranks
 from weatherpeft.peft.pool import EntrySet, Pool
@@ -20,9 +20,9 @@ from weatherpeft.peft.selection import Selection
 from weatherpeft.peft.sfas import Sfas
 from weatherpeft.peft.sparse_adam import SparseAdam
 
-CHUNK_ENTRIES = 2**17
-"""Entries scored at once on the CPU, what fits a core's cache; never changes the result."""
-ACCELERATOR_CHUNKS = 128
+CHUNK_ENTRIES = 2**20
+"""Entries scored at once on the CPU, a multiple of the noise's blocks; never changes the result."""
+ACCELERATOR_CHUNKS = 16
 """As many of them at once elsewhere, where each call costs more."""
 
 
@@ -266,14 +266,15 @@ class SfasAdapter:
             own = None if not self._stream.squares else part.square() if square is None else square[chunk]
             fisher = self._information(name, chunk, own)
             count, at = len(fisher), start + first
-            uniform = torch.zeros((), device=device).expand(count)
+            noise = None
             if self._noise_weight or spec.noise == "multiplicative":
-                uniform = uniform_noise(self._context.seed, self._step, at, count, device)
+                noise = UniformNoise(self._context.seed, self._step, start, first, count, device)
             if spec.noise == "multiplicative":
-                fisher = fisher * uniform
+                assert noise
+                fisher = fisher * noise.values()
             known = None if self._budget is None else self._touched.mask(at, at + count).to(device)
             try:
-                self._selection.offer(at, fisher, uniform, part, known)
+                self._selection.offer(at, fisher, part, noise, known)
             except FloatingPointError as error:
                 raise ValueError(f"sfas: the gradient of {name} at step {self._step}: {error}") from error
 

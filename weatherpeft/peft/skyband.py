@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from weatherpeft.peft.noise import BLOCK, Noise
 from weatherpeft.peft.normalizer import SMALLEST_NORM, Normalizer
 
 _MARGIN = 1 - 1e-12
@@ -15,8 +16,8 @@ _SMALLEST_FLOAT32 = 1e-37
 """Below it float32 loses precision."""
 _LARGEST_RATIO = 1e30
 """Above it float32 may overflow."""
-_BLOCK = 32
-"""Entries that are looked at together at first."""
+_MANY_BLOCKS = 1 / 8
+"""Share of blocks to look into from which on the noise of all entries takes less time."""
 _SPARSE = 8
 """One of so many entries is counted to choose a condition."""
 _RISE = 1.1
@@ -61,12 +62,22 @@ def best(score: torch.Tensor, entry: torch.Tensor, k: int) -> torch.Tensor:
 
 def _reaching(values: torch.Tensor, threshold: float) -> torch.Tensor:
     """Positions of the values that reach a threshold; a closer look only at blocks whose largest does."""
-    end = len(values) // _BLOCK * _BLOCK
-    blocks = values[:end].view(-1, _BLOCK)
-    near = (blocks.amax(1) >= threshold).nonzero()
-    found = (blocks[near.squeeze(1)] >= threshold).nonzero()
-    rest = (values[end:] >= threshold).nonzero().squeeze(1) + end
-    return torch.cat([near[found[:, 0], 0] * _BLOCK + found[:, 1], rest])
+    position = _entries(_largest(values) >= threshold, len(values))
+    return position[values[position] >= threshold]
+
+
+def _largest(values: torch.Tensor) -> torch.Tensor:
+    """Of every block, ``(block,)``."""
+    end = len(values) // BLOCK * BLOCK
+    blocks = values[:end].view(-1, BLOCK).amax(1)
+    return torch.cat([blocks, values[end:].amax(0, keepdim=True)]) if end < len(values) else blocks
+
+
+def _entries(blocks: torch.Tensor, count: int) -> torch.Tensor:
+    """Positions of the entries of some blocks, a mask, ``(entry,)``."""
+    inside = torch.arange(BLOCK, device=blocks.device)
+    position = (blocks.nonzero() * BLOCK + inside).view(-1)
+    return position[position < count] if count % BLOCK else position
 
 
 class _Staircase(NamedTuple):
@@ -124,24 +135,34 @@ class Skyband:
         self.peak = 0
 
     def offer(
-        self, bound: float, start: int, columns: tuple[torch.Tensor, ...], among: torch.Tensor | None = None
+        self,
+        bound: float,
+        start: int,
+        fisher: torch.Tensor,
+        gradient: torch.Tensor,
+        noise: Noise | None = None,
+        among: torch.Tensor | None = None,
     ) -> None:
         """Take in consecutive entries of the pool.
 
         Args:
             bound: of the norm.
             start: pool index of the first entry.
-            columns: F, U and what is kept with them, ``(entry,)``.
+            fisher: F, ``(entry,)``.
+            gradient: what is kept with it, likewise.
+            noise: U of these entries; not needed without noise.
             among: the entries that compete, ``(entry,)``; all by default.
         """
         norm = max(bound, SMALLEST_NORM)
         if norm > self._norm * _RISE:
-            self._step = self._best_step(columns[0], columns[1], norm)
-        position = self._may_pass(columns[0], columns[1])
+            some = torch.arange(0, len(fisher), _SPARSE, device=fisher.device)
+            self._step = self._best_step(fisher[some], self._noise_at(noise, some), norm)
+        position, uniform = self._may_pass(fisher, noise, among is None)
         if among is not None:
-            position = position[among[position]]
+            which = among[position]
+            position, uniform = position[which], uniform[which]
         # Indexing copies, so that the whole gradient is not kept alive by a view.
-        candidates = Candidates(position + start, *(column[position] for column in columns))
+        candidates = Candidates(position + start, fisher[position], uniform, gradient[position])
         if self._noise_weight and self._staircase:
             candidates = candidates.take(self._passes(candidates, self._staircase))
         self._chunks.append(candidates)
@@ -172,18 +193,47 @@ class Skyband:
             return candidates.fisher.double()
         return candidates.fisher.double() + (self._noise_weight * norm) * candidates.uniform.double()
 
-    def _may_pass(self, fisher: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-        """Positions that fulfil the cheap necessary condition."""
-        if self._step is None:
-            return torch.arange(len(fisher), device=fisher.device)
-        slope, score, reach = self._step
+    def _noise_at(self, noise: Noise | None, position: torch.Tensor) -> torch.Tensor:
+        """U of some entries, or zeros."""
         if self._noise_weight == 0:
-            return _reaching(fisher, score)
-        reached = torch.add(fisher, uniform, alpha=slope)
-        return _reaching(torch.maximum(reached, uniform * (score / reach), out=reached), score)
+            return torch.zeros(len(position), device=position.device)
+        assert noise
+        return noise.at(position)
+
+    def _may_pass(
+        self, fisher: torch.Tensor, noise: Noise | None, all_compete: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions that fulfil the cheap necessary condition, and their U.
+
+        The blocks are looked at first, of which F and U do not exceed their largest ones.
+        """
+        if self._step is None or self._noise_weight == 0:
+            if self._step:
+                position = _reaching(fisher, self._step.score)
+            elif self._noise_weight == 0 and all_compete and len(fisher) > self._k:
+                position = _reaching(fisher, float(fisher.topk(self._k, sorted=False).values.min()))
+            else:
+                position = torch.arange(len(fisher), device=fisher.device)
+            return position, self._noise_at(noise, position)
+        assert noise
+        near = self._reached(_largest(fisher), noise.largest)
+        if int(near.sum()) > _MANY_BLOCKS * len(near):
+            uniform = noise.values()
+            position = self._reached(fisher, uniform).nonzero().squeeze(1)
+            return position, uniform[position]
+        position = _entries(near, len(fisher))
+        uniform = noise.at(position)
+        which = self._reached(fisher[position], uniform)
+        return position[which], uniform[which]
+
+    def _reached(self, fisher: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """Which fulfil the cheap necessary condition."""
+        assert self._step
+        slope, score, reach = self._step
+        return (torch.add(fisher, uniform, alpha=slope) >= score).logical_or_(uniform >= reach)
 
     def _best_step(self, fisher: torch.Tensor, uniform: torch.Tensor, norm: float) -> _Step | None:
-        """Of the known conditions, each of which is necessary, the one that the fewest entries fulfil."""
+        """Of the known conditions, each of which is necessary, the one that fewest of some entries fulfil."""
         self._norm = norm
         steps = []
         if self._level is not None:
@@ -194,7 +244,6 @@ class Skyband:
             levels = self._staircase.score.tolist(), self._staircase.uniform.flip(0).tolist()
             steps += [_Step(slope, score, reach) for score, reach in zip(*levels, strict=False)]
         usable, passing = [], []
-        fisher, uniform = fisher[::_SPARSE], uniform[::_SPARSE]
         for slope, score, reach in steps:
             score, reach = score * _COARSE_MARGIN - _SMALLEST_FLOAT32, reach * _COARSE_MARGIN
             if _SMALLEST_FLOAT32 < score < reach * _LARGEST_RATIO:
@@ -219,9 +268,10 @@ class Skyband:
             self._staircase = _Staircase(norm, candidates.fisher.min().double().reshape(1), never)
         else:
             self._staircase = self._stairs(score, candidates.uniform, norm)
-        self._step = self._best_step(candidates.fisher, candidates.uniform, norm)
+        self._step = self._best_step(candidates.fisher[::_SPARSE], candidates.uniform[::_SPARSE], norm)
         if self._noise_weight:
-            candidates = candidates.take(self._may_pass(candidates.fisher, candidates.uniform))
+            if self._step:
+                candidates = candidates.take(self._reached(candidates.fisher, candidates.uniform))
             candidates = candidates.take(self._passes(candidates, self._staircase))
         self._chunks, self.held = [candidates], len(candidates.entry)
         self._norm = 0.0  # choose anew for the entries to come
