@@ -1,4 +1,5 @@
 # make demo   the whole workflow on the synthetic planet, to the score table
+# make demo-all   that, then rain to come and ensembles to correct, each an experiment of its own
 # make test   lint and every test
 # make test-slurm   the test on a real Slurm; installs Debian's packages, so run it as root
 # make benchmarks   memory and time of sparse tuning, of the prompt prefix and of the data's path
@@ -20,6 +21,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: help
 help:
 	@echo "make demo    run config/default.yaml from data to report"
+	@echo "make demo-all    make demo, then config/precipitation_toy.yaml and config/postprocessing_toy.yaml"
 	@echo "make test    lint, then every test"
 	@echo "make test-slurm  the test on a real two-node Slurm on this machine (as root, Debian)"
 	@echo "make lint    style, types, import directions, the workflow's own linter"
@@ -45,6 +47,14 @@ demo: $(INSTALLED)
 	@cat $(REPORT)/scores.txt
 	@echo
 	@echo "Report: $(REPORT)/report.html"
+
+.PHONY: demo-all
+demo-all: demo
+	@for name in precipitation_toy postprocessing_toy; do \
+		snakemake --cores all --configfile config/$$name.yaml || exit; \
+		echo; cat results/$$name/report/scores.txt; echo; \
+		echo "Report: results/$$name/report/report.html"; \
+	done
 
 .PHONY: lint
 lint: $(INSTALLED)

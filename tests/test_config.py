@@ -111,6 +111,18 @@ class TestRefusals:
             (put("task.target_grid.poles", True), "grid 11.25deg-poles has pole rows"),
             (put("variables.static", []), "needs at least one static variable or placeholder"),
             (
+                put("regions", {"nowhere": {"north": 3.0, "south": 2.0, "west": 1.0, "east": 2.0}}),
+                "regions.nowhere: holds no point of the grid 11.25deg",
+            ),
+            (
+                put("regions", {"e": {"north": 90, "south": -90, "west": 0, "east": 359, "held_out": True}}),
+                "regions: what is held out is all of the grid 11.25deg",
+            ),
+            (
+                lambda config: config["variables"].update(surface=[], atmospheric=[], levels_hpa=[]),
+                "variables: expected a field at a time",
+            ),
+            (
                 put("splits.test.periods", [{"start": "2009-01-15", "end": "2009-01-16"}]),
                 "split period 20090115-20090116 has 2 days, of which source toy has 0",
             ),
@@ -254,6 +266,19 @@ class TestWhatChanges:
     )
     def test_of_one_key(self, path: str, value: Any, expected: set[str]) -> None:
         assert differing(changed(), changed(put(path, value))) == expected
+
+    def test_a_region_changes_what_scores_and_one_held_out_what_trains(self) -> None:
+        region = {"north": 60.0, "south": 20.0, "west": 350.0, "east": 90.0}
+        labels = ("full-seed0", "weatherpeft-seed0")
+        scored = {f"evaluate {label}" for label in (*labels, "interpolation", "regression")} | {"report"}
+        assert differing(changed(), changed(put("regions.europe", region))) == scored
+        trained = {"fisher", *(f"finetune {label}" for label in labels)}
+        without = changed(put("regions.europe", {**region, "held_out": True}))
+        assert differing(changed(), without) == scored | trained
+        for key, spec in jobs(without).items():
+            assert type(spec).model_validate_json(spec.canonical_json()) == spec, key
+        plain = " ".join(spec.canonical_json() for spec in jobs(changed()).values())
+        assert "regions" not in plain and "held_out" not in plain
 
     def test_a_new_run_adds_its_jobs_and_changes_the_report(self) -> None:
         lora = put("runs.lora", {"methods": [{"name": "lora"}]})

@@ -105,6 +105,24 @@ def test_acc_at_its_ends():
     assert np.isnan(latitude_weighted_acc(climatology, target, climatology, WEIGHTS))
 
 
+def test_an_anomaly_that_is_rounding_has_no_correlation():
+    """The climatology itself in another precision, or cut off at zero; not a forecast that is nearly that."""
+    random = np.random.default_rng(5)
+    climatology = random.gamma(1, 1e-4, (2, *GRID.shape))  # of rain, in meters, at two times
+    climatology[:, :8] = -1e-20  # what unpacking may leave of no rain
+    target = random.gamma(0.3, 1e-3, climatology.shape)
+    rounded = climatology.astype(np.float32)
+    near = np.nextafter(rounded, np.float32(1))
+    cut = np.maximum(rounded, 0)
+    for same in (rounded, near, cut):
+        assert np.isnan(latitude_weighted_acc(same, target, climatology, WEIGHTS)).all()
+        assert np.isnan(latitude_weighted_acc(target, same, climatology, WEIGHTS)).all()
+    ahead = climatology + 1e-6 * (target - climatology)
+    ahead[1] = rounded[1]
+    found = latitude_weighted_acc(ahead, target, climatology, WEIGHTS)
+    assert found[0] == pytest.approx(1) and np.isnan(found[1])
+
+
 @pytest.mark.shared
 def test_real_fields_against_scores(shared_data: Path):
     """One member as the forecast of another."""

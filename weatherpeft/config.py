@@ -13,11 +13,13 @@ from pydantic import Field, StringConstraints, model_validator
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.interfaces import DataRequest, Source
 from weatherpeft.peft import AnyMethod
+from weatherpeft.regions import NamedRegion, check_regions, held_out
 from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Period, Spec
 from weatherpeft.stages.baseline import Baseline, BaselineSpec
 from weatherpeft.stages.climatology import ClimatologySpec
 from weatherpeft.stages.download import DownloadSpec
+from weatherpeft.stages.efi import EfiSpec
 from weatherpeft.stages.evaluate import EvaluateSpec
 from weatherpeft.stages.finetune import FinetuneSpec
 from weatherpeft.stages.fisher import FisherSpec
@@ -28,6 +30,7 @@ from weatherpeft.stages.pretrain import PretrainSpec
 from weatherpeft.stages.regrid import RegridSpec
 from weatherpeft.stages.report import ReportedRun, ReportSpec
 from weatherpeft.stages.series import SeriesSpec
+from weatherpeft.stages.standardization import StandardizationSpec
 from weatherpeft.stages.statistics import StatisticsSpec
 from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
@@ -81,6 +84,8 @@ class Forecasts(Spec):
     lead_hours: int = Field(default=48, gt=0)
     step_hours: int = Field(default=24, gt=0)
     """Between valid times, where the source does not know them itself."""
+    efi: Literal["exact", "ens10"] = "exact"
+    """Form of the extreme forecast index that weights the EECRPS; ``ens10`` is the paper's."""
 
 
 class Experiment(Spec):
@@ -123,10 +128,19 @@ class Experiment(Spec):
     runs: dict[Label, Run] = Field(min_length=1)
     """What is compared."""
     baselines: tuple[Baseline, ...] = ("interpolation", "regression")
+    regions: dict[Label, NamedRegion] = {}
+    """Parts of the task's grid that are scored beside the whole, some perhaps held out of training."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        self.backbone.check(self.task.window.target_grid, self.fields)
+        self._check_ensemble()
+        if self.regions and self.task.window.ensemble:
+            raise ValueError(f"regions: the task {self.task.name} is not scored by region")
+        check_regions(self.task.window.target_grid, self.regions)
+        at_a_time = self.variables.stored
+        if not (at_a_time.surface or at_a_time.atmospheric):
+            raise ValueError("variables: expected a field at a time, whose times samples have; found none")
+        self.backbone.check(self.task.window.target_grid, self.inputs)
         if self.pretraining:
             self.backbone.check(self.pretraining.task.window.target_grid, self.fields)
         for name in self.task.needs_climatology:
@@ -141,12 +155,16 @@ class Experiment(Spec):
                     f"task {self.task.name} predicts {name}, which is not defined everywhere; leave it out"
                 )
         window = self.task.window
-        forecast = window.target_hours != (0,)
+        possible = (
+            ("persistence", "climatology") if window.target_hours != (0,) else ("interpolation", "regression")
+        )
+        if window.ensemble:
+            possible = ("ensemble", "emos")
         for baseline in self.baselines:
-            if forecast != (baseline in ("persistence", "climatology")):
+            if baseline not in possible:
                 raise ValueError(
                     f"baselines: {baseline} is no baseline of the task {self.task.name}; expected "
-                    f"{'persistence or climatology' if forecast else 'interpolation or regression'}"
+                    f"{' or '.join(possible)}"
                 )
         if "climatology" in self.baselines:
             unknown = {*predicted.surface, *predicted.atmospheric} - set(self.task.needs_climatology)
@@ -183,6 +201,38 @@ class Experiment(Spec):
             self._check_periods(self.forecasts.source)
         return self
 
+    def _check_ensemble(self) -> None:
+        """Refuse a task of forecasts without them, or with others."""
+        ensemble, own = self.task.window.ensemble, self.forecasts
+        if ensemble is None:
+            return
+        if own is None:
+            raise ValueError(f"task {self.task.name} corrects ensemble forecasts; give forecasts")
+        for name, wanted, given in (
+            ("members", ensemble.members, len(own.members)),
+            ("forecast_hours", self.task.lead_hours, own.lead_hours),
+        ):
+            if wanted != given:
+                raise ValueError(f"task.{name} is {wanted}, and the forecasts' is {given}")
+        for target in ensemble.targets:
+            field = (target.variable, target.level_hpa)
+            for where, variables in (("variables", self.variables), ("forecasts.variables", own.variables)):
+                if field not in variables.channels():
+                    raise ValueError(f"task {self.task.name}: the target {target.label} is not in {where}")
+            if VARIABLES[target.variable].partial:
+                raise ValueError(
+                    f"task {self.task.name} predicts {target.variable}, which is not defined everywhere; "
+                    "leave it out"
+                )
+        if self.training_store != "float32":
+            raise ValueError(
+                f"task {self.task.name} reads forecasts, of which there is no training_store int16"
+            )
+        if any(split.members for split in (self.splits.train, self.splits.validation, self.splits.test)):
+            raise ValueError(
+                f"task {self.task.name} corrects forecasts by one analysis; splits have no members"
+            )
+
     def _check_periods(self, source: Source) -> None:
         """Refuse splits with days for which a source has no job."""
         periods = source.periods()
@@ -209,8 +259,17 @@ class Experiment(Spec):
 
     @property
     def fields(self) -> FieldSet:
-        """What the model sees."""
+        """What a model of the analyses sees."""
         return FieldSet(measured=self.variables, placeholders=self.placeholders)
+
+    @property
+    def inputs(self) -> FieldSet:
+        """What the task's model sees: of forecasts their variables, beside the analyses' static ones."""
+        if self.forecasts is None or self.task.window.ensemble is None:
+            return self.fields
+        static = {"static": self.variables.static}
+        measured = self.forecasts.variables.model_copy(update=static)
+        return FieldSet(measured=measured, placeholders=self.placeholders)
 
     # Periods: labels of the download and regrid jobs.
 
@@ -274,6 +333,10 @@ class Experiment(Spec):
     def forecast_periods(self, *splits: Literal["train", "validation", "test"]) -> list[str]:
         """As ``periods``, of the forecasts; none where the experiment has no forecasts."""
         return self._periods(self.forecasts.source or self.source, *splits) if self.forecasts else []
+
+    def corrected_periods(self, *splits: Literal["train", "validation", "test"]) -> list[str]:
+        """As ``forecast_periods``, of forecasts that the task corrects; none for other tasks."""
+        return self.forecast_periods(*splits) if self.task.window.ensemble else []
 
     def forecast_files(self) -> list[str]:
         """As ``source_files``, of the forecasts' own source.
@@ -410,6 +473,26 @@ class Experiment(Spec):
             names=self.task.needs_climatology, grid=self.task.window.target_grid, step_hours=self.step_hours
         )
 
+    def standardization(self) -> StandardizationSpec:
+        """Spec of the standardization job."""
+        return StandardizationSpec(window=self.task.window, fields=self.inputs, train=self.splits.train)
+
+    def efi(self) -> EfiSpec:
+        """Spec of the efi job.
+
+        Raises:
+            ValueError: if the experiment has no forecasts.
+        """
+        if self.forecasts is None:
+            raise ValueError(f"experiment {self.name} has no forecasts")
+        return EfiSpec(
+            window=self.task.window,
+            fields=self.inputs,
+            train=self.splits.train,
+            test=self.splits.test,
+            form=self.forecasts.efi,
+        )
+
     def weights(self, label: str = "") -> WeightsSpec:
         """Spec of the weights job, which is the one of this label.
 
@@ -441,7 +524,7 @@ class Experiment(Spec):
         """Spec of the Fisher warm-up."""
         return FisherSpec(
             backbone=self.backbone,
-            fields=self.fields,
+            fields=self.inputs,
             task=self.task,
             train=self.splits.train,
             samples=self.fisher_samples,
@@ -449,13 +532,14 @@ class Experiment(Spec):
             seed=self.seed,
             precision="float32" if self.training.precision == "float32" else "autocast",
             recompute=self.training.recompute,
+            held_out=held_out(self.regions),
         )
 
     def _model(self, label: str) -> TunedModelSpec:
         run, seed = self._run(label)
         return TunedModelSpec(
             backbone=self.backbone,
-            fields=self.fields,
+            fields=self.inputs,
             task=self.task,
             methods=run.methods,
             pretrained=run.start == "pretrained",
@@ -470,7 +554,12 @@ class Experiment(Spec):
 
     def finetune(self, label: str) -> FinetuneSpec:
         """Spec of a finetune job."""
-        return FinetuneSpec(model=self._model(label), splits=self.splits, training=self._training(label))
+        return FinetuneSpec(
+            model=self._model(label),
+            splits=self.splits,
+            training=self._training(label),
+            held_out=held_out(self.regions),
+        )
 
     def predict(self, label: str) -> PredictSpec:
         """Spec of a predict job."""
@@ -481,7 +570,7 @@ class Experiment(Spec):
         """Spec of a baseline job."""
         return BaselineSpec(
             baseline=label,
-            fields=self.fields,
+            fields=self.inputs,
             predicted=self._predicted,
             window=self.task.window,
             train=self.splits.train,
@@ -496,7 +585,19 @@ class Experiment(Spec):
             grid=window.target_grid,
             lead_hours=window.target_hours,
             climatology=self.task.needs_climatology,
+            ensemble=window.ensemble,
+            regions={name: region.box for name, region in self.regions.items()},
         )
+
+    @property
+    def efi_path(self) -> list[str]:
+        """The extreme forecast index that scores read, where the forecasts are distributions or ensembles."""
+        return [f"{self.root}/efi"] if self.task.window.ensemble else []
+
+    @property
+    def tuning_statistics(self) -> str:
+        """What a tuned model's input is normalized by."""
+        return f"{self.root}/{'standardization' if self.task.window.ensemble else 'statistics'}"
 
     @property
     def _predicted(self) -> VariableSet:
@@ -517,12 +618,13 @@ class Experiment(Spec):
         return ReportSpec(
             experiment=self.name,
             source=self.source.name,
-            fields=self.fields,
+            fields=self.inputs,
             predicted=self._predicted,
             window=self.task.window,
             baselines=self.baselines,
             runs=tuple(runs),
             test=self.splits.test,
+            regions=self.regions,
         )
 
 

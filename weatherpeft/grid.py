@@ -142,6 +142,21 @@ class Grid(Spec):
         area = -np.diff(np.sin(np.deg2rad(latitude_bounds(self._global_latitude()))))
         return (area / area.mean())[self.rows]
 
+    def inside(self, region: Region) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns whose centers lie in a region, borders included.
+
+        >>> box = Region(north=60, south=30, west=350, east=10)
+        >>> [places.tolist() for places in Grid(resolution_deg=30, poles=True).inside(box)]
+        [[1, 2], [0]]
+        """
+        latitude, longitude = self.latitude, self.longitude % 360
+        rows = (latitude >= region.south) & (latitude <= region.north)
+        columns = [longitude >= region.west, longitude <= region.east]
+        across = region.west > region.east
+        return np.flatnonzero(rows), np.flatnonzero(
+            columns[0] | columns[1] if across else columns[0] & columns[1]
+        )
+
     def _global_latitude(self) -> Axis:
         intervals = round(180 / self.resolution_deg)
         if self.poles:

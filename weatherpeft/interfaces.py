@@ -152,6 +152,8 @@ class Backbone(Protocol):
 
         Returns:
             surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude, longitude)``.
+            A model that corrects an ensemble gives mean and, as ``<variable>_std``, standard deviation of
+            the window's targets.
         """
         ...
 
@@ -159,7 +161,8 @@ class Backbone(Protocol):
         """Take the training data's mean and standard deviation of variables that it has none of its own of.
 
         Args:
-            mean: of the measured variables, surface ``()``, atmospheric ``(level, 1, 1)``.
+            mean: of the measured variables, surface ``()``, atmospheric ``(level, 1, 1)``; of an ensemble's
+                frames, which a model standardizes by them, ``(history, [level,] latitude, longitude)``.
             scale: likewise.
         """
         ...
@@ -312,8 +315,8 @@ class Task(Protocol):
         """Mean loss of a batch.
 
         Args:
-            prediction: of every variable in use.
-            target: likewise.
+            prediction: of every variable in use; of the targets of an ensemble mean and ``<variable>_std``.
+            target: likewise; of the targets of an ensemble the analysis.
             scale: standard deviations, broadcastable to the fields, of the variables that count.
         """
         ...

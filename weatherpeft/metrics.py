@@ -87,14 +87,18 @@ def latitude_weighted_acc(
         weights: area weights with mean 1, ``(latitude,)``.
 
     Returns:
-        ``(...)`` from -1 to 1; NaN where the prediction or the target is the climatology everywhere, which
-        leaves the correlation undefined.
+        ``(...)`` from -1 to 1; NaN where the prediction or the target is the climatology everywhere, up to
+        the rounding of float32, which leaves the correlation undefined.
     """
     predicted, true = difference(prediction, climatology), difference(target, climatology)
     covariance = area_weighted_mean(predicted * true, weights)
-    power = area_weighted_mean(predicted**2, weights) * area_weighted_mean(true**2, weights)
-    with np.errstate(invalid="ignore"):
-        return covariance / np.sqrt(power)
+    powers = [area_weighted_mean(anomaly**2, weights) for anomaly in (predicted, true)]
+    rounding = float(np.finfo(np.float32).eps) ** 2
+    smallest = rounding * area_weighted_mean(climatology.astype(np.float64) ** 2, weights)
+    defined = np.minimum(*powers) > smallest
+    return np.divide(
+        covariance, np.sqrt(powers[0] * powers[1]), out=np.full_like(covariance, np.nan), where=defined
+    )
 
 
 def difference(values: np.ndarray, reference: np.ndarray) -> np.ndarray:

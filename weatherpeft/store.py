@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROVENANCE = "provenance.json"
 FIELDS = "fields"
 """The array that holds all instantaneous fields of a regridded store; see ``field_store``."""
+_ZARR_MARKS = ("zarr.json", ".zgroup")
 _PACKAGES = ("numpy", "scipy", "xarray", "zarr", "dask", "eccodes", "torch", "microsoft-aurora", "peft")
 _log = logging.getLogger(__name__)
 
@@ -85,10 +86,10 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def artifact_digest(path: Path) -> str:
-    """Content digest of an artifact, or of a part of one, read from its record; of another file, its own.
+    """Content digest of an artifact or a part of one, from its record; of another file or store, its own.
 
     Raises:
-        ValueError: if there is no such file, nor a record here or in a directory above.
+        ValueError: if there is no such file or Zarr store, nor a record here or in a directory above.
     """
     for directory in (path, *path.parents):
         if (directory / PROVENANCE).is_file():
@@ -96,6 +97,8 @@ def artifact_digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+    if any((path / name).is_file() for name in _ZARR_MARKS):
+        return content_digest(path)
     raise ValueError(f"{path}: no {PROVENANCE} here or above; not an artifact of weatherpeft")
 
 

@@ -103,6 +103,25 @@ _ROWS = (
 )
 VARIABLES: dict[str, Variable] = {row.name: row for row in _ROWS}
 
+STD = "_std"
+"""What WeatherBench 2 adds to a variable's name for its standard deviation."""
+RELATED = {
+    "sea_surface_temperature": "2m_temperature",
+    "skin_temperature": "2m_temperature",
+    "total_column_water": "2m_temperature",
+    "total_column_water_vapour": "2m_temperature",
+    "surface_pressure": "mean_sea_level_pressure",
+    "total_cloud_cover": "mean_sea_level_pressure",
+    "total_precipitation_48hr": "mean_sea_level_pressure",
+    "convective_precipitation_48hr": "mean_sea_level_pressure",
+    "10m_wind_gust": "10m_u_component_of_wind",
+    "relative_humidity": "specific_humidity",
+    "vertical_velocity": "v_component_of_wind",
+    "divergence": "u_component_of_wind",
+}
+"""What a variable that a pretrained model has not seen is most like: warm air holds the water, lows bring
+clouds and rain, air rises where the wind comes from the tropics, divergence is a derivative of the wind."""
+
 
 def _known(*kinds: Kind) -> AfterValidator:
     def check(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -182,6 +201,34 @@ def channel_label(name: str, level_hpa: int | None) -> str:
     """
     short = VARIABLES[name].short_name
     return short if level_hpa is None else f"{short}{level_hpa}"
+
+
+class OneField(Spec):
+    """One variable, at one level where it has levels."""
+
+    variable: str
+    """WeatherBench 2 name."""
+    level_hpa: int | None = None
+    """Of an atmospheric variable."""
+
+    @model_validator(mode="after")
+    def _exists(self) -> Self:
+        kind = VARIABLES[self.variable].kind if self.variable in VARIABLES else None
+        if kind not in ("surface", "atmospheric"):
+            known = ", ".join(
+                name for name, row in VARIABLES.items() if row.kind in ("surface", "atmospheric")
+            )
+            raise ValueError(f"unknown variable {self.variable!r}; known here: {known}")
+        if (kind == "atmospheric") != (self.level_hpa is not None):
+            raise ValueError(
+                f"{self.variable}: level_hpa belongs to atmospheric variables, found {self.level_hpa}"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """As of ``channel_label``."""
+        return channel_label(self.variable, self.level_hpa)
 
 
 class FieldSet(Spec):

@@ -1,12 +1,39 @@
 """What a sample is made of: times, grids, periods, members."""
 
 from itertools import combinations
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Period, Spec
+from weatherpeft.variables import OneField, VariableSet
+
+
+class Ensemble(Spec):
+    """An ensemble forecast as the input of a sample, and what is predicted of its valid time."""
+
+    members: int = Field(ge=2)
+    """Of the forecast."""
+    frames: Literal["moments", "members"]
+    """Input frames: the members' standard deviation and, last, their mean; or every member."""
+    targets: tuple[OneField, ...] = Field(min_length=1)
+    """Fields whose mean and spread are predicted."""
+
+    @property
+    def history(self) -> int:
+        """Number of input frames."""
+        return 2 if self.frames == "moments" else self.members
+
+    @property
+    def variables(self) -> VariableSet:
+        """The targets' variables and levels; where variables have different levels, more than the targets."""
+        upper = [target for target in self.targets if target.level_hpa is not None]
+        return VariableSet(
+            surface=tuple(target.variable for target in self.targets if target.level_hpa is None),
+            atmospheric=tuple(dict.fromkeys(target.variable for target in upper)),
+            levels_hpa=tuple(sorted({target.level_hpa for target in upper if target.level_hpa is not None})),
+        )
 
 
 class Window(Spec):
@@ -20,6 +47,8 @@ class Window(Spec):
     """Input frames, oldest first; the last is 0."""
     target_hours: Annotated[tuple[int, ...], Field(min_length=1)]
     """Target frames: a sample for each, where all of them lie in the data."""
+    ensemble: Ensemble | None = Field(default=None, exclude_if=lambda ensemble: ensemble is None)
+    """Of a forecast as the input, which starts at the sample's time and is valid at the target's."""
 
 
 class Split(Spec):

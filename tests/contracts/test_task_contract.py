@@ -10,12 +10,17 @@ from weatherpeft.batch import Fields
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
-from weatherpeft.variables import VARIABLES, VariableSet, accumulation
+from weatherpeft.variables import STD, VARIABLES, VariableSet, accumulation
 
 KINDS: list[type[Spec]] = list(get_args(get_args(AnyTask)[0]))
 GRID = Grid(resolution_deg=22.5)
 MEASURED = VariableSet(
-    surface=("2m_temperature", "10m_u_component_of_wind", "total_precipitation_6hr"),
+    surface=(
+        "2m_temperature",
+        "10m_u_component_of_wind",
+        "10m_v_component_of_wind",
+        "total_precipitation_6hr",
+    ),
     accumulated=("total_precipitation",),
     atmospheric=("temperature", "geopotential"),
     levels_hpa=(500, 850),
@@ -24,6 +29,7 @@ SCALE = Fields(
     {
         "2m_temperature": torch.tensor(5.0),
         "10m_u_component_of_wind": torch.tensor(3.0),
+        "10m_v_component_of_wind": torch.tensor(3.0),
         "total_precipitation_6hr": torch.tensor(1.5),
     },
     {"temperature": torch.full((2, 1, 1), 4.0), "geopotential": torch.tensor([800.0, 500.0])[:, None, None]},
@@ -54,6 +60,25 @@ def random_fields(seed: int, requires_grad: bool = False) -> Fields:
     )
 
 
+def certain(task: Any, prediction: Fields) -> Fields:
+    """The prediction as a task takes it: where it wants distributions, without any spread."""
+    if task.window.ensemble is None:
+        return prediction
+
+    def spread(fields: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {f"{name}{STD}": torch.zeros_like(field) for name, field in fields.items()}
+
+    return Fields(
+        prediction.surface | spread(prediction.surface),
+        prediction.atmospheric | spread(prediction.atmospheric),
+    )
+
+
+def counts(task: Any, prediction: Fields, target: Fields, scale: Fields = SCALE) -> Tensor:
+    """The loss."""
+    return task.loss(certain(task, prediction), target, scale)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=name_of)
 class TestEveryTask:
     def test_a_window_ends_with_the_present(self, kind: type[Spec]) -> None:
@@ -68,33 +93,31 @@ class TestEveryTask:
 
     def test_a_perfect_prediction_has_no_loss_and_every_error_has_one(self, kind: type[Spec]) -> None:
         task, target = instance(kind), random_fields(0)
-        assert task.loss(target, target, SCALE).item() == 0
-        assert task.loss(target, target, SCALE).shape == ()
+        assert counts(task, target, target).item() == 0
+        assert counts(task, target, target).shape == ()
         predicted = task.predicted(MEASURED)
         assert {*predicted.channels()} <= {*MEASURED.channels()} and predicted.channels()
         for part in ("surface", "atmospheric"):
             for name in getattr(SCALE, part):
                 wrong = Fields(dict(target.surface), dict(target.atmospheric))
                 getattr(wrong, part)[name] = getattr(target, part)[name] + 1
-                assert (task.loss(wrong, target, SCALE).item() > 0) == (name in getattr(predicted, part)), (
-                    name
-                )
+                assert (counts(task, wrong, target).item() > 0) == (name in getattr(predicted, part)), name
 
     def test_twice_the_unit_is_the_same_loss(self, kind: type[Spec]) -> None:
-        """The loss is of normalized fields: units do not count."""
+        """The loss is of normalized fields: units do not count; a CRPS is in them."""
         task, prediction, target = instance(kind), random_fields(0), random_fields(1)
 
         def doubled(fields: Fields) -> Fields:
             surface = {name: 2 * field for name, field in fields.surface.items()}
             return Fields(surface, {name: 2 * field for name, field in fields.atmospheric.items()})
 
-        expected = task.loss(prediction, target, SCALE)
-        found = task.loss(doubled(prediction), doubled(target), doubled(SCALE))
+        expected = (2 if task.window.ensemble else 1) * counts(task, prediction, target)
+        found = counts(task, doubled(prediction), doubled(target), doubled(SCALE))
         torch.testing.assert_close(found, expected)
 
     def test_it_is_differentiable_and_goes_downhill(self, kind: type[Spec]) -> None:
         task, prediction, target = instance(kind), random_fields(0, requires_grad=True), random_fields(1)
-        before = task.loss(prediction, target, SCALE)
+        before = counts(task, prediction, target)
         before.backward()
         fields = [
             field
@@ -106,15 +129,15 @@ class TestEveryTask:
             for field in fields:
                 assert torch.isfinite(field.grad).all() and field.grad.any()
                 field -= 0.1 * field.grad
-            assert task.loss(prediction, target, SCALE) < before
+            assert counts(task, prediction, target) < before
 
     def test_placeholders_do_not_count(self, kind: type[Spec]) -> None:
         task, prediction, target = instance(kind), random_fields(0, requires_grad=True), random_fields(1)
-        loss = task.loss(prediction, target, SCALE)
+        loss = counts(task, prediction, target)
         other = Fields(
             {**prediction.surface, "mean_sea_level_pressure": torch.tensor(torch.nan)}, prediction.atmospheric
         )
-        assert torch.equal(task.loss(other, target, SCALE), loss)
+        assert torch.equal(counts(task, other, target), loss)
         loss.backward()
         assert prediction.surface["mean_sea_level_pressure"].grad is None
 
@@ -126,5 +149,5 @@ class TestEveryTask:
             upper = {name: field[index : index + 1] for name, field in fields.atmospheric.items()}
             return Fields(surface, upper)
 
-        singles = [task.loss(sample(prediction, i), sample(target, i), SCALE) for i in range(3)]
-        torch.testing.assert_close(task.loss(prediction, target, SCALE), torch.stack(singles).mean())
+        singles = [counts(task, sample(prediction, i), sample(target, i)) for i in range(3)]
+        torch.testing.assert_close(counts(task, prediction, target), torch.stack(singles).mean())

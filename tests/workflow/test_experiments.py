@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.workflow import Checkout
+from weatherpeft.sources.ens10 import DAYS
 
 WEIGHTS = "aurora-0.25-pretrained-0be7e57c685d"
 
@@ -56,3 +57,22 @@ def test_precipitation_from_nothing(tmp_path: Path) -> None:
     assert len(expected) == 2 * 132 + 2 * 119 + 3 * 7 + 2 * 2 + 4
     checkout = Checkout.of_repository(tmp_path / "empty")
     assert checkout.planned("config/precipitation.yaml") == expected
+
+
+@pytest.mark.slow
+def test_postprocessing_from_nothing(tmp_path: Path) -> None:
+    names = ("full", "linear_probe", "lora", "tadp", "sfas", "weatherpeft", "weatherpeft_4_percent")
+    runs, baselines = [f"{name}-seed0" for name in names], ["ensemble", "emos"]
+    years = [f"{year}0101-{year}1231" for year in range(1998, 2018)]
+    expected = {f"{rule} {month}" for rule in ("download", "regrid") for month in months(1998, 2017)}
+    expected |= {f"{rule}_forecasts {year}" for rule in ("download", "regrid") for year in years}
+    expected |= {f"{rule} {run}" for rule in ("finetune", "predict", "evaluate") for run in runs}
+    expected |= {f"{rule} {name}" for rule in ("baseline", "evaluate") for name in baselines}
+    expected |= {"standardization", "efi", f"weights {WEIGHTS}", "report"}
+    assert len(expected) == 2 * 240 + 2 * 20 + 3 * 7 + 2 * 2 + 4
+    checkout = Checkout.of_repository(tmp_path / "empty")
+    (checkout.folder / "ens10").mkdir()
+    for kind in ("sfc", "pl"):
+        for day in DAYS:
+            (checkout.folder / "ens10" / f"output.{kind}.2018{day}").touch()
+    assert checkout.planned("config/postprocessing.yaml") == expected

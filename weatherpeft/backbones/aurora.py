@@ -7,6 +7,7 @@ from pydantic import model_validator
 from weatherpeft.grid import Grid
 from weatherpeft.spec import Spec
 from weatherpeft.variables import FieldSet
+from weatherpeft.window import Ensemble
 
 if TYPE_CHECKING:
     from weatherpeft.backbones.aurora_model import AuroraBackbone
@@ -69,7 +70,14 @@ class Aurora(Spec):
             if not names:
                 raise ValueError(f"backbone aurora: needs at least one {kind} variable or placeholder")
 
-    def build(self, fields: FieldSet, lead_hours: int, residual: bool, seed: int) -> "AuroraBackbone":
+    def build(
+        self,
+        fields: FieldSet,
+        lead_hours: int,
+        residual: bool,
+        seed: int,
+        ensemble: Ensemble | None = None,
+    ) -> "AuroraBackbone":
         """A model with random weights that are a function of the seed.
 
         Args:
@@ -77,7 +85,12 @@ class Aurora(Spec):
             lead_hours: the lead time that the model is told.
             residual: whether it predicts the difference to its last input frame.
             seed: of the initial weights.
+            ensemble: where the model corrects an ensemble, its frames and targets.
         """
-        from weatherpeft.backbones.aurora_model import AuroraBackbone
+        from weatherpeft.backbones.aurora_ensemble import EnsembleAuroraBackbone
+        from weatherpeft.backbones.aurora_model import Aurora, AuroraBackbone, ResidualAurora
 
-        return AuroraBackbone(self, fields, lead_hours=lead_hours, residual=residual, seed=seed)
+        if ensemble is not None:
+            return EnsembleAuroraBackbone(self, fields, ensemble, seed=seed)
+        kind = ResidualAurora if residual else Aurora
+        return AuroraBackbone(self, fields, lead_hours=lead_hours, kind=kind, seed=seed)

@@ -21,7 +21,8 @@ from weatherpeft.variables import VARIABLES, FieldSet
 if TYPE_CHECKING:
     from weatherpeft.backbones import aurora as aurora_spec
 
-_SHORT = {name: row.short_name for name, row in VARIABLES.items()}
+SHORT = {name: row.short_name for name, row in VARIABLES.items()}
+"""Names inside the upstream package."""
 _PER_VARIABLE = re.compile(
     r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+"
 )
@@ -130,12 +131,20 @@ class AuroraBackbone(nn.Module):
         spec: the size.
         fields: what the model sees, placeholders included.
         lead_hours: the lead time that the model is told.
-        residual: whether it predicts the difference to its last input frame.
+        kind: ``ResidualAurora`` predicts the difference to the last input frame.
+        history: number of input frames.
         seed: of the initial weights.
     """
 
     def __init__(
-        self, spec: "aurora_spec.Aurora", fields: FieldSet, *, lead_hours: int, residual: bool, seed: int
+        self,
+        spec: "aurora_spec.Aurora",
+        fields: FieldSet,
+        *,
+        lead_hours: int,
+        seed: int,
+        kind: type[Aurora] = Aurora,
+        history: int = 2,
     ) -> None:
         super().__init__()
         self.spec, self.fields = spec, fields
@@ -143,12 +152,13 @@ class AuroraBackbone(nn.Module):
         arguments: dict[str, Any] = spec.model_dump(exclude={"name"})
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.model = (ResidualAurora if residual else Aurora)(
-                surf_vars=tuple(_SHORT[name] for name in variables.surface),
-                static_vars=tuple(_SHORT[name] for name in variables.static),
-                atmos_vars=tuple(_SHORT[name] for name in variables.atmospheric),
+            self.model = kind(
+                surf_vars=tuple(SHORT[name] for name in variables.surface),
+                static_vars=tuple(SHORT[name] for name in variables.static),
+                atmos_vars=tuple(SHORT[name] for name in variables.atmospheric),
                 timestep=timedelta(hours=lead_hours),
                 variable_lead_time=True,
+                max_history_size=history,
                 use_lora=False,
                 **arguments,
             )
@@ -172,23 +182,31 @@ class AuroraBackbone(nn.Module):
         return self.model.backbone
 
     def forward(self, batch: Batch) -> Fields:
-        """Predict the fields of one time (see ``interfaces.Backbone``).
+        """Predict the fields of one time (see ``interfaces.Backbone``)."""
+        for name in (name for names in self._unknown() for name in names):
+            if SHORT[name] not in (*self.model.surf_stats, *self.model.upper_statistics):
+                raise ValueError(f"backbone aurora: has no statistics of {name}; give it those of the data")
+        prediction = self._predict(batch)
+        return Fields(
+            {name: prediction.surf_vars[SHORT[name]][:, 0] for name in batch.inputs.surface},
+            {name: prediction.atmos_vars[SHORT[name]][:, 0] for name in batch.inputs.atmospheric},
+        )
 
-        Upstream wants longitudes that increase in [0, 360). A region across 0° is therefore told to lie
+    def _predict(self, batch: Batch) -> upstream.Batch:
+        """What upstream predicts.
+
+        It wants longitudes that increase in [0, 360). A region across 0° is therefore told to lie
         farther east: its first column at 0°, the others after it.
         """
         longitude = batch.longitude
         if longitude[0] < 0:
             longitude = longitude - longitude[0]
-        for name in (name for names in self._unknown() for name in names):
-            if _SHORT[name] not in (*self.model.surf_stats, *self.model.upper_statistics):
-                raise ValueError(f"backbone aurora: has no statistics of {name}; give it those of the data")
         leads = batch.lead_hours or (self._lead_hours,) * len(batch.times)
-        prediction = self.model(
+        prediction: upstream.Batch = self.model(
             upstream.Batch(
-                surf_vars={_SHORT[name]: field for name, field in batch.inputs.surface.items()},
-                static_vars={_SHORT[name]: field for name, field in batch.static.items()},
-                atmos_vars={_SHORT[name]: field for name, field in batch.inputs.atmospheric.items()},
+                surf_vars={SHORT[name]: field for name, field in batch.inputs.surface.items()},
+                static_vars={SHORT[name]: field for name, field in batch.static.items()},
+                atmos_vars={SHORT[name]: field for name, field in batch.inputs.atmospheric.items()},
                 metadata=upstream.Metadata(
                     lat=batch.latitude,
                     lon=longitude,
@@ -198,20 +216,17 @@ class AuroraBackbone(nn.Module):
             ),
             torch.tensor(leads, dtype=torch.float32),
         )
-        return Fields(
-            {name: prediction.surf_vars[_SHORT[name]][:, 0] for name in batch.inputs.surface},
-            {name: prediction.atmos_vars[_SHORT[name]][:, 0] for name in batch.inputs.atmospheric},
-        )
+        return prediction
 
     def _unknown(self) -> tuple[list[str], list[str]]:
         """Surface and upper variables that upstream has no statistics of."""
         variables = self.fields.all
         levels = [level_to_str(level) for level in variables.levels_hpa]
-        surface = [name for name in variables.surface if _SHORT[name] not in locations]
+        surface = [name for name in variables.surface if SHORT[name] not in locations]
         upper = [
             name
             for name in variables.atmospheric
-            if any(f"{_SHORT[name]}_{level}" not in locations for level in levels)
+            if any(f"{SHORT[name]}_{level}" not in locations for level in levels)
         ]
         return surface, upper
 
@@ -219,9 +234,9 @@ class AuroraBackbone(nn.Module):
         """Normalize by the training data what upstream has no statistics of (see ``interfaces.Backbone``)."""
         surface, upper = self._unknown()
         for name in (name for name in surface if name in mean.surface):
-            self.model.surf_stats[_SHORT[name]] = mean.surface[name].item(), scale.surface[name].item()
+            self.model.surf_stats[SHORT[name]] = mean.surface[name].item(), scale.surface[name].item()
         for name in (name for name in upper if name in mean.atmospheric):
-            self.model.upper_statistics[_SHORT[name]] = mean.atmospheric[name], scale.atmospheric[name]
+            self.model.upper_statistics[SHORT[name]] = mean.atmospheric[name], scale.atmospheric[name]
 
     def backbone_parameters(self) -> dict[str, nn.Parameter]:
         """The backbone's pretrained parameters by name, before any method was attached."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from weatherpeft.reporting.benchmarks import Job, duration_text, memory_text
+from weatherpeft.reporting.ensemble import ensemble_tables
 from weatherpeft.reporting.figures import Image, pretty_units
 from weatherpeft.reporting.scores import (
     Channel,
@@ -36,6 +37,8 @@ class Figures:
         training: losses.
         cost: accuracy against the number of trained parameters.
         reliability: categories of precipitation that were forecast, where they are scored.
+        histograms: of ranks and probabilities, where forecasts are distributions or ensembles.
+        skill_maps: CRPS against the raw ensemble's, likewise.
     """
 
     maps: list[Image]
@@ -43,6 +46,8 @@ class Figures:
     training: Image
     cost: Image
     reliability: Image | None = None
+    histograms: Image | None = None
+    skill_maps: Image | None = None
 
 
 def render(
@@ -53,6 +58,7 @@ def render(
     rows: Sequence[Row],
     channels: Sequence[Channel],
     figures: Figures,
+    regional_tables: Sequence[dict[str, Any]],
     run_labels: Sequence[str],
     jobs: Sequence[Job] | None,
     artifacts: Sequence[dict[str, str]],
@@ -68,6 +74,7 @@ def render(
         rows: methods and baselines.
         channels: fields of the rows' scores.
         figures: images.
+        regional_tables: of ``regions.py``.
         run_labels: fine-tuning jobs.
         jobs: time and memory; None where they were not recorded.
         artifacts: ``name``, ``code``, ``spec`` and ``digest`` of what was read.
@@ -90,9 +97,11 @@ def render(
         placeholders=[_placeholder(name, value) for name, value in placeholders.items()],
         table=_score_table(rows, channels),
         skill=skill_table(rows, channels),
+        ensemble_tables=ensemble_tables(rows, channels),
         channel_tables=[_channel_table(rows, channels, score) for score in ("rmse", "bias")],
         comparisons=[_comparison(*pair, channels) for pair in random_starts(rows)],
         figures=figures,
+        regional_tables=regional_tables,
         jobs=None if jobs is None else _job_tables(jobs, run_labels),
         artifacts=artifacts,
         packages=packages,

@@ -9,6 +9,7 @@ import numpy as np
 
 from weatherpeft import store
 from weatherpeft.variables import VARIABLES, VariableSet, channel_label
+from weatherpeft.window import Ensemble
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,9 +60,13 @@ class Channel:
         return name if self.lead_hours is None else f"{name}, {self.lead_hours} h ahead"
 
 
-def scored_channels(variables: VariableSet, leads: Sequence[int] = (0,)) -> list[Channel]:
-    """Every field that is scored, in the order of the data, at every lead time."""
+def scored_channels(
+    variables: VariableSet, leads: Sequence[int] = (0,), ensemble: Ensemble | None = None
+) -> list[Channel]:
+    """Every field that is scored, in the order of the data, at every lead time, or an ensemble's targets."""
     fields = variables.channels()
+    if ensemble is not None:
+        fields = [(target.variable, target.level_hpa) for target in ensemble.targets]
     if len(leads) == 1:
         return [Channel(name, level, channel_label(name, level)) for name, level in fields]
     return [

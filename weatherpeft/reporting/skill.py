@@ -49,7 +49,7 @@ def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]
 
 def skill_table(rows: Sequence[Row], channels: Sequence[Channel]) -> dict[str, Any] | None:
     """The scores as texts with the best of each column marked; None where there are none."""
-    rows = [row for row in rows if row.skill]
+    rows = [row for row in rows if "seeps" in row.skill]
     if not rows:
         return None
     heads, columns = [], []
@@ -91,7 +91,7 @@ def skill_text(rows: Sequence[Row], channels: Sequence[Channel]) -> str:
 
 def reliability(rows: Sequence[Row], channels: Sequence[Channel]) -> Image | None:
     """How often dry, light and heavy were forecast where each was observed, at the first lead time."""
-    rows = [row for row in rows if row.skill]
+    rows = [row for row in rows if "seeps" in row.skill]
     if not rows:
         return None
     names = [row.name for row in rows]

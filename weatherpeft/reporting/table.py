@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from weatherpeft.reporting.ensemble import COLUMNS as ENSEMBLE_COLUMNS
+from weatherpeft.reporting.ensemble import ensemble_text, score_units
 from weatherpeft.reporting.scores import (
     SCORES,
     Channel,
@@ -40,8 +42,10 @@ def csv_text(entries: Sequence[Entry], channels: Sequence[Channel]) -> str:
                     + [channel.variable, channel.level_hpa, channel.label, score, value, channel.units]
                     + [entry.trainable_backbone, entry.trainable_total]
                 )
-            for score in (score for score in COLUMNS if score in entry.skill):
+            regional = [score for score in entry.skill if ":" in score]
+            for score in (s for s in (*COLUMNS, *ENSEMBLE_COLUMNS, *regional) if s in entry.skill):
                 units = channel.units if score.startswith("rmse") else "1"
+                units = score_units(score, channel) if score in ENSEMBLE_COLUMNS else units
                 writer.writerow(
                     [entry.label, entry.name, entry.seed, entry.start, entry.kind]
                     + [channel.variable, channel.level_hpa, channel.label, score]
@@ -119,8 +123,7 @@ def terminal_text(title: Sequence[str], rows: Sequence[Row], channels: Sequence[
         fields = [_field(channels[index], values[:, index], reference[index]) for index in shown]
         lines = _aligned([names, seeds], fields, [])
         blocks.append("Sample standard deviation of the RMSE over seeds\n" + lines)
-    if skill := skill_text(rows, channels):
-        blocks.append(skill)
+    blocks += [text for text in (skill_text(rows, channels), ensemble_text(rows, channels)) if text]
     return "\n\n".join(blocks) + "\n"
 
 

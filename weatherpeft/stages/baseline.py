@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from weatherpeft.frames import SampleFrames
 
-Baseline = Literal["interpolation", "regression", "persistence", "climatology"]
+Baseline = Literal["interpolation", "regression", "persistence", "climatology", "ensemble", "emos"]
 
 
 class BaselineSpec(Spec):
@@ -29,19 +29,27 @@ class BaselineSpec(Spec):
     test: Split
 
 
-def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path, climatology: Path | None = None) -> None:
+def baseline(
+    spec: BaselineSpec,
+    data: Sequence[Path],
+    output: Path,
+    climatology: Path | None = None,
+    forecasts: Sequence[Path] = (),
+) -> None:
     """Write predictions that every method has to beat.
 
     ``interpolation`` is the last input frame on the target grid. ``regression`` corrects it with a slope
     and an intercept of its own for every grid point and field, fitted by least squares to the training
     split. ``persistence`` is the last input frame, on the same grid. ``climatology`` is the training period's
-    mean of the target's hour and day of year.
+    mean of the target's hour and day of year. ``ensemble`` are the members of the forecasts; ``emos`` is a
+    normal distribution from their mean and spread, fitted to the training split at every grid point.
 
     Args:
         spec: which baseline and which samples.
         data: artifacts of the regrid stage that cover the training and the test split.
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
         climatology: artifact of the climatology stage, for the baseline of this name.
+        forecasts: artifacts of the regrid stage with the forecasts of both splits, for the last two.
 
     Raises:
         ValueError: no climatology is given for the baseline of this name.
@@ -49,16 +57,26 @@ def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path, climatology
     import numpy as np
 
     from weatherpeft.climatology_reader import ClimatologyReader
+    from weatherpeft.ensemble_baselines import fitted_emos, raw_ensemble
+    from weatherpeft.ensemble_frames import EnsembleFrames, frames_of
     from weatherpeft.frames import SampleFrames
-    from weatherpeft.predictions import write_predictions
+    from weatherpeft.predictions import Predict, write_predictions
 
-    samples = SampleFrames(spec.window, spec.fields, data, spec.test)
+    samples = frames_of(spec.window, spec.fields, data, spec.test, forecasts)
 
     def interpolated(index: int) -> dict[str, np.ndarray]:
         return samples.inputs(samples.samples[index])[-1]
 
-    predicted = interpolated
-    if spec.baseline == "regression":
+    predicted: Predict = interpolated
+    numbers: list[int] = []
+    if isinstance(samples, EnsembleFrames):
+        if spec.baseline == "ensemble":
+            numbers, predicted = samples.members, raw_ensemble(samples)
+        else:
+            training = EnsembleFrames(spec.window, spec.fields, data, spec.train, forecasts)
+            predicted = fitted_emos(training, samples)
+
+    elif spec.baseline == "regression":
         slope, intercept = _fit(SampleFrames(spec.window, spec.fields, data, spec.train))
 
         def predicted(index: int) -> dict[str, np.ndarray]:
@@ -76,10 +94,9 @@ def baseline(spec: BaselineSpec, data: Sequence[Path], output: Path, climatology
             names = (*spec.predicted.surface, *spec.predicted.atmospheric)
             return {name: reader.read(name, valid) for name in names}
 
-    with store.artifact(
-        output, spec, __name__, [*data, *([climatology] if climatology else [])]
-    ) as directory:
-        write_predictions(predicted, samples, spec.predicted, directory / "predictions.zarr")
+    inputs = [*data, *forecasts, *([climatology] if climatology else [])]
+    with store.artifact(output, spec, __name__, inputs) as directory:
+        write_predictions(predicted, samples, spec.predicted, directory / "predictions.zarr", numbers)
 
 
 def _fit(samples: "SampleFrames") -> tuple[dict[str, "np.ndarray"], dict[str, "np.ndarray"]]:

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from weatherpeft import store
+from weatherpeft.grid import Region
+from weatherpeft.regions import training_points
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Training
@@ -16,6 +20,8 @@ class FinetuneSpec(Spec):
     model: TunedModelSpec
     splits: Splits
     training: Training
+    held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
+    """Targets there do not count in the losses."""
 
 
 def finetune(
@@ -26,6 +32,7 @@ def finetune(
     work: Path,
     pretrained: Path | None = None,
     fisher: Path | None = None,
+    forecasts: Sequence[Path] = (),
     time_budget_minutes: float | None = None,
     checkpoint_minutes: float | None = None,
 ) -> None:
@@ -34,31 +41,32 @@ def finetune(
     Args:
         spec: the model, its methods and its training.
         data: artifacts of the regrid stage.
-        statistics: artifact of the statistics stage.
+        statistics: artifact of the statistics or, for forecasts, of the standardization stage.
         output: artifact with ``tuned.safetensors`` and ``history.zarr``; its record gives
             ``trainable_backbone`` and ``trainable_total``.
         work: where checkpoints of the running training lie; a retry resumes from them.
         pretrained: artifact or checkpoint with the pretrained weights, where the run starts from them.
         fisher: artifact of the fisher stage, where a method asks for it.
+        forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
         time_budget_minutes: after so long, save and leave with status 75, to be run again.
         checkpoint_minutes: save at least so often, beside the checkpoints of the spec.
     """
     import logging
 
-    from weatherpeft.batch import Samples
     from weatherpeft.checkpoint import remove_work, save_tensors, work_directory
-    from weatherpeft.normalization import training_scale
+    from weatherpeft.ensemble_batch import samples_of
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train
-    from weatherpeft.training.tuning import task_loss, tuned_model
+    from weatherpeft.training.tuning import loss_scale, task_loss, tuned_model
 
     task, training = spec.model.task, spec.training
-    inputs = [*data, statistics, *(path for path in (pretrained, fisher) if path)]
+    inputs = [*data, *forecasts, statistics, *(path for path in (pretrained, fisher) if path)]
     with process_group() as device, Interruption(time_budget_minutes) as interruption:
         training.check_processes(ranks())
-        train_samples = Samples(task.window, spec.model.fields, data, spec.splits.train)
-        validation_samples = Samples(task.window, spec.model.fields, data, spec.splits.validation)
+        fields = spec.model.fields
+        train_samples = samples_of(task.window, fields, data, spec.splits.train, forecasts)
+        validation_samples = samples_of(task.window, fields, data, spec.splits.validation, forecasts)
         tuned = tuned_model(
             spec.model,
             device,
@@ -76,14 +84,15 @@ def finetune(
             counts["trainable_backbone"],
             counts["trainable_total"],
         )
-        scale = training_scale(statistics, spec.model.fields.measured)
+        points = training_points(task.window.target_grid, spec.held_out)
+        scale = loss_scale(task, statistics, fields.measured)
         history = train(
             tuned.model,
             tuned.dense_parameters(),
             tuned.adapters,
             train_samples,
             validation_samples,
-            task_loss(task, scale, device),
+            task_loss(task, scale, device, points),
             training,
             spec.model.seed,
             work_directory(work, output, spec, __name__, inputs),

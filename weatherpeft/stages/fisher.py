@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from weatherpeft import store
 from weatherpeft.backbones import AnyBackbone
+from weatherpeft.grid import Region
+from weatherpeft.regions import training_points
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.variables import FieldSet
@@ -25,6 +29,8 @@ class FisherSpec(Spec):
     precision: Literal["float32", "autocast"] = "float32"
     recompute: bool = False
     """Whether blocks are computed again in the backward pass."""
+    held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
+    """Targets there do not count in the loss."""
 
 
 def fisher(
@@ -34,6 +40,7 @@ def fisher(
     output: Path,
     pretrained: Path | None = None,
     work: Path | None = None,
+    forecasts: Sequence[Path] = (),
     time_budget_minutes: float | None = None,
 ) -> None:
     """Estimate the diagonal empirical Fisher information of the pretrained backbone on the task.
@@ -41,10 +48,11 @@ def fisher(
     Args:
         spec: the model, the task and the number of samples.
         data: artifacts of the regrid stage that cover the training split.
-        statistics: artifact of the statistics stage.
+        statistics: artifact of the statistics or, for forecasts, of the standardization stage.
         output: artifact with ``fisher.zarr``, one array a backbone parameter.
         pretrained: artifact or checkpoint with the pretrained weights, where the model is pretrained.
         work: where the sums of the running estimate lie, from which a retry goes on; none by default.
+        forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
         time_budget_minutes: after so long, save and leave with status 75, to be run again.
 
     Raises:
@@ -52,26 +60,27 @@ def fisher(
     """
     from contextlib import nullcontext
 
-    from weatherpeft.batch import Samples
     from weatherpeft.checkpoint import remove_work, work_directory
-    from weatherpeft.normalization import training_scale
+    from weatherpeft.ensemble_batch import samples_of
     from weatherpeft.training.distributed import process_group, rank, wait_for_all
     from weatherpeft.training.fisher import estimate_fisher
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import single_batches
     from weatherpeft.training.memory import save_memory
-    from weatherpeft.training.tuning import build_model, task_loss
+    from weatherpeft.training.tuning import build_model, loss_scale, task_loss
 
     if spec.pretrained and pretrained is None:
         raise ValueError("the Fisher information is of pretrained weights, but none are given")
-    inputs = [*data, statistics, *([pretrained] if pretrained else [])]
+    inputs = [*data, *forecasts, statistics, *([pretrained] if pretrained else [])]
     running = work_directory(work, output, spec, __name__, inputs) if work else None
     with process_group() as device, Interruption(time_budget_minutes) as interruption:
-        samples = Samples(spec.task.window, spec.fields, data, spec.train)
+        samples = samples_of(spec.task.window, spec.fields, data, spec.train, forecasts)
         start = pretrained if spec.pretrained else None
         model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start, statistics).to(device)
         save_memory(model, spec.precision, spec.recompute)
-        loss = task_loss(spec.task, training_scale(statistics, spec.fields.measured), device)
+        points = training_points(spec.task.window.target_grid, spec.held_out)
+        scale = loss_scale(spec.task, statistics, spec.fields.measured)
+        loss = task_loss(spec.task, scale, device, points)
         batches = (batch.to(device) for batch in single_batches(samples, spec.samples, spec.seed))
         made = store.artifact(output, spec, __name__, inputs) if rank() == 0 else nullcontext(output)
         with made as directory:

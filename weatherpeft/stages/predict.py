@@ -25,32 +25,34 @@ def predict(
     run: Path,
     output: Path,
     pretrained: Path | None = None,
+    forecasts: Sequence[Path] = (),
 ) -> None:
     """Write predictions of every test sample.
 
     Args:
         spec: the model and the samples.
         data: artifacts of the regrid stage that cover the test split.
-        statistics: artifact of the statistics stage.
+        statistics: artifact of the statistics or, for forecasts, of the standardization stage.
         run: artifact of the finetune stage.
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
         pretrained: what the run started from.
+        forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
     """
     from contextlib import nullcontext
 
     import numpy as np
     import torch
 
-    from weatherpeft.batch import Samples
     from weatherpeft.checkpoint import load_tensors
+    from weatherpeft.ensemble_batch import samples_of
     from weatherpeft.predictions import create_predictions, fill_predictions
     from weatherpeft.training.distributed import path_of_first, process_group, rank, ranks, wait_for_all
     from weatherpeft.training.tuning import tuned_model
 
-    inputs = [*data, statistics, run, *([pretrained] if pretrained else [])]
+    inputs = [*data, *forecasts, statistics, run, *([pretrained] if pretrained else [])]
     with process_group() as device:
         predicted_variables = spec.model.task.predicted(spec.model.fields.measured)
-        samples = Samples(spec.model.task.window, spec.model.fields, data, spec.test)
+        samples = samples_of(spec.model.task.window, spec.model.fields, data, spec.test, forecasts)
         tuned = tuned_model(spec.model, device, pretrained, precision=spec.precision, statistics=statistics)
         tuned.load_result(load_tensors(run / "tuned.safetensors"))
         model = tuned.model.eval()

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from weatherpeft import store
+from weatherpeft.regions import NamedRegion
 from weatherpeft.spec import Spec
 from weatherpeft.variables import FieldSet, VariableSet
 from weatherpeft.window import Split, Window
@@ -53,6 +56,8 @@ class ReportSpec(Spec):
     """Fine-tuning runs, in the order of the experiment."""
     test: Split
     """Samples that are scored and shown."""
+    regions: dict[str, NamedRegion] = Field(default={}, exclude_if=lambda regions: not regions)
+    """Parts of the grid that are scored beside the whole."""
 
 
 def report(
@@ -64,6 +69,7 @@ def report(
     output: Path,
     benchmarks: Path | None = None,
     pretrained: Path | None = None,
+    forecasts: Sequence[Path] = (),
 ) -> None:
     """Compare the runs of an experiment: ``report.html``, ``scores.csv`` and ``scores.txt``.
 
@@ -76,15 +82,18 @@ def report(
         output: artifact with the page, the tidy table and the text; only the page holds times of jobs.
         benchmarks: folder of Snakemake's benchmark files, ``<stage>-<label>.tsv`` or ``<stage>.tsv``.
         pretrained: artifact of the pretrain stage, where the experiment has its own.
+        forecasts: artifacts of the regrid stage with the test forecasts, where the task corrects them.
 
     Raises:
         ValueError: an artifact that is missing, unknown or incomplete; scores of other fields or times
             than the test split's; the message names the path.
     """
-    from weatherpeft.frames import SampleFrames
+    from weatherpeft.ensemble_frames import frames_of
     from weatherpeft.reporting import figures, page, table
     from weatherpeft.reporting.benchmarks import read_jobs
+    from weatherpeft.reporting.ensemble import histograms, skill_maps
     from weatherpeft.reporting.provenance import digests, packages, short_name
+    from weatherpeft.reporting.regions import regional_tables, regional_text
     from weatherpeft.reporting.scores import headline, rows_of, scored_channels
     from weatherpeft.reporting.skill import reliability
 
@@ -92,8 +101,8 @@ def report(
     scores_of = _by_label("scores", scores, [*spec.baselines, *labels])
     predictions_of = _by_label("predictions", predictions, [*spec.baselines, *labels])
     runs_of = _by_label("finetune artifact", runs, labels)
-    channels = scored_channels(spec.predicted, spec.window.target_hours)
-    samples = SampleFrames(spec.window, spec.fields, data, spec.test)
+    channels = scored_channels(spec.predicted, spec.window.target_hours, spec.window.ensemble)
+    samples = frames_of(spec.window, spec.fields, data, spec.test, forecasts)
     entries = _entries(spec, channels, samples, scores_of, runs_of)
     rows = rows_of(entries)
     jobs = read_jobs(benchmarks) if benchmarks else None
@@ -108,8 +117,10 @@ def report(
         training=figures.training_curves(curves, pretraining),
         cost=figures.cost(rows, channels, preferred[:3]),
         reliability=reliability(rows, channels),
+        histograms=histograms(rows, channels),
+        skill_maps=skill_maps(rows, channels, spec.window.target_grid, _MAP_RUNS[0]),
     )
-    inputs = [*data, *scores, *predictions, *runs, *([pretrained] if pretrained else [])]
+    inputs = [*data, *forecasts, *scores, *predictions, *runs, *([pretrained] if pretrained else [])]
     records = {short_name(path): store.read_provenance(path) for path in inputs}
     html = page.render(
         experiment=spec.experiment,
@@ -119,12 +130,14 @@ def report(
         rows=rows,
         channels=channels,
         figures=images,
+        regional_tables=regional_tables(rows, channels, spec.regions),
         run_labels=labels,
         jobs=jobs,
         artifacts=[digests(name, record) for name, record in records.items()],
         packages=packages(records.values()),
     )
     tidy, aligned = table.csv_text(entries, channels), table.terminal_text(_title(spec), rows, channels)
+    aligned += regional_text(rows, channels, spec.regions)
     with store.artifact(output, spec, __name__, inputs) as directory:
         for name, text in (("report.html", html), ("scores.csv", tidy), ("scores.txt", aligned)):
             (directory / name).write_text(text, encoding="utf-8")
@@ -154,6 +167,8 @@ def _entries(
 ) -> list["Entry"]:
     import numpy as np
 
+    from weatherpeft.reporting.ensemble import read_ensemble_skill
+    from weatherpeft.reporting.regions import read_regional
     from weatherpeft.reporting.scores import Entry, read_scores
     from weatherpeft.reporting.skill import read_skill
 
@@ -161,7 +176,8 @@ def _entries(
     entries = []
     for name in spec.baselines:
         rmse, bias = read_scores(scores_of[name], channels, times)
-        skill = read_skill(scores_of[name], channels)
+        skill = read_skill(scores_of[name], channels) | read_ensemble_skill(scores_of[name], channels)
+        skill |= read_regional(scores_of[name], channels, spec.regions)
         entries.append(Entry(label=name, name=name, kind="baseline", rmse=rmse, bias=bias, skill=skill))
     for run in spec.runs:
         rmse, bias = read_scores(scores_of[run.label], channels, times)
@@ -180,7 +196,9 @@ def _entries(
                 start=run.start,
                 trainable_backbone=record["trainable_backbone"],
                 trainable_total=record["trainable_total"],
-                skill=read_skill(scores_of[run.label], channels),
+                skill=read_skill(scores_of[run.label], channels)
+                | read_ensemble_skill(scores_of[run.label], channels)
+                | read_regional(scores_of[run.label], channels, spec.regions),
             )
         )
     return entries
@@ -224,6 +242,8 @@ def _maps(
     runs = _mapped_runs(spec.runs)
     interpolated = spec.window.input_grid != spec.window.target_grid
     source = "Input, interpolated" if interpolated else "Input"
+    if ensemble := spec.window.ensemble:
+        source = "Ensemble mean" if ensemble.frames == "moments" else "Last member"
     images = []
     for channel in (channels[index] for index in chosen):
         predicted = {
@@ -232,7 +252,9 @@ def _maps(
             )
             for run in runs
         }
-        first, last = _field(spec, channel, start), _field(spec, channel, target)
+        levels = spec.predicted.levels_hpa if spec.window.ensemble else spec.fields.measured.levels_hpa
+        first = _field(channel, start, spec.fields.measured.levels_hpa)
+        last = _field(channel, target, levels)
         images.append(maps(channel, spec.window.target_grid, (source, first), last, predicted, land))
     hour = np.datetime_as_string(valid, unit="m").replace("T", " ")
     text = f"The sample in the middle of the test split: target at {hour} UTC"
@@ -244,10 +266,10 @@ def _maps(
     return images, text
 
 
-def _field(spec: ReportSpec, channel: "Channel", fields: dict[str, "np.ndarray"]) -> "np.ndarray":
+def _field(channel: "Channel", fields: dict[str, "np.ndarray"], levels_hpa: tuple[int, ...]) -> "np.ndarray":
     if channel.level_hpa is None:
         return fields[channel.variable]
-    return fields[channel.variable][spec.fields.measured.levels_hpa.index(channel.level_hpa)]
+    return fields[channel.variable][levels_hpa.index(channel.level_hpa)]
 
 
 def _mapped_runs(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
@@ -280,6 +302,14 @@ def _grid_text(grid: "Grid") -> str:
     return f"{grid.label.replace('deg', '°')} ({rows} × {columns} cells)"
 
 
+def _ensemble_text(spec: ReportSpec) -> str:
+    ensemble = spec.window.ensemble
+    if ensemble is None:
+        return ""
+    seen = "their standard deviation and mean" if ensemble.frames == "moments" else "every one of them"
+    return f"{ensemble.members} members, forecasts of {spec.window.target_hours[0]} h; the model sees {seen}"
+
+
 def _facts(spec: ReportSpec, samples: "SampleFrames") -> list[tuple[str, str]]:
     measured, window = spec.fields.measured, spec.window
     frames = ", ".join(map(_hours_text, window.input_hours))
@@ -299,5 +329,6 @@ def _facts(spec: ReportSpec, samples: "SampleFrames") -> list[tuple[str, str]]:
         ("Static fields", ", ".join(measured.static).replace("_", " ")),
         ("Test split", f"{test}{members}: {len(samples)} samples"),
         ("Seeds", ", ".join(map(str, seeds))),
+        ("Ensemble", _ensemble_text(spec)),
     ]
     return [(name, text) for name, text in facts if text]

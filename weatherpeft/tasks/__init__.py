@@ -6,6 +6,7 @@ from pydantic import Field
 
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
+from weatherpeft.tasks.postprocessing import Postprocessing
 from weatherpeft.tasks.precipitation import Precipitation
 
-AnyTask = Annotated[Downscaling | Forecasting | Precipitation, Field(discriminator="name")]
+AnyTask = Annotated[Downscaling | Forecasting | Postprocessing | Precipitation, Field(discriminator="name")]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,6 +12,7 @@ from weatherpeft.backbones import AnyBackbone
 from weatherpeft.batch import Batch, Fields
 from weatherpeft.interfaces import Adapter, Backbone, PeftMethod, Task, TuningContext
 from weatherpeft.normalization import training_mean, training_scale
+from weatherpeft.standardization import training_standardization
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
@@ -104,10 +106,14 @@ def build_model(
         task: gives the lead time and whether the model predicts a residual.
         seed: of the random weights.
         pretrained: artifact of the pretrain stage, or a checkpoint file, or None.
-        statistics: artifact of the statistics stage; None where the backbone knows every variable.
+        statistics: artifact of the statistics stage, or, of the input's frames, of the standardization stage;
+            None where the backbone knows every variable.
     """
-    model = backbone.build(fields, task.lead_hours, task.residual, seed)
-    if statistics is not None:
+    ensemble = task.window.ensemble
+    model = backbone.build(fields, task.lead_hours, task.residual, seed, ensemble)
+    if statistics is not None and ensemble is not None:
+        model.complete_statistics(*training_standardization(statistics, fields.measured, ensemble))
+    elif statistics is not None:
         complete_statistics(model, statistics, fields.measured)
     if pretrained is not None:
         model.load(pretrained / PRETRAINED if pretrained.is_dir() else pretrained)
@@ -164,11 +170,30 @@ def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContex
     return TunedModel(model, tuple(method.attach(model, context) for method in methods))
 
 
-def task_loss(task: Task, scale: Fields, device: torch.device) -> Callable[[Backbone, Batch], torch.Tensor]:
-    """The loss of a model on a batch for a task."""
+def loss_scale(task: Task, statistics: Path, measured: VariableSet) -> Fields:
+    """Standard deviations for a task's loss; none for the CRPS of an ensemble, which has units."""
+    return Fields({}, {}) if task.window.ensemble else training_scale(statistics, measured)
+
+
+def task_loss(
+    task: Task, scale: Fields, device: torch.device, points: np.ndarray | None = None
+) -> Callable[[Backbone, Batch], torch.Tensor]:
+    """The loss of a model on a batch for a task.
+
+    Args:
+        task: gives the loss.
+        scale: as of the task's loss.
+        device: of the model.
+        points: whose targets count, as places in a flattened field; None for all of them.
+    """
     there = scale.to(device)
+    places = None if points is None else torch.from_numpy(points).to(device)
+
+    def counted(field: torch.Tensor) -> torch.Tensor:
+        """``(..., latitude, longitude)`` as ``(..., 1, point)``."""
+        return field if places is None else field.flatten(-2).index_select(-1, places).unsqueeze(-2)
 
     def loss(model: Backbone, batch: Batch) -> torch.Tensor:
-        return task.loss(model(batch), batch.target, there)
+        return task.loss(model(batch).map(counted), batch.target.map(counted), there)
 
     return loss

@@ -25,6 +25,9 @@ REGRIDDED_FORECASTS = f"{ROOT}/forecasts/{{period}}"
 PACKED = f"{ROOT}/packed/{{period}}"
 MOMENTS = f"{ROOT}/moments/{{period}}"
 STATISTICS = f"{ROOT}/statistics"
+TUNING_STATISTICS = experiment.tuning_statistics
+STANDARDIZATION = f"{ROOT}/standardization"
+EFI = f"{ROOT}/efi"
 SERIES = f"{ROOT}/series/{{period}}"
 CLIMATOLOGY = f"{ROOT}/climatology"
 PRETRAINED = f"{ROOT}/pretrained"
@@ -61,6 +64,11 @@ def code(stage, job=None):
 def regridded(*splits):
     """The regridded periods that these splits need; all of them without an argument."""
     return expand(REGRIDDED, period=experiment.periods(*splits))
+
+
+def forecasts(*splits):
+    """The periods of regridded forecasts that these splits need, where the task corrects forecasts."""
+    return expand(REGRIDDED_FORECASTS, period=experiment.corrected_periods(*splits))
 
 
 def training_data(*splits):

@@ -162,3 +162,43 @@ rule pack:
     shell:
         "weatherpeft pack --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
         " --output {output} 2> {log}"
+
+
+rule standardization:
+    input:
+        data=regridded("train"),
+        forecasts=forecasts("train"),
+    output:
+        directory(STANDARDIZATION),
+    log:
+        f"{ROOT}/logs/standardization.log",
+    benchmark:
+        f"{ROOT}/benchmarks/standardization.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("standardization"),
+        code=code("standardization"),
+    shell:
+        "weatherpeft standardization --spec {params.spec:q} --data {input.data}"
+        " --forecasts {input.forecasts} --output {output} 2> {log}"
+
+
+rule efi:
+    input:
+        data=regridded("train", "test"),
+        forecasts=forecasts("train", "test"),
+    output:
+        directory(EFI),
+    log:
+        f"{ROOT}/logs/efi.log",
+    benchmark:
+        f"{ROOT}/benchmarks/efi.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("efi"),
+        code=code("efi"),
+    shell:
+        "weatherpeft efi --spec {params.spec:q} --data {input.data}"
+        " --forecasts {input.forecasts} --output {output} 2> {log}"

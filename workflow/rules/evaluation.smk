@@ -1,6 +1,7 @@
 rule baseline:
     input:
         data=regridded("train", "test"),
+        forecasts=forecasts("train", "test"),
         climatology=experiment.climatology_path,
     output:
         directory(f"{ROOT}/predictions/{{baseline}}"),
@@ -16,15 +17,17 @@ rule baseline:
         spec=spec("baseline"),
         code=code("baseline"),
         climatology=optional("climatology", experiment.climatology_path),
+        forecasts=optional("forecasts", forecasts("train", "test")),
     shell:
-        "weatherpeft baseline --spec {params.spec:q} --data {input.data} {params.climatology}"
+        "weatherpeft baseline --spec {params.spec:q} --data {input.data} {params.climatology} {params.forecasts}"
         " --output {output} 2> {log}"
 
 
 rule predict:
     input:
         data=regridded("test"),
-        statistics=STATISTICS,
+        forecasts=forecasts("test"),
+        statistics=TUNING_STATISTICS,
         run=RUN,
         pretrained=lambda wildcards: experiment.run_pretrained(wildcards.run),
     output:
@@ -40,9 +43,11 @@ rule predict:
         code=code("predict"),
         launch=launch,
         pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
+        forecasts=optional("forecasts", forecasts("test")),
     shell:
         "{params.launch} weatherpeft predict --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} --run {input.run} {params.pretrained} --output {output} 2> {log}"
+        " --statistics {input.statistics} --run {input.run} {params.pretrained} {params.forecasts}"
+        " --output {output} 2> {log}"
 
 
 rule evaluate:
@@ -50,6 +55,7 @@ rule evaluate:
         data=regridded("test"),
         predictions=PREDICTIONS,
         climatology=experiment.climatology_path,
+        efi=experiment.efi_path,
     output:
         directory(SCORES),
     log:
@@ -62,6 +68,7 @@ rule evaluate:
         spec=spec("evaluate"),
         code=code("evaluate"),
         climatology=optional("climatology", experiment.climatology_path),
+        efi=optional("efi", experiment.efi_path),
     shell:
         "weatherpeft evaluate --spec {params.spec:q} --data {input.data} --predictions {input.predictions}"
-        " {params.climatology} --output {output} 2> {log}"
+        " {params.climatology} {params.efi} --output {output} 2> {log}"

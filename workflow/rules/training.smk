@@ -42,7 +42,8 @@ rule weights:
 rule fisher:
     input:
         data=training_data("train"),
-        statistics=STATISTICS,
+        forecasts=forecasts("train"),
+        statistics=TUNING_STATISTICS,
         pretrained=experiment.pretrained(),
     output:
         directory(FISHER),
@@ -59,16 +60,18 @@ rule fisher:
         launch=launch,
         time_budget=time_budget,
         pretrained=optional("pretrained", experiment.pretrained()),
+        forecasts=optional("forecasts", forecasts("train")),
     shell:
         "{params.launch} weatherpeft fisher --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} {params.pretrained} --output {output} --work {params.work}"
-        " {params.time_budget} 2> {log}"
+        " --statistics {input.statistics} {params.pretrained} {params.forecasts} --output {output}"
+        " --work {params.work} {params.time_budget} 2> {log}"
 
 
 rule finetune:
     input:
         data=training_data("train", "validation"),
-        statistics=STATISTICS,
+        forecasts=forecasts("train", "validation"),
+        statistics=TUNING_STATISTICS,
         pretrained=lambda wildcards: experiment.run_pretrained(wildcards.run),
         fisher=lambda wildcards: experiment.run_fisher(wildcards.run),
     output:
@@ -87,7 +90,8 @@ rule finetune:
         time_budget=time_budget,
         pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
         fisher=lambda wildcards: optional("fisher", experiment.run_fisher(wildcards.run)),
+        forecasts=optional("forecasts", forecasts("train", "validation")),
     shell:
         "{params.launch} weatherpeft finetune --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} {params.pretrained} {params.fisher} --output {output}"
+        " --statistics {input.statistics} {params.pretrained} {params.fisher} {params.forecasts} --output {output}"
         " --work {params.work} {params.time_budget} --checkpoint-minutes 30 2> {log}"

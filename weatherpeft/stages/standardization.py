@@ -1,0 +1,103 @@
+"""Mean and scale of every input frame of an ensemble's forecasts, at every grid point."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weatherpeft import store
+from weatherpeft.spec import Spec
+from weatherpeft.variables import FieldSet, channel_label
+from weatherpeft.window import Split, Window
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SMALLEST_SCALE = 0.01
+"""Of a grid point, as a share of the root mean square over the grid: a point that does not vary is no
+division by zero."""
+
+
+class StandardizationSpec(Spec):
+    """Which frames of which samples."""
+
+    window: Window
+    fields: FieldSet
+    train: Split
+
+
+def standardization(
+    spec: StandardizationSpec, data: Sequence[Path], forecasts: Sequence[Path], output: Path
+) -> None:
+    """Moments over the training samples, and no others, in float64.
+
+    Memory holds one sample and the moments, whatever the number of samples.
+
+    Args:
+        spec: which frames of which samples.
+        data: artifacts of the regrid stage, of the training period's analyses.
+        forecasts: likewise, of its forecasts.
+        output: artifact with ``standardization.zarr``: ``mean`` and ``scale``, the standard deviation or
+            more, with dims ``(frame, channel, latitude, longitude)``; NaN where a variable is never defined.
+
+    Raises:
+        ValueError: a field that varies at no grid point.
+    """
+    import logging
+
+    import numpy as np
+    import xarray as xr
+
+    from weatherpeft.ensemble_frames import EnsembleFrames
+    from weatherpeft.moments import Moments
+    from weatherpeft.standardization import FRAMES, STORE
+
+    samples = EnsembleFrames(spec.window, spec.fields, data, spec.train, forecasts)
+    variables, grid = spec.fields.measured, spec.window.input_grid
+    total: Moments | None = None
+    for number, sample in enumerate(samples.samples, 1):
+        frames = [
+            np.concatenate(
+                [frame[name][None] for name in variables.surface]
+                + [frame[name] for name in variables.atmospheric]
+            )
+            for frame in samples.inputs(sample)
+        ]
+        # Members are draws of one frame; standard deviation and mean are two frames, drawn once.
+        draws = np.expand_dims(np.stack(frames), 1 if samples.ensemble.frames == "members" else 0)
+        part = Moments.of(draws, np.ones(()), axis=0)
+        total = part if total is None else Moments.stacked([total, part]).merged(axis=0)
+        if number % 100 == 0:
+            logging.getLogger(__name__).info("%d of %d samples", number, len(samples))
+    assert total is not None
+    frame_names = FRAMES[samples.ensemble.frames]
+    labels = [channel_label(name, level) for name, level in variables.channels()]
+    scale = total.standard_deviation
+    typical = _root_mean_square(scale, grid.area_weights())
+    for frame, channel in np.argwhere(~(typical > 0)):
+        what = f"{labels[channel]} of the frame {frame_names[frame]}"
+        raise ValueError(f"{what} does not vary over the training period at any grid point")
+    scale = np.maximum(scale, SMALLEST_SCALE * typical[..., None, None])
+    dims = ("frame", "channel", "latitude", "longitude")
+    dataset = xr.Dataset(
+        {"mean": (dims, total.mean.astype(np.float32)), "scale": (dims, scale.astype(np.float32))},
+        coords={
+            "frame": list(frame_names),
+            "channel": labels,
+            "latitude": grid.latitude,
+            "longitude": grid.longitude,
+        },
+        attrs={"samples": len(samples)},
+    )
+    with store.artifact(output, spec, __name__, [*data, *forecasts]) as directory:
+        store.write_dataset(dataset, directory / STORE)
+
+
+def _root_mean_square(values: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
+    """Over the defined points of ``(..., latitude, longitude)``, by their area; NaN where there are none."""
+    import numpy as np
+
+    shares = np.where(np.isnan(values), 0, weights[:, None])
+    squares = np.where(np.isnan(values), 0, values) ** 2
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = (shares * squares).sum(axis=(-2, -1)) / shares.sum(axis=(-2, -1))
+    return np.sqrt(mean)
