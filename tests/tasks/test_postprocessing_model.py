@@ -257,5 +257,6 @@ def test_counts_at_the_papers_configuration_are_the_published() -> None:
     # The paper's second figure is 4 % of a model of 1,256.2 M, which is without prompts and spread heads.
     assert trained[1] / 1e6 == pytest.approx(52.17, rel=1.2e-3)
     tadp = METHODS.validate_python({"name": "tadp", "prompts": own.runs["tadp"].methods[0].prompts})
+    model.backbone.requires_grad_(False)
     adapter = tadp.attach(model, CONTEXT)
     assert adapter.trainable_backbone() == 1_140_192 + 780_800

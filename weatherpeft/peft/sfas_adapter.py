@@ -11,7 +11,7 @@ from torch import nn
 from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.peft.file_tensors import FileTensors
 from weatherpeft.peft.fisher_store import read_fisher
-from weatherpeft.peft.noise import UniformNoise, reached_level
+from weatherpeft.peft.noise import BLOCK, UniformNoise, reached_level
 from weatherpeft.peft.normalizer import new_normalizer
 from weatherpeft.peft.per_sample import GradientStream, mean_over_ranks, several_ranks
 from weatherpeft.peft.pool import EntrySet, Pool
@@ -24,6 +24,8 @@ CHUNK_ENTRIES = 2**20
 """Entries scored at once on the CPU, a multiple of the noise's blocks; never changes the result."""
 ACCELERATOR_CHUNKS = 16
 """As many of them at once elsewhere, where each call costs more."""
+_FIRST = 32
+"""Entries, in k, that come in eighths of a chunk: of the first ones many stay candidates."""
 
 
 class SfasAdapter:
@@ -260,6 +262,8 @@ class SfasAdapter:
         if square is not None:
             square = mean_over_ranks(square).to(device)
         entries = CHUNK_ENTRIES * (1 if device.type == "cpu" else ACCELERATOR_CHUNKS)
+        if self._selection.seen < _FIRST * self._k:
+            entries = max(BLOCK, entries // 8)
         for first in range(0, len(gradient), entries):
             chunk = slice(first, first + entries)
             part = gradient[chunk]

@@ -17,13 +17,15 @@ _SMALLEST_FLOAT32 = 1e-37
 _LARGEST_RATIO = 1e30
 """Above it float32 may overflow."""
 _MANY_BLOCKS = 1 / 8
-"""Share of blocks to look into from which on the noise of all entries takes less time."""
+"""Share of blocks to look into from which on looking at all entries takes less time."""
 _SPARSE = 8
 """One of so many entries is counted to choose a condition."""
 _RISE = 1.1
 """Rise of the norm's bound after which it is chosen anew."""
 _ROOM = 2
-"""Candidates that are collected before the first cut, in k."""
+"""Candidates that are collected before a cut, in k."""
+_ROOM_WITHOUT_NOISE = 1.25
+"""The same where a cut leaves k; the first one comes when there are so many."""
 _SAMPLE = 2**14
 """Candidates from which the thresholds of a cut are guessed."""
 _SPACING = 1.2
@@ -45,6 +47,8 @@ class Candidates(NamedTuple):
     @staticmethod
     def join(parts: "list[Candidates]") -> "Candidates":
         """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
         return Candidates(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -62,7 +66,10 @@ def best(score: torch.Tensor, entry: torch.Tensor, k: int) -> torch.Tensor:
 
 def _reaching(values: torch.Tensor, threshold: float) -> torch.Tensor:
     """Positions of the values that reach a threshold; a closer look only at blocks whose largest does."""
-    position = _entries(_largest(values) >= threshold, len(values))
+    near = _largest(values) >= threshold
+    if int(near.sum()) > _MANY_BLOCKS * len(near):
+        return (values >= threshold).nonzero().squeeze(1)
+    position = _entries(near, len(values))
     return position[values[position] >= threshold]
 
 
@@ -130,7 +137,7 @@ class Skyband:
         self._staircase: _Staircase | None = None
         self._step: _Step | None = None
         self._norm = 0.0
-        self._room = _ROOM * k
+        self._room = _ROOM * k if noise_weight else k - 1
         self.held = 0
         self.peak = 0
 
@@ -170,7 +177,8 @@ class Skyband:
         self.peak = max(self.peak, self.held)
         if self.held > self._room:
             self._cut(norm)
-            self._room = max(_ROOM * self._k, 2 * self.held)
+            room = max(_ROOM * self._k, 2 * self.held)
+            self._room = room if self._noise_weight else round(_ROOM_WITHOUT_NOISE * self._k)
 
     def finish(self, normalizer: Normalizer) -> tuple[torch.Tensor, Candidates]:
         """The k best, or all where there are fewer, with their scores; the norm is known.
@@ -190,7 +198,7 @@ class Skyband:
     def _score(self, candidates: Candidates, norm: float) -> torch.Tensor:
         """Score times norm; without noise it is F itself, and no rounding can part equal entries."""
         if self._noise_weight == 0:
-            return candidates.fisher.double()
+            return candidates.fisher
         return candidates.fisher.double() + (self._noise_weight * norm) * candidates.uniform.double()
 
     def _noise_at(self, noise: Noise | None, position: torch.Tensor) -> torch.Tensor:
@@ -261,9 +269,11 @@ class Skyband:
     def _cut(self, norm: float) -> None:
         """Drop what k others dominate, and remember the thresholds for what is still to come."""
         candidates = Candidates.join(self._chunks)
+        self._chunks = []
         score = self._score(candidates, norm)
         if self._noise_weight == 0:
-            candidates = candidates.take(best(score, candidates.entry, self._k))
+            if len(score) > self._k:
+                candidates = candidates.take(best(score, candidates.entry, self._k))
             never = torch.tensor([-torch.inf, torch.inf], device=score.device)
             self._staircase = _Staircase(norm, candidates.fisher.min().double().reshape(1), never)
         else:
