@@ -251,11 +251,6 @@ def test_counts_at_the_papers_configuration_are_the_published() -> None:
     assert model.embedding_weights().shape == (512, 21, 2 * 4 * 4)
     assert sum(p.numel() for p in model.backbone.parameters()) == 1_239_943_168
     assert len(model.decoder.surf_heads) == 2 * 3 and len(model.decoder.atmos_heads) == 2 * 2
-    whole = sum(p.numel() for p in model.parameters()) + 1_140_192
-    trained = [1_140_192 + 780_800 + round(share * whole) for share in (0.001, 0.04)]
-    assert round(trained[0] / 1e6, 2) == 3.18
-    # The paper's second figure is 4 % of a model of 1,256.2 M, which is without prompts and spread heads.
-    assert trained[1] / 1e6 == pytest.approx(52.17, rel=1.2e-3)
     tadp = METHODS.validate_python({"name": "tadp", "prompts": own.runs["tadp"].methods[0].prompts})
     model.backbone.requires_grad_(False)
     adapter = tadp.attach(model, CONTEXT)

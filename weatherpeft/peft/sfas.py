@@ -45,7 +45,7 @@ class Sfas(PeftMethod):
     fraction: Share = 0.001
     """k as a share of what ``count_of`` counts."""
     count_of: Literal["model", "pool"] = "model"
-    """``model``: all parameters as they stand when the method is attached, the paper's count;
+    """``model``: all parameters that the methods found, prompts and adapters left out, the paper's count;
     ``pool``: those that compete."""
     gamma: Annotated[float, Field(ge=0)] = 0.2
     """Weight of the noise at the first step."""

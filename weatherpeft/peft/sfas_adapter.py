@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from itertools import chain
 
 import torch
 from torch import nn
@@ -54,7 +54,10 @@ class SfasAdapter:
         self._spec = spec
         self._context = context
         self._pool = Pool(frozen)
-        counted = cast(nn.Module, model).parameters() if spec.count_of == "model" else frozen.values()
+        counted = list(frozen.values())
+        if spec.count_of == "model":
+            ends = (model.encoder.parameters(), model.decoder.parameters())
+            counted = [*chain(*ends), *model.backbone_parameters().values()]
         total = sum(parameter.numel() for parameter in counted)
         self._k, self._budget = spec.entries(total, self._pool.size)
         self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else None

@@ -1,0 +1,63 @@
+"""The trainable parameters that the paper reports, at Aurora's full configuration, as shapes only."""
+
+import functools
+import unittest.mock
+from pathlib import Path
+
+import pytest
+import torch
+
+from weatherpeft.backbones import aurora_ensemble, aurora_model  # noqa: F401  upstream, before the meta device
+from weatherpeft.config import Experiment, load
+from weatherpeft.interfaces import Backbone, TuningContext
+from weatherpeft.training.tuning import attach
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+NAMES = ("downscaling", "postprocessing", "precipitation")
+
+
+def build(own: Experiment) -> Backbone:
+    linspace = functools.partial(torch.linspace, device="cpu")  # upstream reads values from it
+    task = own.task
+    fields = own.inputs if own.forecasts else own.fields
+    ensemble = (task.window.ensemble,) if own.forecasts else ()
+    with torch.device("meta"), unittest.mock.patch("torch.linspace", linspace):
+        return own.backbone.build(fields, task.lead_hours, task.residual, 0, *ensemble)
+
+
+def trained(name: str, run: str) -> int:
+    own = load(CONFIG / f"{name}.yaml")
+    tuned = attach(build(own), own.runs[run].methods, TuningContext(steps=0, seed=0))
+    return tuned.counts()["trainable_backbone"]
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "millions"),
+    [
+        ("downscaling", "lora", 3.63),
+        ("downscaling", "tadp", 2.22),
+        ("downscaling", "sfas", 1.26),
+        ("downscaling", "weatherpeft", 3.48),
+        ("downscaling", "weatherpeft_4_percent", 52.47),
+        ("downscaling", "full", 1239.94),
+        ("postprocessing", "tadp", 1.92),
+        ("postprocessing", "weatherpeft", 3.18),
+        ("precipitation", "tadp", 2.12),
+        ("precipitation", "weatherpeft", 3.38),
+        ("precipitation", "weatherpeft_4_percent", 52.37),
+    ],
+)
+def test_a_runs_count_is_the_published(name: str, run: str, millions: float) -> None:
+    assert f"{trained(name, run) / 1e6:.2f}" == f"{millions:.2f}"
+
+
+def test_four_percent_of_post_processing_count_the_heads_too() -> None:
+    """The paper's 52.17 M leave 1,256.2 M for the model; ours has a mean and a spread head a target."""
+    assert trained("postprocessing", "weatherpeft_4_percent") == 1_140_192 + 780_800 + 50_258_561
+
+
+def test_aurora_is_as_large_as_published() -> None:
+    own = load(CONFIG / "downscaling.yaml")
+    model = build(own)
+    assert isinstance(model, torch.nn.Module)
+    assert sum(p.numel() for p in model.parameters()) == 1_256_267_392
