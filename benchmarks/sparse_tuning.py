@@ -53,6 +53,7 @@ from weatherpeft.peft.fisher_store import write_fisher
 from weatherpeft.peft.full import Full
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas import Sfas
+from weatherpeft.training.memory import give_freed_memory_back
 from weatherpeft.training.tuning import attach
 
 STEPS_OF_RUN = 1000
@@ -206,6 +207,7 @@ class Case:
     def start(self) -> Iterator[Callable[[], Training]]:
         """Build the model; what is yielded attaches the method to it."""
         device = torch.device(self.device)
+        give_freed_memory_back()  # as in a training
         model, batch = build(self.size, device), build_batch(*self.grid, device)
         torch.autograd.grad(loss(model, batch), list(model.encoder.parameters()))  # loads what is loaded late
         method = rows()[self.label].method

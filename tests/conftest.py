@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The whole workflows first: left to the end, the last of them would keep one process waiting for minutes."""
+    """The whole workflows first: at the end, the last of them would keep one process waiting for minutes."""
     items.sort(key=lambda item: "workflow" not in item.path.parts)
 
 

@@ -3,6 +3,7 @@
 Only the ``forward`` of modules is replaced, so no parameter changes its name.
 """
 
+import ctypes
 from functools import partial
 
 import torch
@@ -11,6 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from weatherpeft.interfaces import Backbone
 from weatherpeft.training.spec import Precision
+
+_M_MMAP_THRESHOLD = -3
+"""Of glibc's mallopt."""
+_GIVEN_BACK = 2**22
+"""Bytes from which on a tensor's memory on the CPU goes back to the system when it is freed."""
 
 
 def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
@@ -29,6 +35,7 @@ def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
         ValueError: bfloat16 for a model of which the backbone's matrices are trained: small
             updates would be lost to rounding.
     """
+    give_freed_memory_back()
     backbone = model.backbone
     if precision != "float32":
         device = next(backbone.parameters()).device.type
@@ -39,6 +46,18 @@ def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
         blocks = [path.rpartition(".")[0] for path in model.attention_modules()]
         for module in (model.encoder, model.decoder, *map(backbone.get_submodule, blocks)):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+
+
+def give_freed_memory_back() -> None:
+    """Have the C library, where it is glibc, give the memory of large tensors back when they are freed.
+
+    By itself it raises the size from which it does so to that of what it has given back, at most 32 MiB, and
+    smaller gaps stay with the process where something small lies behind them. A training on the CPU frees
+    gradients and activations of all sizes in turn, and would keep much more than it needs at any time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK)
 
 
 def _keep_frozen_in_bfloat16(model: Backbone) -> None:
