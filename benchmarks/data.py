@@ -9,7 +9,6 @@ before; what is freed goes back to the system at once. The fields are those of `
 """
 
 import argparse
-import ctypes
 import multiprocessing
 import resource
 import shutil
@@ -29,6 +28,7 @@ from era5_like import FIELDS, LEVELS, Maker
 from table import machine, save, show
 
 from weatherpeft import store
+from weatherpeft.allocator import give_freed_memory_back
 from weatherpeft.field_store import FieldWriter, StoredFields, shard_times
 from weatherpeft.grid import Grid
 from weatherpeft.regridding import Regridder
@@ -40,8 +40,6 @@ from weatherpeft.stages.regrid import RegridSpec, regrid
 from weatherpeft.variables import VARIABLES, channel_label
 
 MIB = 2**20
-M_MMAP_THRESHOLD = -3
-"""Of glibc's mallopt: what is larger goes back to the system when it is freed, and does not blur a peak."""
 COARSE = Grid(resolution_deg=5.625)
 FIELDS_A_YEAR = len(FIELDS.channels()) * 4 * 365.25
 START = datetime(2007, 1, 1)
@@ -108,7 +106,7 @@ def _resident(kind: str) -> float:
 
 
 def _peak(queue: Any, prepare: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> None:
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**16)
+    give_freed_memory_back(2**16)  # else it blurs a peak
     run = prepare(*arguments)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     before = _resident("VmRSS")

@@ -46,6 +46,7 @@ from aurora_models import SIZES, build, build_batch, loss
 from table import machine, ratio, save, show
 from torch.profiler import ProfilerActivity, profile
 
+from weatherpeft.allocator import give_freed_memory_back
 from weatherpeft.backbones.aurora_model import AuroraBackbone
 from weatherpeft.batch import Batch
 from weatherpeft.interfaces import PeftMethod, TuningContext
@@ -53,7 +54,7 @@ from weatherpeft.peft.fisher_store import write_fisher
 from weatherpeft.peft.full import Full
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas import Sfas
-from weatherpeft.training.memory import give_freed_memory_back
+from weatherpeft.training.memory import GIVEN_BACK
 from weatherpeft.training.tuning import attach
 
 STEPS_OF_RUN = 1000
@@ -207,7 +208,7 @@ class Case:
     def start(self) -> Iterator[Callable[[], Training]]:
         """Build the model; what is yielded attaches the method to it."""
         device = torch.device(self.device)
-        give_freed_memory_back()  # as in a training
+        give_freed_memory_back(GIVEN_BACK)  # as in a training
         model, batch = build(self.size, device), build_batch(*self.grid, device)
         torch.autograd.grad(loss(model, batch), list(model.encoder.parameters()))  # loads what is loaded late
         method = rows()[self.label].method

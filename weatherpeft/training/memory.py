@@ -1,26 +1,27 @@
-"""Less memory for a training: bfloat16 and blocks computed again, put around a model from outside.
+"""Less memory for a training: bfloat16 and blocks computed again around a model, freed memory given back.
 
-Only the ``forward`` of modules is replaced, so no parameter changes its name.
+Of a model only the ``forward`` of modules is replaced, so no parameter changes its name.
 """
 
-import ctypes
 from functools import partial
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from weatherpeft.allocator import give_freed_memory_back
 from weatherpeft.interfaces import Backbone
 from weatherpeft.training.spec import Precision
 
-_M_MMAP_THRESHOLD = -3
-"""Of glibc's mallopt."""
-_GIVEN_BACK = 2**22
-"""Bytes from which on a tensor's memory on the CPU goes back to the system when it is freed."""
+GIVEN_BACK = 2**22
+"""Bytes from which on the memory of a tensor on the CPU goes back to the system when it is freed. A training
+frees gradients and activations of all sizes in turn, and would keep much more than it needs at any time."""
 
 
 def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
     """To be called once, on a model on its device with its methods attached.
+
+    The whole process gives freed memory back from then on.
 
     Autocast rounds a linear layer's weights to bfloat16 at each call. So a frozen linear layer that is
     kept in bfloat16 gives the same bits; other layers compute in float32 and keep their weights.
@@ -35,7 +36,7 @@ def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
         ValueError: bfloat16 for a model of which the backbone's matrices are trained: small
             updates would be lost to rounding.
     """
-    give_freed_memory_back()
+    give_freed_memory_back(GIVEN_BACK)
     backbone = model.backbone
     if precision != "float32":
         device = next(backbone.parameters()).device.type
@@ -46,18 +47,6 @@ def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
         blocks = [path.rpartition(".")[0] for path in model.attention_modules()]
         for module in (model.encoder, model.decoder, *map(backbone.get_submodule, blocks)):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
-
-
-def give_freed_memory_back() -> None:
-    """Have the C library, where it is glibc, give the memory of large tensors back when they are freed.
-
-    By itself it raises the size from which it does so to that of what it has given back, at most 32 MiB, and
-    smaller gaps stay with the process where something small lies behind them. A training on the CPU frees
-    gradients and activations of all sizes in turn, and would keep much more than it needs at any time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK)
 
 
 def _keep_frozen_in_bfloat16(model: Backbone) -> None:
