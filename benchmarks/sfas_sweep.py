@@ -15,26 +15,13 @@ import math
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
+from compare_runs import higher_percent, read_runs
 from safetensors import safe_open
 from table import machine, save, show
 
 from weatherpeft import store
 
 REFERENCE, PUBLISHED = "linear_probe", "published"
-
-
-def rmse(scores: Path) -> dict[str, float]:
-    """Mean over the test times, by field."""
-    dataset = store.open_dataset(scores / "scores.zarr")
-    values = dataset["rmse"].transpose("channel", ...).values
-    means = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
-    return dict(zip((str(label) for label in dataset["channel"].values), means.tolist(), strict=True))
-
-
-def lower_percent(scores: dict[str, float], reference: dict[str, float]) -> float:
-    """By how much scores lie below others: geometric mean over the fields."""
-    return 100 * (1 - math.exp(mean(math.log(scores[name] / reference[name]) for name in reference)))
 
 
 def touched(run: Path) -> float | None:
@@ -52,18 +39,15 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", default=Path("results/sfas_sweep"))
     parser.add_argument("--output", type=Path, help="also write the rows here, .json or .csv")
     arguments = parser.parse_args()
-    found: dict[str, dict[int, dict[str, float]]] = {}
-    for path in sorted((arguments.results / "scores").iterdir()):
-        name, _, seed = path.name.rpartition("-seed")
-        if name:
-            found.setdefault(name, {})[int(seed)] = rmse(path)
+    runs = read_runs(arguments.results, "rmse").items()
+    found = {name: seeds for name, seeds in runs if (arguments.results / "runs" / f"{name}-seed0").exists()}
     probe, published = found[REFERENCE], found[PUBLISHED]
     rows = []
     for name, seeds in found.items():
         shared = sorted(seeds.keys() & probe.keys() & published.keys())
-        skill = [lower_percent(seeds[seed], probe[seed]) for seed in shared]
-        better = [lower_percent(seeds[seed], published[seed]) for seed in shared]
-        t850 = [seeds[seed]["t850"] for seed in shared]
+        skill = [-higher_percent(seeds[seed], probe[seed]) for seed in shared]
+        better = [-higher_percent(seeds[seed], published[seed]) for seed in shared]
+        t850 = [float(seeds[seed].sel(field="t850").mean()) for seed in shared]
         error = stdev(better) / math.sqrt(len(better)) if len(shared) > 1 else math.nan
         rows.append(
             {

@@ -21,13 +21,19 @@ process of its own that does what the training loop does in a step.
   not fall on one of them. CPU time is summed over all threads.
 
 A row that needs more than 80 % of the free memory, by a rough estimate, is left out and says so.
+
+With ``--profile`` one row takes the timed steps under Python's profiler and a table says where their time
+goes: of the functions of this project and of torch's operators that Python calls, *total* with what they
+call and *own* without it. The selection runs inside of ``run_backward``. The profiler itself takes time.
 """
 
 import argparse
+import cProfile
 import ctypes
 import gc
 import multiprocessing
 import os
+import pstats
 import sys
 import tempfile
 import time
@@ -62,6 +68,10 @@ STEPS_OF_RUN = 1000
 RATE = 1e-5
 FRACTION = 0.001
 MIB = 2**20
+OWN_FOLDERS = ("peft", "training", "benchmarks")
+"""Whose functions a profile lists."""
+LEAST_SHARE = 0.02
+"""Of the time, for a function to be listed."""
 FULL, LORA, DENSE = "full AdamW", "LoRA r=8", "dense SFAS"
 
 
@@ -272,6 +282,35 @@ def live_peak(case: Case) -> float:
     return float(max(accumulate(size for _, size in changes)) - mapped)
 
 
+def time_profile(case: Case) -> list[dict[str, Any]]:
+    """What takes a noticeable share of a row's steps, the longest first; calls and milliseconds a step."""
+    with case.start() as attach_method:
+        training = attach_method()
+        training.step(0)
+        profiler = cProfile.Profile()
+        with profiler:
+            for number in range(1, 1 + case.steps):
+                training.step(number)
+    statistics = pstats.Stats(profiler)
+    least = LEAST_SHARE * statistics.total_tt  # type: ignore[attr-defined]
+    per_step = 1000 / case.steps
+    found = []
+    for (file, _, name), (_, calls, own, total, _) in statistics.stats.items():  # type: ignore[attr-defined]
+        path = Path(file)
+        where = path.stem if path.parent.name in OWN_FOLDERS else "torch" if "torch" in name else None
+        if where and total >= least:
+            found.append(
+                {
+                    "where": where,
+                    "function": name.removeprefix("<").removesuffix(">"),
+                    "calls": calls / case.steps,
+                    "total ms": total * per_step,
+                    "own ms": own * per_step,
+                }
+            )
+    return sorted(found, key=lambda row: -row["total ms"])
+
+
 def resident(key: str) -> int:
     """Bytes of this process, by a key of Linux's ``/proc/self/status``."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -416,6 +455,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rows", nargs="+", choices=rows(), metavar="ROW", help=f"of {', '.join(rows())}")
     parser.add_argument("--output", type=Path, help="also write a .json or .csv file")
+    parser.add_argument("--profile", choices=rows(), metavar="ROW", help="only where the time of a row goes")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chosen = [arguments.device] if arguments.device else devices
@@ -423,9 +463,15 @@ def main() -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "aurora", "peft", "zarr"])
     where = machine(chosen)
     print(where)
-    table = [line for device in chosen for line in lines(measure_all(arguments, device), device)]
     rows_, columns = arguments.grid
-    show(f"One training step, Aurora {arguments.model}, {rows_} x {columns}, 4 levels, batch 1", table)
+    title = f"One training step, Aurora {arguments.model}, {rows_} x {columns}, 4 levels, batch 1"
+    if arguments.profile:
+        title += f": {arguments.profile}"
+        case = Case(arguments.profile, arguments.model, chosen[0], (rows_, columns), arguments.steps)
+        table = in_process(time_profile, case, arguments.threads)
+    else:
+        table = [line for device in chosen for line in lines(measure_all(arguments, device), device)]
+    show(title, table)
     if arguments.output:
         save(arguments.output, where, table)
 

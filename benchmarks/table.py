@@ -28,10 +28,10 @@ def machine(devices: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows with the same keys under these as headings; numbers to three digits."""
+def show(title: str, rows: Sequence[dict[str, Any]], digits: int = 3) -> None:
+    """Print rows with the same keys under these as headings."""
     print(f"\n{title}")
-    cells = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    cells = [list(rows[0]), *([_text(value, digits) for value in row.values()] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     left = [not isinstance(value, float | int | None) for value in rows[0].values()]
     for line in cells:
@@ -58,9 +58,9 @@ def ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one is not None and other else None
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, digits: int) -> str:
     if value is None:
         return "-"
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
+
+from weatherpeft import store
 
 REPOSITORY = Path(__file__).parents[1]
 CPU = ("--device", "cpu", "--threads", "1")
@@ -43,6 +47,18 @@ def test_sparse_tuning(tmp_path: Path) -> None:
     assert rows["dense SFAS"]["state MiB"] == pytest.approx(rows["full AdamW"]["state MiB"])
 
 
+def test_profile_of_a_step() -> None:
+    """A function's own time is part of its total, which is part of the step's."""
+    printed = run(
+        "sparse_tuning.py", *CPU, "--model", "tiny", "--steps", "1", "--profile", "SFAS, beta 0.9"
+    ).splitlines()
+    start = next(number for number, line in enumerate(printed) if line.startswith("where "))
+    times = {tuple(line.split()[:2]): list(map(float, line.split()[-2:])) for line in printed[start + 1 :]}
+    whole, _ = times["sparse_tuning", "step"]
+    assert all(own <= total <= whole for total, own in times.values())
+    assert times["sfas_adapter", "_offer"][0] < times["sfas_adapter", "_consume"][0] < whole
+
+
 def test_prefix(tmp_path: Path) -> None:
     output = tmp_path / "table.csv"
     few = ["--windows", "2", "--repetitions", "1", "--model-repetitions", "1"]
@@ -56,6 +72,30 @@ def test_prefix(tmp_path: Path) -> None:
         assert row["what"] in printed
         assert float(row["prefix s"]) > 0
         assert float(row["prefix saved MiB"]) <= float(row["token saved MiB"])
+
+
+def test_compare_runs(tmp_path: Path) -> None:
+    """Two seeds, four times on two days, two fields; the baseline is 1 everywhere."""
+    times = np.array(["2003-01-15T00", "2003-01-15T12", "2003-01-16T00", "2003-01-16T12"], "datetime64[ns]")
+    scores = {"baseline": [[1.0, 1.0]] * 4}
+    for seed, add in enumerate((0.0, 0.2)):
+        scores[f"better-seed{seed}"] = [[value + add, 0.8] for value in (0.5, 0.5, 0.7, 0.7)]
+    for name, values in scores.items():
+        dataset = xr.Dataset(
+            {"rmse": (("time", "channel"), np.array(values))}, {"time": times, "channel": ["t850", "z500"]}
+        )
+        store.write_dataset(dataset, tmp_path / "results" / "scores" / name / "scores.zarr")
+    output = tmp_path / "table.json"
+    printed = run(
+        "compare_runs.py", str(tmp_path / "results"), "--against", "baseline", "--output", str(output)
+    )
+    rows = {(row["field"], row["run"]): row for row in json.loads(output.read_text())["rows"]}
+    better = rows["t850", "better"]
+    assert better["mean"] == pytest.approx(0.7) and better["± seeds"] == pytest.approx(0.2 / np.sqrt(2))
+    # The seeds' mean difference is -0.4 on the first day and -0.2 on the second.
+    assert better["difference"] == pytest.approx(-0.3) and better["± days"] == pytest.approx(0.1)
+    # Means of 0.6 and 0.8 in the first field, 0.8 in the second: 1 - sqrt(0.6 · 0.8) and 1 - 0.8 below 1.
+    assert printed.split()[-8:] == ["better", "2", "-25.4", "-30.7", "-20.0", "2", "2", "0"]
 
 
 @pytest.mark.slow
