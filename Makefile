@@ -2,7 +2,7 @@
 # make demo-all   that, then rain to come and ensembles to correct, each an experiment of its own
 # make test   lint and every test
 # make test-slurm   the test on a real Slurm; installs Debian's packages, so run it as root
-# make benchmarks   memory and time of sparse tuning, of the prompt prefix and of the data's path
+# make benchmarks   memory and time of sparse tuning, of the prompt prefix, of precisions and of the data's path
 # Each sets up what it needs in .venv; a second run skips what is done.
 
 PYTHON ?= python3
@@ -25,7 +25,7 @@ help:
 	@echo "make test    lint, then every test"
 	@echo "make test-slurm  the test on a real two-node Slurm on this machine (as root, Debian)"
 	@echo "make lint    style, types, import directions, the workflow's own linter"
-	@echo "make benchmarks  sparse tuning, prompt prefix and data against the plain ways (about 30 minutes)"
+	@echo "make benchmarks  sparse tuning, prompt prefix, precision and data against the plain ways (about 30 minutes)"
 	@echo "make setup   only create $(VENV) (PYTHON=$(PYTHON))"
 	@echo "make clean   remove $(VENV) and caches, not data and results"
 
@@ -84,6 +84,7 @@ test-slurm: $(INSTALLED)
 benchmarks: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/sparse_tuning.py
 	$(VENV)/bin/python benchmarks/prefix.py
+	$(VENV)/bin/python benchmarks/precision.py
 	$(VENV)/bin/python benchmarks/data.py
 
 # Downloaded data and results stay: remove data/ and results/ by hand.

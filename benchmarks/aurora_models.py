@@ -1,5 +1,6 @@
 """Auroras of several sizes with random weights, and a batch and a loss for them."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import cast
 
@@ -112,3 +113,19 @@ def loss(model: AuroraBackbone, batch: Batch) -> torch.Tensor:
         for name, field in kind.items()
     ]
     return torch.stack(errors).mean()
+
+
+def saved_bytes(forward: Callable[[], torch.Tensor], known: Iterable[torch.Tensor]) -> int:
+    """Storage that a forward pass keeps for the backward pass, without the tensors that are there anyway."""
+    found: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = forward()
+    for tensor in known:
+        found.pop(tensor.untyped_storage().data_ptr(), None)
+    del output
+    return sum(found.values())

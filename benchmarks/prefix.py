@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from aurora.model.swin3d import WindowAttention
-from aurora_models import SIZES, build, build_batch, loss
+from aurora_models import SIZES, build, build_batch, loss, saved_bytes
 from table import machine, save, show
 from torch import Tensor, nn
 
@@ -107,22 +107,6 @@ class Model:
         return []
 
 
-def saved_bytes(subject: Module | Model) -> int:
-    """Storage kept for the backward pass."""
-    found: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = subject.forward()
-    for tensor in (*subject.known(), *subject.module.parameters()):
-        found.pop(tensor.untyped_storage().data_ptr(), None)
-    del output
-    return sum(found.values())
-
-
 def inference(subject: Module | Model) -> None:
     """Forward without gradients."""
     with torch.no_grad():
@@ -158,7 +142,7 @@ def compare(
         saved: dict[str, float] = {}
         for form, kind in FORMS.items():
             subject.use(kind)
-            saved[form] = saved_bytes(subject) / MIB
+            saved[form] = saved_bytes(subject.forward, [*subject.known(), *subject.module.parameters()]) / MIB
         token, prefix = (min(seconds[form][1:]) for form in FORMS)
         token_cpu, prefix_cpu = (min(cpu_seconds[form][1:]) for form in FORMS)
         is_training = run is training

@@ -74,6 +74,16 @@ def test_prefix(tmp_path: Path) -> None:
         assert float(row["prefix saved MiB"]) <= float(row["token saved MiB"])
 
 
+def test_precision(tmp_path: Path) -> None:
+    output = tmp_path / "table.json"
+    run("precision.py", *CPU, "--model", "tiny", "--repetitions", "1", "--output", str(output))
+    rows = {(row["precision"], row["recompute"]): row for row in json.loads(output.read_text())["rows"]}
+    for recompute in ("false", "true"):
+        single, half = rows["float32", recompute], rows["bfloat16", recompute]
+        assert half["weights MiB"] < 0.6 * single["weights MiB"] and half["kept MiB"] < single["kept MiB"]
+    assert rows["float32", "true"]["kept MiB"] < 0.5 * rows["float32", "false"]["kept MiB"]
+
+
 def test_compare_runs(tmp_path: Path) -> None:
     """Two seeds, four times on two days, two fields; the baseline is 1 everywhere."""
     times = np.array(["2003-01-15T00", "2003-01-15T12", "2003-01-16T00", "2003-01-16T12"], "datetime64[ns]")

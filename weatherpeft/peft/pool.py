@@ -70,6 +70,7 @@ class EntrySet:
             after = before | (1 << bit)
             self._bytes[position] = after
             self._size += int((before != after).sum())
+        self._files.let_go("members")
 
     def mask(self, start: int, end: int) -> torch.Tensor:
         """Which of the indices from ``start`` to before ``end`` are members, bool ``(index,)`` on the CPU."""
