@@ -58,18 +58,20 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=SIZES, default="small")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU and, if any, the GPU")
     parser.add_argument("--grid", type=int, nargs=2, default=(32, 64), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, help="also write a .json or .csv file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    where = machine([arguments.device])
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    chosen = [arguments.device] if arguments.device else devices
+    where = machine(chosen)
     print(where)
     table = []
-    for recompute, precision in product((False, True), get_args(Precision)):
-        table.append(measure(arguments, torch.device(arguments.device), precision, recompute))
+    for device, recompute, precision in product(chosen, (False, True), get_args(Precision)):
+        table.append(measure(arguments, torch.device(device), precision, recompute))
         gc.collect()
     rows, columns = arguments.grid
     show(f"A step of LoRA, Aurora {arguments.model}, {rows} x {columns}, 4 levels, batch 1", table)
