@@ -69,9 +69,12 @@ def by_field(values: xr.DataArray) -> xr.DataArray:
     return values.transpose("time", "field").assign_coords(field=labels)
 
 
-def of_seed(seeds: dict[int, xr.DataArray], seed: int) -> xr.DataArray | None:
-    """The run of a seed, or the only one."""
-    return next(iter(seeds.values())) if len(seeds) == 1 else seeds.get(seed)
+def pairs(runs: Runs, name: str, against: str) -> list[tuple[xr.DataArray, xr.DataArray]]:
+    """A run's scores beside those of the other one with the same seed, or with its only one."""
+    others = runs[against]
+    if len(others) == 1:
+        others = dict.fromkeys(runs[name], *others.values())
+    return [(values, others[seed]) for seed, values in runs[name].items() if seed in others]
 
 
 def higher_percent(scores: xr.DataArray, other: xr.DataArray) -> float:
@@ -91,8 +94,7 @@ def field_rows(runs: Runs, against: str) -> list[dict[str, Any]]:
     for field in next(iter(runs[against].values()))["field"].values:
         for name, seeds in runs.items():
             means = [float(values.sel(field=field).mean()) for values in seeds.values()]
-            pairs = [(values, of_seed(runs[against], seed)) for seed, values in seeds.items()]
-            apart = [(one - other).sel(field=field) for one, other in pairs if other is not None]
+            apart = [(one - other).sel(field=field) for one, other in pairs(runs, name, against)]
             difference = error = None
             if apart and name != against:
                 average = sum(apart[1:], start=apart[0]) / len(apart)
@@ -116,11 +118,10 @@ def overall_rows(runs: Runs, against: str, fields: list[dict[str, Any]]) -> list
     """Of the second table, from the lines of the first one."""
     known = {(row["field"], row["run"]): row for row in fields}
     rows = []
-    for name, seeds in runs.items():
+    for name in runs:
         if name == against:
             continue
-        pairs = [(values, of_seed(runs[against], seed)) for seed, values in seeds.items()]
-        higher = [higher_percent(one, other) for one, other in pairs if other is not None]
+        higher = [higher_percent(one, other) for one, other in pairs(runs, name, against)]
         apart, margins = [], []
         for field in dict.fromkeys(row["field"] for row in fields):
             one, other = known[field, name], known[field, against]
