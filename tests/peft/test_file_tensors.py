@@ -38,6 +38,15 @@ def test_values_stay_when_their_memory_is_let_go() -> None:
     assert torch.equal(values, torch.arange(size).remainder_(251).to(torch.uint8))
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_no_file_is_held_open() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    tensors = FileTensors("test-")
+    for number in range(20):
+        tensors.add(str(number), 10, torch.float32)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_killed_process_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     tensors = FileTensors("test-")
