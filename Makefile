@@ -18,6 +18,9 @@ SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow
 # The workflow's jobs call the command weatherpeft.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
+# What trainings need before what only the scores need: the longest chain of jobs first.
+SNAKEMAKE := snakemake --cores all --prioritize finetune
+
 .PHONY: help
 help:
 	@echo "make demo    run config/default.yaml from data to report"
@@ -42,7 +45,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 .PHONY: demo
 demo: $(INSTALLED)
-	snakemake --cores all --configfile config/default.yaml
+	$(SNAKEMAKE) --configfile config/default.yaml
 	@echo
 	@cat $(REPORT)/scores.txt
 	@echo
@@ -51,7 +54,7 @@ demo: $(INSTALLED)
 .PHONY: demo-all
 demo-all: demo
 	@for name in precipitation_toy postprocessing_toy; do \
-		snakemake --cores all --configfile config/$$name.yaml || exit; \
+		$(SNAKEMAKE) --configfile config/$$name.yaml || exit; \
 		echo; cat results/$$name/report/scores.txt; echo; \
 		echo "Report: results/$$name/report/report.html"; \
 	done

@@ -142,6 +142,14 @@ def test_a_dry_run_needs_no_slurm_and_shows_what_would_be_asked_for(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_the_profile_runs_other_workflows_too() -> None:
+    command = ["-n", "--profile", "slurm", "--snakefile", "benchmarks/slurm_overhead.smk"]
+    shown = subprocess.run(
+        [sys.executable, "-m", "snakemake", *command], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
 def test_local_results_are_good_for_the_cluster_and_the_other_way_round(copied: Checkout) -> None:
     scores = copied.folder / "results/test/scores/interpolation"
     profile = ["snakemake", "--nocolor", "--profile", "slurm", "--configfile", CONFIG]
