@@ -7,10 +7,10 @@ from typing import cast
 import torch
 from aurora.normalisation import locations, scales
 
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.backbones.aurora_model import AuroraBackbone
-from weatherpeft.batch import Batch, Fields
-from weatherpeft.variables import VARIABLES, FieldSet, VariableSet
+from weatherpeft.backbones.aurora.model import AuroraBackbone
+from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet
+from weatherpeft.samples.batch import Batch, Fields
 
 SIZES = {
     "tiny": Aurora(

@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 from table import machine, save, show
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
 
 Runs = dict[str, dict[int, xr.DataArray]]
 """A score by run and seed, ``(time, field)``; a baseline has seed 0."""

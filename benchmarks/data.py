@@ -27,17 +27,17 @@ import zarr
 from era5_like import FIELDS, LEVELS, Maker
 from table import machine, save, show
 
-from weatherpeft import store
 from weatherpeft.allocator import give_freed_memory_back
-from weatherpeft.field_store import FieldWriter, StoredFields, shard_times
-from weatherpeft.grid import Grid
-from weatherpeft.regridding import Regridder
-from weatherpeft.sources.grib import grib_fields
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.field_store import FieldWriter, StoredFields, shard_times
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.regridding import Regridder
+from weatherpeft.fields.variables import VARIABLES, channel_label
+from weatherpeft.sources.formats.grib import grib_fields
 from weatherpeft.sources.toy.grib import GribFile
 from weatherpeft.spec import Spec
 from weatherpeft.stages.pack import PackSpec, pack
 from weatherpeft.stages.regrid import RegridSpec, regrid
-from weatherpeft.variables import VARIABLES, channel_label
 
 MIB = 2**20
 COARSE = Grid(resolution_deg=5.625)

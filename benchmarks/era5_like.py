@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from weatherpeft.grid import Grid
-from weatherpeft.regridding import Regridder
-from weatherpeft.variables import VARIABLES, VariableSet
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.regridding import Regridder
+from weatherpeft.fields.variables import VARIABLES, VariableSet
 
 GUST = Path(__file__).parents[2] / "shared" / "data" / "era5_wind_gust_0p25deg.nc"
 LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)

@@ -26,8 +26,8 @@ from table import machine, save, show
 from torch import Tensor, nn
 
 from weatherpeft.interfaces import TuningContext
-from weatherpeft.peft.prompting import PromptedWindowAttention, PromptGenerator
-from weatherpeft.peft.tadp import Tadp
+from weatherpeft.peft.tadp.prompting import PromptedWindowAttention, PromptGenerator
+from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.training.tuning import attach
 
 MIB = 2**20

@@ -19,7 +19,7 @@ from compare_runs import higher_percent, read_runs
 from safetensors import safe_open
 from table import machine, save, show
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
 
 REFERENCE, PUBLISHED = "linear_probe", "published"
 

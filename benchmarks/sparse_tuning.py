@@ -53,13 +53,13 @@ from table import machine, ratio, save, show
 from torch.profiler import ProfilerActivity, profile
 
 from weatherpeft.allocator import give_freed_memory_back
-from weatherpeft.backbones.aurora_model import AuroraBackbone
-from weatherpeft.batch import Batch
+from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import PeftMethod, TuningContext
-from weatherpeft.peft.fisher_store import write_fisher
 from weatherpeft.peft.full import Full
 from weatherpeft.peft.lora import Lora
-from weatherpeft.peft.sfas import Sfas
+from weatherpeft.peft.sfas.fisher_store import write_fisher
+from weatherpeft.peft.sfas.spec import Sfas
+from weatherpeft.samples.batch import Batch
 from weatherpeft.training.memory import GIVEN_BACK
 from weatherpeft.training.tuning import attach
 

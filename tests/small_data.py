@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from weatherpeft import store
-from weatherpeft.field_store import FieldWriter, shard_times
-from weatherpeft.grid import Grid
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.field_store import FieldWriter, shard_times
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.samples.window import Split, Window
 from weatherpeft.spec import Period
-from weatherpeft.variables import FieldSet, VariableSet
-from weatherpeft.window import Split, Window
 
 COARSE, FINE = Grid(resolution_deg=22.5), Grid(resolution_deg=11.25)
 VARIABLES = VariableSet(

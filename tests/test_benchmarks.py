@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
 
 REPOSITORY = Path(__file__).parents[1]
 CPU = ("--device", "cpu", "--threads", "1")

@@ -9,9 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from tests.sources import ens10_layout
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.fingerprint import modules, spec_modules
 from weatherpeft.config import Experiment
-from weatherpeft.fingerprint import modules, spec_modules
 from weatherpeft.stages.download import download
 from weatherpeft.stages.regrid import regrid
 
@@ -63,7 +63,7 @@ def test_a_source_of_their_own_has_jobs_of_its_own(tmp_path: Path) -> None:
     assert raw == tmp_path / "data" / "forecasts" / "raw" / label
     spec = own.download_forecasts(label)
     used = {name for seed in ("weatherpeft.stages.download", *spec_modules(spec)) for name in modules(seed)}
-    assert {"weatherpeft.sources.ens10_files", "weatherpeft.sources.mirror"} <= used
+    assert {"weatherpeft.sources.ens10.files", "weatherpeft.sources.transfer.mirror"} <= used
     download(spec, raw, tmp_path / "work")
     regrid(own.regrid_forecasts(label), raw, tmp_path / "regridded")
     found = store.open_dataset(tmp_path / "regridded" / f"{own.task.window.input_grid.label}.zarr")

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet, VariableSet, channel_label
+from weatherpeft.samples.window import Splits
 from weatherpeft.spec import Period, Spec
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
-from weatherpeft.variables import FieldSet, VariableSet, channel_label
-from weatherpeft.window import Splits
 
 GRID = {"resolution_deg": 11.25}
 

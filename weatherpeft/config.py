@@ -11,9 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from weatherpeft.backbones import AnyBackbone
+from weatherpeft.fields.regions import NamedRegion, check_regions, held_out
+from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet, accumulation
 from weatherpeft.interfaces import DataRequest, Source
 from weatherpeft.peft import AnyMethod
-from weatherpeft.regions import NamedRegion, check_regions, held_out
+from weatherpeft.samples.window import Split, Splits
 from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Period, Spec
 from weatherpeft.stages.baseline import Baseline, BaselineSpec
@@ -36,8 +38,6 @@ from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Precision, Training
-from weatherpeft.variables import VARIABLES, FieldSet, VariableSet, accumulation
-from weatherpeft.window import Split, Splits
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import Field, model_validator
 
+from weatherpeft.fields.variables import VARIABLES, VariableSet
+from weatherpeft.samples.window import Window
 from weatherpeft.spec import Period, Spec
-from weatherpeft.variables import VARIABLES, VariableSet
-from weatherpeft.window import Window
 
 if TYPE_CHECKING:
     import torch
     import xarray as xr
 
-    from weatherpeft.batch import Batch, Fields
+    from weatherpeft.samples.batch import Batch, Fields
 
 
 class DataRequest(Spec):

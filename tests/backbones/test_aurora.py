@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tests.peft.small_aurora import FIELDS, small_aurora, small_batch
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.backbones.aurora_model import AuroraBackbone
-from weatherpeft.batch import Batch, Fields
-from weatherpeft.grid import Grid
-from weatherpeft.variables import FieldSet, VariableSet
+from weatherpeft.backbones.aurora.model import AuroraBackbone
+from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.samples.batch import Batch, Fields
 
 SIZE = {
     "embed_dim": 16,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from weatherpeft.backbones import AnyBackbone
-from weatherpeft.batch import Batch, Fields
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.spec import Spec
-from weatherpeft.variables import FieldSet, VariableSet
 
 _UNION = get_args(AnyBackbone)[0]
 KINDS: list[type[Spec]] = list(get_args(_UNION)) or [_UNION]

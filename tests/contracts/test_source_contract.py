@@ -11,12 +11,12 @@ import pytest
 import xarray as xr
 
 from tests.sources import cds_server
+from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnySource
 from weatherpeft.sources.local import Local
-from weatherpeft.sources.toy import Toy
+from weatherpeft.sources.toy.spec import Toy
 from weatherpeft.spec import Spec
-from weatherpeft.variables import VARIABLES
 
 KINDS: list[type[Spec]] = list(get_args(get_args(AnySource)[0]))
 DAY = {"start": "2001-01-15", "end": "2001-01-15"}

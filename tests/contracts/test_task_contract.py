@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from weatherpeft.batch import Fields
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import STD, VARIABLES, VariableSet, accumulation
+from weatherpeft.samples.batch import Fields
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
-from weatherpeft.variables import STD, VARIABLES, VariableSet, accumulation
 
 KINDS: list[type[Spec]] = list(get_args(get_args(AnyTask)[0]))
 GRID = Grid(resolution_deg=22.5)

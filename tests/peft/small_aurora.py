@@ -8,11 +8,11 @@ import torch
 from aurora.model.swin3d import Swin3DTransformerBackbone, WindowAttention
 from torch import Tensor, nn
 
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.backbones.aurora_model import AuroraBackbone
-from weatherpeft.batch import Batch, Fields
+from weatherpeft.backbones.aurora.model import AuroraBackbone
+from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import TuningContext
-from weatherpeft.variables import FieldSet, VariableSet
+from weatherpeft.samples.batch import Batch, Fields
 
 FIELDS = FieldSet(
     measured=VariableSet(

@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from tests.peft.small_aurora import CONTEXT, FullAurora, small_aurora, small_batch
 from weatherpeft.interfaces import TuningContext
-from weatherpeft.peft.adapter import DenseAdapter, frozen_backbone, is_bias
+from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone, is_bias
 from weatherpeft.peft.full import Full
 from weatherpeft.peft.linear_probe import LinearProbe
 from weatherpeft.peft.lora import Lora
-from weatherpeft.peft.tadp import Tadp
+from weatherpeft.peft.tadp.spec import Tadp
 
 
 def numel(parameters: dict[str, torch.nn.Parameter]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from weatherpeft.backbones import aurora_ensemble, aurora_model  # noqa: F401  upstream, before the meta device
+import weatherpeft.backbones.aurora.ensemble  # noqa: F401  upstream, before the meta device
 from weatherpeft.config import Experiment, load
 from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.training.tuning import attach

@@ -16,10 +16,10 @@ import xarray as xr
 import zarr
 
 from tests.sources.cloud_stores import Server, arco, check_values, request, serve
+from weatherpeft.artifacts.store import artifact_digest, content_digest
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources import zarr_copy
 from weatherpeft.sources.arco_era5 import ArcoEra5
-from weatherpeft.store import artifact_digest, content_digest
+from weatherpeft.sources.transfer import zarr_copy
 
 DAYS = ("2001-01-01", "2001-01-02")
 EVERYTHING = request(

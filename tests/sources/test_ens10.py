@@ -15,11 +15,12 @@ from pydantic import ValidationError
 from tests.sources import ens10_layout
 from tests.sources.file_server import FileServer, running
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources import ens10_files, mirror
-from weatherpeft.sources.ens10 import DAYS, Ens10
-from weatherpeft.sources.files import open_canonical
-from weatherpeft.sources.grib import inventory
+from weatherpeft.sources.ens10 import files as ens10_files
+from weatherpeft.sources.ens10.spec import DAYS, Ens10
+from weatherpeft.sources.formats.files import open_canonical
+from weatherpeft.sources.formats.grib import inventory
 from weatherpeft.sources.local import Local
+from weatherpeft.sources.transfer import mirror
 from weatherpeft.spec import Period
 
 SURFACE = {

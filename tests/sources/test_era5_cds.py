@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from tests.sources.cds_server import KEY, DataStore, Fault, running, values
-from weatherpeft import store as artifacts
+from weatherpeft.artifacts import store as artifacts
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources import cds_requests, checksum
 from weatherpeft.sources.era5_cds import Era5Cds
+from weatherpeft.sources.transfer import cds_requests, checksum
 from weatherpeft.spec import Period
 from weatherpeft.stages.download import DownloadSpec, download
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from tests.sources.cloud_stores import Server, check_values, request, serve, weatherbench2
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources import zarr_copy
+from weatherpeft.sources.transfer import zarr_copy
 from weatherpeft.sources.weatherbench2 import WeatherBench2
 
 JANUARY = ("2001-01-01", "2001-01-31")

@@ -8,11 +8,11 @@ import xarray as xr
 import zarr
 
 from tests import small_data as small
-from weatherpeft import store
-from weatherpeft.batch import Samples
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import FieldSet
+from weatherpeft.samples.batch import Samples
+from weatherpeft.samples.window import Split, Window
 from weatherpeft.stages.baseline import Baseline, BaselineSpec, baseline
-from weatherpeft.variables import FieldSet
-from weatherpeft.window import Split, Window
 
 JANUARY = small.period("2001-01-01", "2001-01-03")
 FEBRUARY = small.period("2001-02-01", "2001-02-02")

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.rolling_climatology import by_windows, expected_thresholds, triangle
 from tests.small_data import period, split
-from weatherpeft import store
-from weatherpeft.grid import Grid, Region
+from tests.verification.rolling_climatology import by_windows, expected_thresholds, triangle
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.samples.window import Split
 from weatherpeft.spec import Period
 from weatherpeft.stages.climatology import ClimatologySpec, climatology
 from weatherpeft.stages.series import SeriesSpec, series
-from weatherpeft.window import Split
 
 GRID = Grid(resolution_deg=45)
 RAIN = "total_precipitation_6hr"

@@ -10,16 +10,16 @@ import xarray as xr
 
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import FIELDS, FORECASTS, GRID, TASK, TEST, TRAIN
-from weatherpeft import store
-from weatherpeft.emos import Emos
-from weatherpeft.ensemble_frames import EnsembleFrames
-from weatherpeft.predictions import write_predictions
-from weatherpeft.probabilistic import extreme_forecast_index
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import VariableSet
+from weatherpeft.samples.ensemble_frames import EnsembleFrames
+from weatherpeft.samples.predictions import write_predictions
 from weatherpeft.stages.baseline import BaselineSpec, baseline
 from weatherpeft.stages.efi import EfiSpec, efi
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
 from weatherpeft.tasks.postprocessing import Target
-from weatherpeft.variables import VariableSet
+from weatherpeft.verification.emos import Emos
+from weatherpeft.verification.probabilistic import extreme_forecast_index
 
 WINDOW = TASK.window
 PREDICTED: VariableSet = TASK.predicted(FORECASTS)

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from tests import small_data as small
-from weatherpeft import store
-from weatherpeft.grid import Grid
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
 
 FEBRUARY = small.period("2001-02-01", "2001-02-02")

@@ -7,12 +7,12 @@ import pytest
 import xarray as xr
 
 from tests.small_data import period, write_store
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.forecasts import open_forecast
 from weatherpeft.cli import main
-from weatherpeft.forecast_reader import open_forecast
-from weatherpeft.grid import Grid, Region
+from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.fields.variables import VariableSet
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
-from weatherpeft.variables import VariableSet
 
 RAIN = "total_precipitation_6hr"
 VARIABLES = VariableSet(

@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 
 from tests.small_data import period, write_store
-from weatherpeft import store
-from weatherpeft.grid import Grid, Region
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.fields.variables import VariableSet
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
-from weatherpeft.variables import VariableSet
 
 RAIN = "total_precipitation_6hr"
 GRID = Grid(resolution_deg=30, region=Region(north=90, south=0, west=0, east=120))

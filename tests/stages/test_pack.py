@@ -8,9 +8,9 @@ import xarray as xr
 import zarr
 
 from tests import small_data as small
-from weatherpeft import store
-from weatherpeft.batch import Samples
-from weatherpeft.frames import GridReader
+from weatherpeft.artifacts import store
+from weatherpeft.samples.batch import Samples
+from weatherpeft.samples.frames import GridReader
 from weatherpeft.spec import Spec
 from weatherpeft.stages.pack import PackSpec, pack
 

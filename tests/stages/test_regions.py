@@ -21,12 +21,12 @@ from tests.stages.test_training_stages import (
     SPLITS,
     TRAINING,
 )
-from weatherpeft import store
-from weatherpeft.batch import Batch, Fields
-from weatherpeft.grid import Grid, Region
-from weatherpeft.regions import NamedRegion, check_regions, held_out, training_points
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.fields.regions import NamedRegion, check_regions, held_out, training_points
 from weatherpeft.reporting.regions import read_regional, regional_tables, regional_text
 from weatherpeft.reporting.scores import Entry, rows_of, scored_channels
+from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
 from weatherpeft.stages.finetune import FinetuneSpec, finetune
 from weatherpeft.stages.fisher import FisherSpec, fisher

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
-from weatherpeft.regridding import Regridder
-from weatherpeft.sources import grib
-from weatherpeft.sources.files import HOURLY_TIME
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.regridding import Regridder
+from weatherpeft.sources.formats import grib
+from weatherpeft.sources.formats.files import HOURLY_TIME
 from weatherpeft.stages.download import DownloadSpec, download
 from weatherpeft.stages.regrid import RegridSpec, regrid
 
@@ -68,7 +68,7 @@ def downloaded(dataset: xr.Dataset, folder: Path, **options: Any) -> RegridSpec:
 def test_stores_are_canonical(
     raw_dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int, times: int
 ) -> None:
-    monkeypatch.setattr("weatherpeft.field_store._SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr("weatherpeft.artifacts.field_store._SHARD_BYTES", shard_bytes)
     regrid(downloaded(raw_dataset, tmp_path), tmp_path / "raw", tmp_path / "grid")
     for grid in (COARSE, FINE):
         found = store.open_dataset(tmp_path / "grid" / f"{grid.label}.zarr")

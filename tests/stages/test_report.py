@@ -11,14 +11,14 @@ import pytest
 import xarray as xr
 
 from tests.small_data import write_store
-from weatherpeft import store
-from weatherpeft.batch import Samples
-from weatherpeft.grid import Grid
-from weatherpeft.predictions import write_predictions
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet, VariableSet, channel_label
+from weatherpeft.samples.batch import Samples
+from weatherpeft.samples.predictions import write_predictions
+from weatherpeft.samples.window import Split, Window
 from weatherpeft.spec import Period, Spec
 from weatherpeft.stages.report import ReportedRun, ReportSpec, report
-from weatherpeft.variables import FieldSet, VariableSet, channel_label
-from weatherpeft.window import Split, Window
 
 VARIABLES = VariableSet(
     surface=("2m_temperature", "10m_u_component_of_wind"),

@@ -9,13 +9,13 @@ import pytest
 import zarr
 
 from tests import small_data as small
-from weatherpeft import store
-from weatherpeft.batch import Fields
-from weatherpeft.normalization import training_scale
+from weatherpeft.artifacts import store
+from weatherpeft.samples.batch import Fields
+from weatherpeft.samples.normalization import training_scale
+from weatherpeft.samples.window import Split
 from weatherpeft.spec import Period
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.statistics import StatisticsSpec, statistics
-from weatherpeft.window import Split
 
 JANUARY = small.period("2001-01-01", "2001-01-04")
 FEBRUARY = small.period("2001-02-01", "2001-02-02")

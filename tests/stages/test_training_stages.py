@@ -12,13 +12,14 @@ import xarray as xr
 from pydantic import TypeAdapter
 
 from tests import small_data as small
-from weatherpeft import store
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.batch import Batch, Samples
-from weatherpeft.checkpoint import load_tensors
+from weatherpeft.artifacts import store
+from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
-from weatherpeft.peft.fisher_store import read_fisher
+from weatherpeft.peft.sfas.fisher_store import read_fisher
+from weatherpeft.samples.batch import Batch, Samples
+from weatherpeft.samples.window import Splits
 from weatherpeft.stages.finetune import FinetuneSpec, finetune
 from weatherpeft.stages.fisher import FisherSpec, fisher
 from weatherpeft.stages.moments import MomentsSpec, moments
@@ -28,10 +29,9 @@ from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training import tuning
+from weatherpeft.training.checkpoint import load_tensors
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Training
-from weatherpeft.variables import FieldSet
-from weatherpeft.window import Splits
 
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
 BACKBONE = Aurora(

@@ -14,14 +14,14 @@ from huggingface_hub import constants
 from tests.backbones.test_aurora import SIZE
 from tests.stages import hub_server
 from tests.stages.hub_server import Hub
-from weatherpeft import store
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.checkpoint import work_directory
+from weatherpeft.artifacts import store
+from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.stages import weights as stage
 from weatherpeft.stages.weights import WeightsSpec, weights
 from weatherpeft.tasks.downscaling import Downscaling
+from weatherpeft.training.checkpoint import work_directory
 from weatherpeft.training.tuning import build_model
-from weatherpeft.variables import FieldSet, VariableSet
 
 REVISION = "0123456789abcdef" * 2 + "01234567"
 SPEC = {"repository": "weather/aurora", "file": "small-pretrained.ckpt", "revision": REVISION}

@@ -6,11 +6,11 @@ import numpy as np
 import xarray as xr
 
 from tests.small_data import period, split, write_store
-from weatherpeft import store
-from weatherpeft.grid import Grid
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.spec import Period
 from weatherpeft.tasks.postprocessing import Postprocessing, Target
-from weatherpeft.variables import FieldSet, VariableSet
 
 GRID = Grid(resolution_deg=11.25)
 LEVELS = (500, 850)

@@ -11,12 +11,12 @@ import xarray as xr
 
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import EVERY_MEMBER, FIELDS, FORECASTS, GRID, SEA, TASK, TEST, TRAIN
-from weatherpeft import store
-from weatherpeft.batch import Fields
-from weatherpeft.ensemble_batch import samples_of
-from weatherpeft.ensemble_frames import EnsembleFrames, moments_of
+from weatherpeft.artifacts import store
+from weatherpeft.samples.batch import Fields
+from weatherpeft.samples.ensemble_batch import samples_of
+from weatherpeft.samples.ensemble_frames import EnsembleFrames, moments_of
+from weatherpeft.samples.standardization import training_standardization
 from weatherpeft.stages.standardization import SMALLEST_SCALE, StandardizationSpec, standardization
-from weatherpeft.standardization import training_standardization
 from weatherpeft.tasks.postprocessing import Postprocessing, Target
 
 Both = tuple[list[Path], list[Path]]

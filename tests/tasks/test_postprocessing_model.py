@@ -14,16 +14,16 @@ from pydantic import TypeAdapter
 from tests.peft.small_aurora import CONTEXT
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import EVERY_MEMBER, FIELDS, SEA, TASK, TRAIN
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.backbones.aurora_ensemble import SMALLEST_SPREAD, EnsembleAuroraBackbone
-from weatherpeft.batch import Batch, Fields
+from weatherpeft.backbones.aurora.ensemble import SMALLEST_SPREAD, EnsembleAuroraBackbone
+from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.config import load
-from weatherpeft.ensemble_batch import samples_of
+from weatherpeft.fields.variables import RELATED, VARIABLES, FieldSet
 from weatherpeft.peft import AnyMethod
+from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.samples.ensemble_batch import samples_of
 from weatherpeft.stages.standardization import StandardizationSpec, standardization
 from weatherpeft.tasks.postprocessing import Postprocessing
 from weatherpeft.training.tuning import attach, build_model
-from weatherpeft.variables import RELATED, VARIABLES, FieldSet
 
 SPEC = Aurora(
     name="aurora",

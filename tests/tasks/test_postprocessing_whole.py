@@ -12,23 +12,23 @@ from pydantic import ValidationError
 
 from tests.small_data import write_store
 from tests.tasks.postprocessing_project import Project, configuration
-from weatherpeft import store
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.batch import Fields
+from weatherpeft.artifacts import store
+from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.config import Experiment
-from weatherpeft.ensemble_batch import samples_of
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import DataRequest
+from weatherpeft.samples.batch import Fields
+from weatherpeft.samples.ensemble_batch import samples_of
+from weatherpeft.samples.standardization import training_standardization
+from weatherpeft.samples.window import Split
 from weatherpeft.sources.local import Local
 from weatherpeft.spec import Period
 from weatherpeft.stages.download import DownloadSpec, download
 from weatherpeft.stages.regrid import RegridSpec, regrid
 from weatherpeft.stages.standardization import StandardizationSpec, standardization
-from weatherpeft.standardization import training_standardization
 from weatherpeft.tasks.postprocessing import Postprocessing, Target
 from weatherpeft.training.tuning import build_model
-from weatherpeft.variables import FieldSet, VariableSet
-from weatherpeft.window import Split
 
 TARGETS = ["2t", "10u", "10v", "t850", "z500"]
 

@@ -8,15 +8,15 @@ import torch
 import xarray as xr
 
 from tests.small_data import period, split, write_store
-from weatherpeft import store
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.batch import Batch, Fields, Samples
-from weatherpeft.frames import GridReader
-from weatherpeft.grid import Grid, Region
-from weatherpeft.predictions import write_predictions
+from weatherpeft.artifacts import store
+from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.samples.batch import Batch, Fields, Samples
+from weatherpeft.samples.frames import GridReader
+from weatherpeft.samples.predictions import write_predictions
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.tasks.precipitation import Precipitation
-from weatherpeft.variables import FieldSet, VariableSet
 
 RAIN = "total_precipitation_6hr"
 GRID = Grid(resolution_deg=11.25, region=Region(north=85, south=0, west=0, east=80))

@@ -9,7 +9,7 @@ import scores.continuous
 import xarray as xr
 
 from tests.real_samples import precipitation_6h
-from weatherpeft import store
+from weatherpeft.artifacts import store
 from weatherpeft.config import Experiment
 from weatherpeft.stages.baseline import baseline
 from weatherpeft.stages.climatology import climatology

@@ -16,13 +16,13 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from tests import small_data as small
-from weatherpeft import checkpoint, cli
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.batch import Batch, Fields, Samples
+from weatherpeft import cli
+from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
+from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.tasks.downscaling import Downscaling
-from weatherpeft.training import distributed, loop
+from weatherpeft.training import checkpoint, distributed, loop
 from weatherpeft.training.fisher import estimate_fisher
 from weatherpeft.training.interruption import Interruption
 from weatherpeft.training.memory import save_memory

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.peft.dense_sfas import RATE, STEPS, Dense, attach, weights
-from tests.peft.sfas_rank import SPEC
+from tests.peft.sfas.dense import RATE, STEPS, Dense, attach, weights
+from tests.peft.sfas.rank import SPEC
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.interfaces import TuningContext
-from weatherpeft.peft.fisher_store import read_fisher, write_fisher
-from weatherpeft.peft.sfas import Sfas
+from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
+from weatherpeft.peft.sfas.spec import Sfas
 from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.loop import clip, train
 from weatherpeft.training.spec import Training

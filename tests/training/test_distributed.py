@@ -11,7 +11,7 @@ import torch.distributed
 from torch import nn
 
 from tests.training.processes import Job, fisher_rank, run, train_rank, write_data
-from weatherpeft.peft.fisher_store import read_fisher
+from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.training import distributed
 from weatherpeft.training.distributed import GradientMean, check_same, process_group, ranks
 

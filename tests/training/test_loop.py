@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from tests import small_data as small
-from weatherpeft.backbones.aurora import Aurora
-from weatherpeft.batch import Batch, Fields, Samples
+from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
-from weatherpeft.peft.fisher_store import write_fisher
+from weatherpeft.peft.sfas.fisher_store import write_fisher
+from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.training.loop import History, learning_rate, single_batches, train, validate
 from weatherpeft.training.spec import Training

@@ -14,8 +14,9 @@ import pytest
 from tests import small_data as small
 from tests.training.processes import METHODS, TINY, command_rank, run, start
 from tests.training.processes import finish as finish_group
-from weatherpeft import store
-from weatherpeft.peft.fisher_store import read_fisher
+from weatherpeft.artifacts import store
+from weatherpeft.peft.sfas.fisher_store import read_fisher
+from weatherpeft.samples.window import Splits
 from weatherpeft.spec import Spec
 from weatherpeft.stages.finetune import FinetuneSpec
 from weatherpeft.stages.fisher import FisherSpec
@@ -28,7 +29,6 @@ from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training.interruption import STATUS
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Training
-from weatherpeft.window import Splits
 
 PERIODS = [small.period(f"200{year}-01-01", f"200{year}-01-02") for year in (1, 2, 3)]
 SPLITS = Splits(**dict(zip(("train", "validation", "test"), map(small.split, PERIODS), strict=True)))

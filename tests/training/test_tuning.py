@@ -10,11 +10,11 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from tests.peft.small_aurora import CONTEXT, FIELDS, loss, small_aurora, small_batch
-from weatherpeft.checkpoint import load_tensors, save_tensors
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
-from weatherpeft.peft.adapter import DenseAdapter
+from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.tasks.forecasting import Forecasting
+from weatherpeft.training.checkpoint import load_tensors, save_tensors
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.tuning import PRETRAINED, TunedModel, attach, build_model, task_loss, tuned_model
 
@@ -201,7 +201,7 @@ class TestBuild:
         assert all(parameter.requires_grad for parameter in model.encoder.parameters())
 
     def test_the_loss_is_the_tasks_on_the_models_prediction(self) -> None:
-        from weatherpeft.batch import Fields
+        from weatherpeft.samples.batch import Fields
 
         model, batch = small_aurora().eval(), small_batch()
         surface = {"2m_temperature": 2.0, "10m_u_component_of_wind": 3.0}

@@ -26,7 +26,7 @@ def kill() -> None:
 def arm(stage: str) -> None:
     """Kill ``regrid`` between two fields that it writes, or ``finetune`` between two steps."""
     if stage == "regrid":
-        from weatherpeft.regridding import Regridder
+        from weatherpeft.fields.regridding import Regridder
 
         regrid, calls = Regridder.__call__, []
 

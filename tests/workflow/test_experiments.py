@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.workflow import Checkout
-from weatherpeft.sources.ens10 import DAYS
+from weatherpeft.sources.ens10.spec import DAYS
 
 WEIGHTS = "aurora-0.25-pretrained-0be7e57c685d"
 

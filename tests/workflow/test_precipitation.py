@@ -10,7 +10,7 @@ import xarray as xr
 import zarr
 
 from tests.workflow.workflow import Checkout
-from weatherpeft import store
+from weatherpeft.artifacts import store
 
 RAIN = "total_precipitation_6hr"
 PERIOD, GRID = "20010115-20010122", "11.25deg-85N-0N-0E-179E"

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from tests.workflow.workflow import Checkout
-from weatherpeft import store
+from weatherpeft.artifacts import store
 
 CHANNELS = ["t500", "t850", "z500", "z850"]
 

@@ -101,18 +101,18 @@ def test_a_changed_run_reruns_what_it_is_scored_by(
 
 @pytest.mark.slow
 def test_a_comment_reruns_nothing(copied: Checkout) -> None:
-    path = copied.folder / "weatherpeft/regridding.py"
+    path = copied.folder / "weatherpeft/fields/regridding.py"
     path.write_text(f"# A comment.\n{path.read_text()}\n# Another one.\n")
     assert copied.planned() == set()
 
 
 @pytest.mark.slow
 def test_a_changed_function_of_regridding_reruns_all_but_the_downloads(copied: Checkout) -> None:
-    change_function(copied.folder / "weatherpeft/regridding.py")
+    change_function(copied.folder / "weatherpeft/fields/regridding.py")
     assert copied.planned() == REGRIDS | ONCE | BASELINES | of_runs("full-seed0", "weatherpeft-seed0")
 
 
 @pytest.mark.slow
 def test_a_changed_method_reruns_the_runs_that_use_it(copied: Checkout) -> None:
-    change_function(copied.folder / "weatherpeft/peft/tadp.py")
+    change_function(copied.folder / "weatherpeft/peft/tadp/spec.py")
     assert copied.planned() == of_runs("weatherpeft-seed0") | {"report"}

@@ -4,6 +4,6 @@ from typing import Annotated
 
 from pydantic import Discriminator
 
-from weatherpeft.backbones.aurora import Aurora
+from weatherpeft.backbones.aurora.spec import Aurora
 
 AnyBackbone = Annotated[Aurora, Discriminator("name")]

@@ -21,7 +21,7 @@ class Full(PeftMethod):
         Raises:
             ValueError: nothing in it is frozen.
         """
-        from weatherpeft.peft.adapter import DenseAdapter, frozen_backbone
+        from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone
 
         parameters = frozen_backbone(model)
         if not parameters:

@@ -17,6 +17,6 @@ class LinearProbe(PeftMethod):
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Leave the backbone frozen."""
-        from weatherpeft.peft.adapter import DenseAdapter
+        from weatherpeft.peft.adapters.dense import DenseAdapter
 
         return DenseAdapter({})

@@ -37,8 +37,8 @@ class Lora(PeftMethod):
         """
         from peft import LoraConfig
 
-        from weatherpeft.peft.adapter import DenseAdapter, frozen_backbone, is_bias
-        from weatherpeft.peft.injection import inject, linear_layers
+        from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone, is_bias
+        from weatherpeft.peft.adapters.injection import inject, linear_layers
 
         config = LoraConfig(
             r=self.rank,

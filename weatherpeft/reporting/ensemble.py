@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
-from weatherpeft.probabilistic import spread_skill_ratio
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
 from weatherpeft.reporting.figures import Image, color_of, image_of, style
 from weatherpeft.reporting.maps import geographic
 from weatherpeft.reporting.scores import Channel, Row
+from weatherpeft.verification.probabilistic import spread_skill_ratio
 
 COLUMNS = ("crps", "crps_fair", "eecrps", "spread_skill")
 """Scores by channel; the last has no units."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.reporting.provenance import digests, short_name
-from weatherpeft.variables import VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -141,8 +141,8 @@ def _range(array: "xr.DataArray") -> tuple[str, ...]:
 
 def _mapped(dataset: "xr.Dataset") -> Iterator[tuple[str, "xr.DataArray"]]:
     """Title and field of what is drawn: the headline fields, then every other variable once."""
+    from weatherpeft.fields.variables import channel_label
     from weatherpeft.reporting.scores import Channel, headline
-    from weatherpeft.variables import channel_label
 
     drawn = {str(name): array for name, array in dataset.data_vars.items() if set(_GRID) <= set(array.dims)}
     channels = []

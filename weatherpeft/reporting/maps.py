@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
-from weatherpeft.metrics import latitude_weighted_rmse
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
 from weatherpeft.reporting.figures import Image, image_of, pretty_units, style
 from weatherpeft.reporting.scores import Channel
+from weatherpeft.verification.metrics import latitude_weighted_rmse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.reporting.benchmarks import Job, duration_text, memory_text
 from weatherpeft.reporting.ensemble import ensemble_tables
 from weatherpeft.reporting.figures import Image, pretty_units
@@ -22,7 +23,6 @@ from weatherpeft.reporting.scores import (
 )
 from weatherpeft.reporting.skill import skill_table
 from weatherpeft.reporting.table import count_text, decimals, percent_text
-from weatherpeft.variables import VARIABLES
 
 _TEMPLATE = "page.html.jinja"
 

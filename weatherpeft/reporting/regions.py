@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from weatherpeft import store
-from weatherpeft.regions import NamedRegion
+from weatherpeft.artifacts import store
+from weatherpeft.fields.regions import NamedRegion
 from weatherpeft.reporting.scores import Channel, Row, headline, of_channel, ordered
 
 _TITLES = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from weatherpeft import store
-from weatherpeft.variables import VARIABLES, VariableSet, channel_label
-from weatherpeft.window import Ensemble
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import VARIABLES, VariableSet, channel_label
+from weatherpeft.samples.window import Ensemble
 
 if TYPE_CHECKING:
     import xarray as xr

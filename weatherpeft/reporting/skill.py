@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from weatherpeft import store
-from weatherpeft.metrics import root_of_time_mean
-from weatherpeft.precipitation_scores import DRY, HEAVY, LIGHT, forecast_given_observed
+from weatherpeft.artifacts import store
 from weatherpeft.reporting.figures import Image, color_of, image_of, style
 from weatherpeft.reporting.scores import Channel, Row, of_channel
+from weatherpeft.verification.metrics import root_of_time_mean
+from weatherpeft.verification.precipitation import DRY, HEAVY, LIGHT, forecast_given_observed
 
 COLUMNS = {"seeps": ("SEEPS", "lower"), "acc": ("ACC", "higher"), "rmse_of_time_mean": ("RMSE", "lower")}
 """Names for readers, and which values are better."""

@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from weatherpeft.sources.arco_era5 import ArcoEra5
-from weatherpeft.sources.ens10 import Ens10
+from weatherpeft.sources.ens10.spec import Ens10
 from weatherpeft.sources.era5_cds import Era5Cds
 from weatherpeft.sources.local import Local
-from weatherpeft.sources.toy import Toy
+from weatherpeft.sources.toy.spec import Toy
 from weatherpeft.sources.weatherbench2 import WeatherBench2
 
 AnySource = Annotated[Toy | Local | Era5Cds | ArcoEra5 | WeatherBench2, Field(discriminator="name")]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.zarr_source import ZarrSource
+from weatherpeft.sources.bases.zarr import ZarrSource
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from weatherpeft.fields.variables import VariableSet
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.spans import check_apart, months
+from weatherpeft.sources.bases.spans import check_apart, months
 from weatherpeft.spec import Period, Spec
-from weatherpeft.variables import VariableSet
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from weatherpeft.sources.cds_requests import Retrieval
+    from weatherpeft.sources.transfer.cds_requests import Retrieval
 
 MEMBERS = 10
 """Of ERA5's ensemble, numbered from 0."""
@@ -92,8 +92,8 @@ class Era5Cds(Spec):
                 was asked for; preliminary data where it is not allowed. The message names the
                 variable and the month.
         """
-        from weatherpeft.sources.cds_requests import retrieve
-        from weatherpeft.sources.files import place
+        from weatherpeft.sources.formats.files import place
+        from weatherpeft.sources.transfer.cds_requests import retrieve
 
         retrievals = self.retrievals(request)
         retrieve(retrievals, work)
@@ -102,7 +102,7 @@ class Era5Cds(Spec):
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
         """Open the files that ``fetch`` wrote as the canonical dataset (see ``interfaces.Source``)."""
-        from weatherpeft.sources.files import open_canonical
+        from weatherpeft.sources.formats.files import open_canonical
 
         return open_canonical(sorted(raw.glob("*.grib")), request)
 
@@ -128,7 +128,7 @@ class Era5Cds(Spec):
         return found
 
     def _retrieval(self, request: DataRequest, chosen: VariableSet, month: Period) -> Retrieval:
-        from weatherpeft.sources.cds_requests import Retrieval
+        from weatherpeft.sources.transfer.cds_requests import Retrieval
 
         names = (*chosen.surface, *chosen.accumulated, *chosen.atmospheric, *chosen.static)
         hours: Sequence[int] = range(0, 24, 1 if chosen.accumulated else request.step_hours)
@@ -161,7 +161,7 @@ class Era5Cds(Spec):
 
     def _check_file(self, wanted: DataRequest, path: Path) -> None:
         """Refuse a file whose headers do not hold what was asked for, or hold ERA5T."""
-        from weatherpeft.sources.files import PRELIMINARY, open_canonical
+        from weatherpeft.sources.formats.files import PRELIMINARY, open_canonical
 
         dataset = open_canonical([path], wanted)
         for axis, name in PRELIMINARY.items():

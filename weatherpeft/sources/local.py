@@ -70,7 +70,7 @@ class Local(Spec):
         """
         import shutil
 
-        from weatherpeft.sources.files import sniff
+        from weatherpeft.sources.formats.files import sniff
 
         for index, file in enumerate(self.files()):
             if sniff(file) == "ZIP archive":
@@ -82,7 +82,7 @@ class Local(Spec):
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
         """Check the files in ``raw`` and read them lazily; see ``files.open_canonical``."""
-        from weatherpeft.sources.files import open_canonical, raw_files
+        from weatherpeft.sources.formats.files import open_canonical, raw_files
 
         return open_canonical(raw_files(raw), request)
 

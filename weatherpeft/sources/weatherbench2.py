@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from weatherpeft.sources.zarr_source import ZarrSource
+from weatherpeft.sources.bases.zarr import ZarrSource
 
 
 class WeatherBench2(ZarrSource):

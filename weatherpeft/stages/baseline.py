@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.samples.window import Split, Window
 from weatherpeft.spec import Spec
-from weatherpeft.variables import FieldSet, VariableSet
-from weatherpeft.window import Split, Window
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from weatherpeft.frames import SampleFrames
+    from weatherpeft.samples.frames import SampleFrames
 
 Baseline = Literal["interpolation", "regression", "persistence", "climatology", "ensemble", "emos"]
 
@@ -56,11 +56,11 @@ def baseline(
     """
     import numpy as np
 
-    from weatherpeft.climatology_reader import ClimatologyReader
-    from weatherpeft.ensemble_baselines import fitted_emos, raw_ensemble
-    from weatherpeft.ensemble_frames import EnsembleFrames, frames_of
-    from weatherpeft.frames import SampleFrames
-    from weatherpeft.predictions import Predict, write_predictions
+    from weatherpeft.artifacts.climatology import ClimatologyReader
+    from weatherpeft.samples.ensemble_frames import EnsembleFrames, frames_of
+    from weatherpeft.samples.frames import SampleFrames
+    from weatherpeft.samples.predictions import Predict, write_predictions
+    from weatherpeft.verification.baselines import fitted_emos, raw_ensemble
 
     samples = frames_of(spec.window, spec.fields, data, spec.test, forecasts)
 

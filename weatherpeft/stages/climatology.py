@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.climatology import Calendar
+    from weatherpeft.verification.climatology import Calendar
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
     import numpy as np
     import zarr
 
-    from weatherpeft.climatology import Calendar
-    from weatherpeft.series import SeriesReader
+    from weatherpeft.artifacts.series import SeriesReader
+    from weatherpeft.verification.climatology import Calendar
 
     if spec.step_hours < 1 or 24 % spec.step_hours:
         raise ValueError(f"step_hours: expected a divisor of 24, found {spec.step_hours}")
@@ -79,8 +79,8 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
 
 def _dry_threshold(name: str) -> float | None:
     """Dry threshold in meters of a sum of precipitation, None for any other variable."""
-    from weatherpeft.climatology import DRY_THRESHOLD_M
-    from weatherpeft.variables import accumulation
+    from weatherpeft.fields.variables import accumulation
+    from weatherpeft.verification.climatology import DRY_THRESHOLD_M
 
     match accumulation(name):
         case ("total_precipitation", hours) if hours in DRY_THRESHOLD_M:
@@ -112,7 +112,7 @@ def _create(path: Path, spec: ClimatologySpec, name: str, like: "xr.DataArray", 
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.climatology import DAYS
+    from weatherpeft.verification.climatology import DAYS
 
     hours = np.arange(0, 24, spec.step_hours)
     shape = (hours.size, DAYS, *like.shape)

@@ -32,7 +32,7 @@ def download(spec: DownloadSpec, output: Path, work: Path) -> None:
     """
     import shutil
 
-    from weatherpeft import store
+    from weatherpeft.artifacts import store
 
     underway = work / spec.digest()
     with store.artifact(output, spec, code=__name__) as directory:

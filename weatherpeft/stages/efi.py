@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import FieldSet
+from weatherpeft.samples.window import Split, Window
 from weatherpeft.spec import Spec
-from weatherpeft.variables import FieldSet
-from weatherpeft.window import Split, Window
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from weatherpeft.ensemble_frames import EnsembleFrames
+    from weatherpeft.samples.ensemble_frames import EnsembleFrames
 
 
 class EfiSpec(Spec):
@@ -49,9 +49,9 @@ def efi(spec: EfiSpec, data: Sequence[Path], forecasts: Sequence[Path], output: 
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.ensemble_frames import EnsembleFrames
-    from weatherpeft.ensemble_scores import EFI_STORE
-    from weatherpeft.probabilistic import extreme_forecast_index
+    from weatherpeft.samples.ensemble_frames import EnsembleFrames
+    from weatherpeft.verification.ensemble import EFI_STORE
+    from weatherpeft.verification.probabilistic import extreme_forecast_index
 
     past = EnsembleFrames(spec.window, spec.fields, data, spec.train, forecasts)
     test = EnsembleFrames(spec.window, spec.fields, data, spec.test, forecasts)

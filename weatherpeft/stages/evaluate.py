@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from weatherpeft import store
-from weatherpeft.grid import Grid, Region
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.fields.variables import VariableSet, channel_label
+from weatherpeft.samples.window import Ensemble
 from weatherpeft.spec import Spec
-from weatherpeft.variables import VariableSet, channel_label
-from weatherpeft.window import Ensemble
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,11 +61,11 @@ def evaluate(
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.climatology_reader import ClimatologyReader
-    from weatherpeft.ensemble_scores import ensemble_scores
-    from weatherpeft.field_scores import RAIN, FieldScores
-    from weatherpeft.forecast_reader import open_forecast
-    from weatherpeft.frames import GridReader
+    from weatherpeft.artifacts.climatology import ClimatologyReader
+    from weatherpeft.artifacts.forecasts import open_forecast
+    from weatherpeft.samples.frames import GridReader
+    from weatherpeft.verification.ensemble import ensemble_scores
+    from weatherpeft.verification.field_scores import RAIN, FieldScores
 
     if spec.ensemble:
         if efi is None:

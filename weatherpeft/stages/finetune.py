@@ -5,13 +5,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from weatherpeft import store
-from weatherpeft.grid import Region
-from weatherpeft.regions import training_points
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Region
+from weatherpeft.fields.regions import training_points
+from weatherpeft.samples.window import Splits
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Training
-from weatherpeft.window import Splits
 
 
 class FinetuneSpec(Spec):
@@ -53,8 +53,8 @@ def finetune(
     """
     import logging
 
-    from weatherpeft.checkpoint import remove_work, save_tensors, work_directory
-    from weatherpeft.ensemble_batch import samples_of
+    from weatherpeft.samples.ensemble_batch import samples_of
+    from weatherpeft.training.checkpoint import remove_work, save_tensors, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train

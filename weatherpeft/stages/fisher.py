@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
 from weatherpeft.backbones import AnyBackbone
-from weatherpeft.grid import Region
-from weatherpeft.regions import training_points
+from weatherpeft.fields.grid import Region
+from weatherpeft.fields.regions import training_points
+from weatherpeft.fields.variables import FieldSet
+from weatherpeft.samples.window import Split
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
-from weatherpeft.variables import FieldSet
-from weatherpeft.window import Split
 
 
 class FisherSpec(Spec):
@@ -60,8 +60,8 @@ def fisher(
     """
     from contextlib import nullcontext
 
-    from weatherpeft.checkpoint import remove_work, work_directory
-    from weatherpeft.ensemble_batch import samples_of
+    from weatherpeft.samples.ensemble_batch import samples_of
+    from weatherpeft.training.checkpoint import remove_work, work_directory
     from weatherpeft.training.distributed import process_group, rank, wait_for_all
     from weatherpeft.training.fisher import estimate_fisher
     from weatherpeft.training.interruption import Interruption

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import VariableSet, channel_label
+from weatherpeft.samples.window import Split
 from weatherpeft.spec import Period, Spec
-from weatherpeft.variables import VariableSet, channel_label
-from weatherpeft.window import Split
 
 
 class MomentsSpec(Spec):
@@ -38,8 +38,8 @@ def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.frames import GridReader
-    from weatherpeft.moments import Moments
+    from weatherpeft.fields.moments import Moments
+    from weatherpeft.samples.frames import GridReader
 
     variables = spec.variables
     reader = GridReader(data, spec.grid, (*variables.surface, *variables.atmospheric))

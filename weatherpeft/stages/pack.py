@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import VariableSet
 from weatherpeft.spec import Spec
-from weatherpeft.variables import VariableSet
 
 _STEPS = 4096
 """Integers to a standard deviation: the range is ±8 of them around the mean."""
@@ -47,7 +47,7 @@ def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statisti
     import numpy as np
     import zarr
 
-    from weatherpeft.field_store import FieldWriter, shard_times, unpack
+    from weatherpeft.artifacts.field_store import FieldWriter, shard_times, unpack
 
     stored = store.open_stored(source)
     labels = stored["channel"].values.tolist()

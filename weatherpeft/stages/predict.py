@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.samples.window import Split
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Precision
-from weatherpeft.window import Split
 
 
 class PredictSpec(Spec):
@@ -43,9 +43,9 @@ def predict(
     import numpy as np
     import torch
 
-    from weatherpeft.checkpoint import load_tensors
-    from weatherpeft.ensemble_batch import samples_of
-    from weatherpeft.predictions import create_predictions, fill_predictions
+    from weatherpeft.samples.ensemble_batch import samples_of
+    from weatherpeft.samples.predictions import create_predictions, fill_predictions
+    from weatherpeft.training.checkpoint import load_tensors
     from weatherpeft.training.distributed import path_of_first, process_group, rank, ranks, wait_for_all
     from weatherpeft.training.tuning import tuned_model
 

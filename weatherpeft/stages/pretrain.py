@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
 from weatherpeft.backbones import AnyBackbone
+from weatherpeft.fields.variables import FieldSet
+from weatherpeft.samples.window import Splits
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.spec import Training
-from weatherpeft.variables import FieldSet
-from weatherpeft.window import Splits
 
 
 class PretrainSpec(Spec):
@@ -43,9 +43,9 @@ def pretrain(
         time_budget_minutes: after so long, save and leave with status 75, to be run again.
         checkpoint_minutes: save at least so often, beside the checkpoints of the spec.
     """
-    from weatherpeft.batch import Samples
-    from weatherpeft.checkpoint import remove_work, work_directory
-    from weatherpeft.normalization import training_scale
+    from weatherpeft.samples.batch import Samples
+    from weatherpeft.samples.normalization import training_scale
+    from weatherpeft.training.checkpoint import remove_work, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train

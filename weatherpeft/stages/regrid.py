@@ -4,19 +4,19 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Spec
-from weatherpeft.variables import VARIABLES
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
 
-    from weatherpeft.field_store import FieldWriter
-    from weatherpeft.regridding import Regridder
+    from weatherpeft.artifacts.field_store import FieldWriter
+    from weatherpeft.fields.regridding import Regridder
 
 _TIMES = ("time", "hourly_time")
 _log = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
     """
     import dask
 
-    from weatherpeft import store
-    from weatherpeft.field_store import FieldWriter, shard_times
-    from weatherpeft.regridding import Regridder
+    from weatherpeft.artifacts import store
+    from weatherpeft.artifacts.field_store import FieldWriter, shard_times
+    from weatherpeft.fields.regridding import Regridder
 
     labels = [grid.label for grid in spec.grids]
     if not labels or len(set(labels)) != len(labels):
@@ -83,7 +83,7 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
 
 
 def _attributes(spec: RegridSpec, grid: Grid) -> dict[str, Any]:
-    from weatherpeft.regridding import MINIMUM_VALID_SHARE
+    from weatherpeft.fields.regridding import MINIMUM_VALID_SHARE
 
     region = "global" if grid.region is None else grid.region.label
     return {

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from weatherpeft import store
-from weatherpeft.regions import NamedRegion
+from weatherpeft.artifacts import store
+from weatherpeft.fields.regions import NamedRegion
+from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.samples.window import Split, Window
 from weatherpeft.spec import Spec
-from weatherpeft.variables import FieldSet, VariableSet
-from weatherpeft.window import Split, Window
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from weatherpeft.frames import SampleFrames
-    from weatherpeft.grid import Grid
+    from weatherpeft.fields.grid import Grid
     from weatherpeft.reporting.figures import Curve, Image
     from weatherpeft.reporting.scores import Channel, Entry
+    from weatherpeft.samples.frames import SampleFrames
 
 _MAP_FIELDS = ("t850", "10u", "2t")
 _MAP_RUNS = ("weatherpeft", "full", "lora")
@@ -88,7 +88,6 @@ def report(
         ValueError: an artifact that is missing, unknown or incomplete; scores of other fields or times
             than the test split's; the message names the path.
     """
-    from weatherpeft.ensemble_frames import frames_of
     from weatherpeft.reporting import figures, page, table
     from weatherpeft.reporting.benchmarks import read_jobs
     from weatherpeft.reporting.ensemble import histograms, skill_maps
@@ -96,6 +95,7 @@ def report(
     from weatherpeft.reporting.regions import regional_tables, regional_text
     from weatherpeft.reporting.scores import headline, rows_of, scored_channels
     from weatherpeft.reporting.skill import reliability
+    from weatherpeft.samples.ensemble_frames import frames_of
 
     labels = [run.label for run in spec.runs]
     scores_of = _by_label("scores", scores, [*spec.baselines, *labels])
@@ -225,9 +225,9 @@ def _maps(
     """Maps of the sample in the middle of the test split, and what they show."""
     import numpy as np
 
-    from weatherpeft.frames import GridReader
     from weatherpeft.reporting.maps import maps, read_prediction
     from weatherpeft.reporting.scores import headline
+    from weatherpeft.samples.frames import GridReader
 
     first_lead = [sample for sample in samples.samples if sample.lead_hours == spec.window.target_hours[0]]
     sample = first_lead[len(first_lead) // 2]

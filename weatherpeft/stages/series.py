@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from weatherpeft import store
-from weatherpeft.grid import Grid
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.samples.window import Split
 from weatherpeft.spec import Period, Spec
-from weatherpeft.window import Split
 
 
 class SeriesSpec(Spec):
@@ -39,7 +39,7 @@ def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
     """
     import numpy as np
 
-    from weatherpeft.series import FieldReader, write_series
+    from weatherpeft.artifacts.series import FieldReader, write_series
 
     first, last = np.datetime64(spec.period.start, "D"), np.datetime64(spec.period.end, "D")
     with store.artifact(output, spec, __name__, data) as directory:

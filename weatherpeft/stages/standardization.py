@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import FieldSet, channel_label
+from weatherpeft.samples.window import Split, Window
 from weatherpeft.spec import Spec
-from weatherpeft.variables import FieldSet, channel_label
-from weatherpeft.window import Split, Window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +47,9 @@ def standardization(
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.ensemble_frames import EnsembleFrames
-    from weatherpeft.moments import Moments
-    from weatherpeft.standardization import FRAMES, STORE
+    from weatherpeft.fields.moments import Moments
+    from weatherpeft.samples.ensemble_frames import EnsembleFrames
+    from weatherpeft.samples.standardization import FRAMES, STORE
 
     samples = EnsembleFrames(spec.window, spec.fields, data, spec.train, forecasts)
     variables, grid = spec.fields.measured, spec.window.input_grid

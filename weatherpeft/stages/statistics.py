@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from weatherpeft import store
+from weatherpeft.artifacts import store
+from weatherpeft.fields.variables import VariableSet, channel_label
 from weatherpeft.spec import Spec
-from weatherpeft.variables import VariableSet, channel_label
 
 
 class StatisticsSpec(Spec):
@@ -28,7 +28,7 @@ def statistics(spec: StatisticsSpec, moments: Sequence[Path], output: Path) -> N
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.moments import Moments
+    from weatherpeft.fields.moments import Moments
 
     labels = [channel_label(name, level) for name, level in spec.variables.channels()]
     parts = []

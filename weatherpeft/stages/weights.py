@@ -53,7 +53,7 @@ def weights(spec: WeightsSpec, output: Path, work: Path) -> None:
     """
     import shutil
 
-    from weatherpeft import store
+    from weatherpeft.artifacts import store
 
     underway = work / spec.digest()
     underway.mkdir(parents=True, exist_ok=True)

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import VariableSet
+from weatherpeft.samples.window import Window
 from weatherpeft.spec import Spec
-from weatherpeft.variables import VariableSet
-from weatherpeft.window import Window
 
 if TYPE_CHECKING:
     import torch
 
-    from weatherpeft.batch import Fields
+    from weatherpeft.samples.batch import Fields
 
 
 class Downscaling(Spec):
@@ -54,6 +54,6 @@ class Downscaling(Spec):
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Normalized mean squared error, surface variables weighted (see ``interfaces.Task``)."""
-        from weatherpeft.losses import normalized_squared_error
+        from weatherpeft.tasks.losses.normalized import normalized_squared_error
 
         return normalized_squared_error(prediction, target, scale, self.surface_weight)

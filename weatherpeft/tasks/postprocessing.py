@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import STD, OneField, VariableSet
+from weatherpeft.samples.window import Ensemble, Window
 from weatherpeft.spec import Spec
-from weatherpeft.variables import STD, OneField, VariableSet
-from weatherpeft.window import Ensemble, Window
 
 if TYPE_CHECKING:
     import torch
 
-    from weatherpeft.batch import Fields
+    from weatherpeft.samples.batch import Fields
 
 
 class Target(OneField):
@@ -108,8 +108,8 @@ class Postprocessing(Spec):
         """
         import torch
 
-        from weatherpeft.batch import Fields
-        from weatherpeft.losses import weighted_crps
+        from weatherpeft.samples.batch import Fields
+        from weatherpeft.tasks.losses.crps import weighted_crps
 
         ensemble = self.window.ensemble
         assert ensemble is not None

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from weatherpeft.grid import Grid
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import VariableSet
+from weatherpeft.samples.window import Window
 from weatherpeft.spec import Spec
-from weatherpeft.variables import VariableSet
-from weatherpeft.window import Window
 
 if TYPE_CHECKING:
     import torch
 
-    from weatherpeft.batch import Fields
+    from weatherpeft.samples.batch import Fields
 
 _PRECIPITATION = "total_precipitation_6hr"
 
@@ -73,8 +73,8 @@ class Precipitation(Spec):
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Mean absolute error of normalized precipitation (see ``interfaces.Task``)."""
-        from weatherpeft.batch import Fields
-        from weatherpeft.losses import normalized_absolute_error
+        from weatherpeft.samples.batch import Fields
+        from weatherpeft.tasks.losses.normalized import normalized_absolute_error
 
         return normalized_absolute_error(
             prediction, target, Fields({_PRECIPITATION: scale.surface[_PRECIPITATION]}, {})

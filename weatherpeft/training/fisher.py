@@ -14,11 +14,11 @@ from typing import cast
 import torch
 from torch import nn
 
-from weatherpeft.batch import Batch
-from weatherpeft.checkpoint import replacing, to_disk
 from weatherpeft.interfaces import Backbone
-from weatherpeft.peft.fisher_store import write_fisher
-from weatherpeft.peft.per_sample import GradientStream
+from weatherpeft.peft.sfas.fisher_store import write_fisher
+from weatherpeft.peft.sfas.per_sample import GradientStream
+from weatherpeft.samples.batch import Batch
+from weatherpeft.training.checkpoint import replacing, to_disk
 from weatherpeft.training.distributed import rank, ranks, sum_over_ranks
 from weatherpeft.training.interruption import Interrupted, Interruption
 

@@ -13,9 +13,9 @@ import torch
 import xarray as xr
 from torch import nn
 
-from weatherpeft.batch import Batch, Samples
-from weatherpeft.checkpoint import load_checkpoint, save_checkpoint
 from weatherpeft.interfaces import Adapter, Backbone
+from weatherpeft.samples.batch import Batch, Samples
+from weatherpeft.training.checkpoint import load_checkpoint, save_checkpoint
 from weatherpeft.training.distributed import GradientMean, check_same, gather, rank, ranks, sum_over_ranks
 from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.spec import Training

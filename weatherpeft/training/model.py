@@ -1,10 +1,10 @@
 """What rebuilds a tuned model."""
 
 from weatherpeft.backbones import AnyBackbone
+from weatherpeft.fields.variables import FieldSet
 from weatherpeft.peft import AnyMethod
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
-from weatherpeft.variables import FieldSet
 
 
 class TunedModelSpec(Spec):

@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from weatherpeft.backbones import AnyBackbone
-from weatherpeft.batch import Batch, Fields
+from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import Adapter, Backbone, PeftMethod, Task, TuningContext
-from weatherpeft.normalization import training_mean, training_scale
-from weatherpeft.standardization import training_standardization
+from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.samples.normalization import training_mean, training_scale
+from weatherpeft.samples.standardization import training_standardization
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Precision
-from weatherpeft.variables import FieldSet, VariableSet
 
 PRETRAINED = "pretrained.ckpt"
 FISHER = "fisher.zarr"

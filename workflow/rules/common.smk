@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from snakemake.exceptions import WorkflowError
 from weatherpeft.cli import error_lines
 from weatherpeft.config import Experiment
-from weatherpeft.fingerprint import fingerprint, spec_modules
+from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
 
 try:
     experiment = Experiment.parse(config)

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from weatherpeft.sources.toy import LEAD_HOURS, Toy, ToyEnsemble
+from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.sources.toy.atmosphere import Atmosphere
 from weatherpeft.sources.toy.diagnostics import level_fields, surface_fields
 from weatherpeft.sources.toy.dynamics import QuasiGeostrophicModel
 from weatherpeft.sources.toy.grib import GribFile
 from weatherpeft.sources.toy.physics import Physics
+from weatherpeft.sources.toy.spec import LEAD_HOURS, Toy, ToyEnsemble
 from weatherpeft.sources.toy.spectral import Array, resize
-from weatherpeft.variables import VARIABLES
 
 RAIN = "total_precipitation_48hr"
 WRONG = Physics(

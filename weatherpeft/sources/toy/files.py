@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.toy import Toy
 from weatherpeft.sources.toy.atmosphere import Atmosphere
 from weatherpeft.sources.toy.diagnostics import (
     ATMOSPHERIC,
@@ -22,9 +22,9 @@ from weatherpeft.sources.toy.diagnostics import (
 from weatherpeft.sources.toy.dynamics import QuasiGeostrophicModel
 from weatherpeft.sources.toy.ensemble import Forecaster
 from weatherpeft.sources.toy.grib import GribFile
+from weatherpeft.sources.toy.spec import Toy
 from weatherpeft.sources.toy.spectral import Array, resize
 from weatherpeft.sources.toy.vertical import HIGHEST_HPA, LOWEST_HPA
-from weatherpeft.variables import VARIABLES
 
 PRECIPITATION = "total_precipitation"
 

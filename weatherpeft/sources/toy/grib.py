@@ -8,9 +8,9 @@ from typing import NamedTuple, Self
 import eccodes
 import numpy as np
 
+from weatherpeft.fields.variables import Variable
 from weatherpeft.sources.toy.grid import Grid
 from weatherpeft.sources.toy.spectral import Array
-from weatherpeft.variables import Variable
 
 _BITS = 16
 

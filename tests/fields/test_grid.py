@@ -1,0 +1,125 @@
+"""Geometry of regular grids against values known by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weatherpeft.fields.grid import Grid, Region, latitude_bounds, longitude_cells, snap_axis
+
+CHINA = Region(north=58.5, south=-1.25, west=74.0, east=133.75)
+
+
+@pytest.mark.parametrize(
+    ("grid", "shape", "first", "last", "label"),
+    [
+        (Grid(resolution_deg=5.625), (32, 64), 87.1875, 354.375, "5.625deg"),
+        (Grid(resolution_deg=1.40625), (128, 256), 89.296875, 358.59375, "1.40625deg"),
+        (Grid(resolution_deg=0.25, poles=True), (721, 1440), 90.0, 359.75, "0.25deg-poles"),
+        (Grid(resolution_deg=3, poles=True), (61, 120), 90.0, 357.0, "3deg-poles"),
+    ],
+)
+def test_known_grids(grid: Grid, shape: tuple[int, int], first: float, last: float, label: str) -> None:
+    assert grid.shape == shape == (grid.latitude.size, grid.longitude.size)
+    assert grid.latitude[0] == first == -grid.latitude[-1]
+    assert grid.longitude[0] == 0 and grid.longitude[-1] == last
+    assert grid.label == label
+    assert grid.latitude_bounds()[[0, -1]].tolist() == [90, -90]
+    assert np.ptp(grid.longitude_bounds()) == pytest.approx(360)
+
+
+def test_weatherbench_latitudes_nest_and_longitudes_do_not() -> None:
+    coarse, fine = Grid(resolution_deg=5.625), Grid(resolution_deg=1.40625)
+    np.testing.assert_allclose(fine.latitude.reshape(-1, 4).mean(axis=1), coarse.latitude)
+    np.testing.assert_array_equal(fine.longitude[::4], coarse.longitude)
+    assert set(coarse.latitude_bounds()) <= set(fine.latitude_bounds())
+    assert not set(coarse.longitude_bounds()) & set(fine.longitude_bounds())
+
+
+def test_region_is_the_part_of_the_global_grid() -> None:
+    whole = Grid(resolution_deg=0.25, poles=True)
+    part = Grid(resolution_deg=0.25, poles=True, region=CHINA)
+    assert part.shape == (240, 240)
+    assert part.rows == slice(126, 366)
+    np.testing.assert_array_equal(part.longitude, whole.longitude[296:536])
+    np.testing.assert_array_equal(part.area_weights(), whole.area_weights()[126:366])
+    np.testing.assert_array_equal(part.latitude_bounds(), whole.latitude_bounds()[126:367])
+    assert part.label == "0.25deg-poles-58.5N-1.25S-74E-133.75E"
+
+
+def test_a_region_across_greenwich_increases_from_west_to_east() -> None:
+    box = Region(north=58, south=50, west=350, east=2)
+    grid = Grid(resolution_deg=0.25, poles=True, region=box)
+    np.testing.assert_array_equal(grid.longitude, np.arange(-10, 2.25, 0.25))
+    np.testing.assert_array_equal(grid.longitude_bounds(), np.arange(-10.125, 2.25, 0.25))
+    assert grid.shape == (33, 49)
+    assert grid.label == "0.25deg-poles-58N-50N-350E-2E"
+
+
+@pytest.mark.parametrize("poles", [False, True])
+def test_area_weights_are_exact_areas(poles: bool) -> None:
+    grid = Grid(resolution_deg=5.625, poles=poles)
+    weights = grid.area_weights()
+    assert weights.mean() == pytest.approx(1, abs=1e-14)
+    # Closed form of the cap around the pole: 1 - cos(half width of the row, from the pole).
+    cap = 1 - np.cos(np.deg2rad(5.625 / 2 if poles else 5.625))
+    assert weights[0] / weights.sum() == pytest.approx(cap / 2)
+    # In the middle the cosine of the center is close.
+    cosine = np.cos(np.deg2rad(grid.latitude))
+    np.testing.assert_allclose((weights / weights.max())[3:-3], cosine[3:-3] / cosine.max(), atol=2e-3)
+
+
+@pytest.mark.parametrize("resolution", [7.0, 0.0, -1.0, 120.0])
+def test_a_resolution_must_divide_the_globe(resolution: float) -> None:
+    with pytest.raises(ValueError, match=rf"expected .* found {resolution}"):
+        Grid(resolution_deg=resolution)
+
+
+def test_regions_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="0 <= west < 360, found -10"):
+        Region(north=60, south=50, west=-10, east=10)
+    with pytest.raises(ValueError, match="south <= north"):
+        Region(north=50, south=60, west=0, east=10)
+    with pytest.raises(ValueError, match="no cell center"):
+        Grid(resolution_deg=5.625, region=Region(north=1, south=0.5, west=1, east=2))
+
+
+@given(
+    resolution=st.sampled_from([0.25, 0.5, 0.75, 1.0, 1.25, 1.40625, 2.5, 2.8125, 3.0, 5.625]),
+    poles=st.booleans(),
+    flip=st.booleans(),
+    crop=st.tuples(st.integers(0, 10), st.integers(5, 40)),
+)
+def test_millidegrees_snap_to_the_axis(
+    resolution: float, poles: bool, flip: bool, crop: tuple[int, int]
+) -> None:
+    grid = Grid(resolution_deg=resolution, poles=poles)
+    for exact in (grid.latitude, grid.longitude):
+        for part in (exact, exact[crop[0] : crop[0] + crop[1]]):
+            part = part[::-1] if flip else part
+            np.testing.assert_allclose(snap_axis(np.round(part, 3), "axis"), part, rtol=0, atol=1e-9)
+
+
+def test_irregular_axes_are_refused() -> None:
+    with pytest.raises(ValueError, match="latitude: expected a regular axis, found 3 values from 90 to 85"):
+        snap_axis(np.array([90.0, 88.0, 85.0]), "latitude")
+    with pytest.raises(ValueError, match="finite"):
+        snap_axis(np.array([90.0, np.nan]), "latitude")
+    with pytest.raises(ValueError, match="the meridian 0° is there twice"):
+        longitude_cells(np.arange(0, 363, 3.0))
+
+
+def test_latitude_bounds_of_any_axis() -> None:
+    assert latitude_bounds(np.array([58.0, 57.75, 57.5])).tolist() == [58.125, 57.875, 57.625, 57.375]
+    assert latitude_bounds(np.array([-87.188, -81.563, -75.938])).tolist() == [-90, -84.375, -78.75, -73.125]
+    with pytest.raises(ValueError, match="-90 … 90"):
+        latitude_bounds(np.array([95.0, 90.0]))
+
+
+@pytest.mark.parametrize("start", [-180.0, -10.0, 0.0, 200.0])
+def test_longitude_cells_start_anywhere(start: float) -> None:
+    longitude = np.sort((start + 0.25 * np.arange(49)) % 360)
+    west, width = longitude_cells(longitude)
+    assert width == pytest.approx(0.25)
+    np.testing.assert_allclose((west + width / 2) % 360, longitude)
+    assert np.ptp(west) == pytest.approx(12)

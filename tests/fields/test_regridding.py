@@ -1,0 +1,266 @@
+"""Weights against brute force on the sphere, SciPy, closed forms and CDO."""
+
+import math
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
+
+from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.fields.regridding import Method, Regridder, interpolation_matrices
+
+GUST = "era5_wind_gust_0p25deg.nc"
+COARSE, FINE = Grid(resolution_deg=5.625), Grid(resolution_deg=1.40625)
+METHODS: tuple[Method, ...] = ("conservative", "bilinear")
+
+
+def smooth(latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A smooth field on the sphere, ``(latitude, longitude)``."""
+    phi, theta = np.deg2rad(latitude)[:, None], np.deg2rad(longitude)[None]
+    return (
+        3
+        + np.sin(phi)
+        + np.cos(phi) ** 2 * np.cos(2 * theta + 0.3)
+        + 0.2 * np.sin(5 * theta) * np.cos(phi) ** 5
+    )
+
+
+def between(source: Grid, target: Grid, method: Method, **options: float) -> Regridder:
+    return Regridder(source.latitude, source.longitude, target, method, **options)
+
+
+def brute_force(field: NDArray[np.float64], source: Grid, target: Grid) -> NDArray[np.float64]:
+    """Mean of every target cell over the areas it shares with every source cell, one by one."""
+
+    def rows(grid: Grid) -> list[tuple[float, float]]:
+        half = grid.resolution_deg / 2
+        return [(max(center - half, -90), min(center + half, 90)) for center in grid.latitude]
+
+    def shared_degrees(one: float, other: float, width_one: float, width_other: float) -> float:
+        distance = abs((one - other + 180) % 360 - 180)
+        return max(0.0, min(width_one, width_other, (width_one + width_other) / 2 - distance))
+
+    result = np.zeros(target.shape)
+    for i, (south, north) in enumerate(rows(target)):
+        for j, center in enumerate(target.longitude):
+            total = area = 0.0
+            for k, (low, high) in enumerate(rows(source)):
+                bottom, top = max(south, low), min(north, high)
+                if bottom >= top:
+                    continue
+                band = math.sin(math.radians(top)) - math.sin(math.radians(bottom))
+                for m, other in enumerate(source.longitude):
+                    width = shared_degrees(center, other, target.resolution_deg, source.resolution_deg)
+                    total += band * width * field[k, m]
+                    area += band * width
+            result[i, j] = total / area
+    return result
+
+
+@pytest.mark.parametrize("source_poles", [False, True])
+@pytest.mark.parametrize("target_poles", [False, True])
+@pytest.mark.parametrize(("fine", "coarse"), [(9.0, 20.0), (10.0, 15.0), (22.5, 10.0)])
+def test_conservative_is_the_mean_over_shared_areas(
+    fine: float, coarse: float, source_poles: bool, target_poles: bool
+) -> None:
+    source = Grid(resolution_deg=fine, poles=source_poles)
+    target = Grid(resolution_deg=coarse, poles=target_poles)
+    field = np.random.default_rng(0).normal(size=source.shape)
+    found = between(source, target, "conservative")(field)
+    np.testing.assert_allclose(found, brute_force(field, source, target), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("source", [Grid(resolution_deg=3, poles=True), FINE, COARSE])
+@pytest.mark.parametrize("target", [COARSE, FINE, Grid(resolution_deg=2.5, poles=True)])
+def test_a_constant_stays_constant(source: Grid, target: Grid, method: Method) -> None:
+    found = between(source, target, method)(np.full(source.shape, 273.15))
+    np.testing.assert_allclose(found, 273.15, rtol=1e-6)
+
+
+@pytest.mark.parametrize("source", [Grid(resolution_deg=3, poles=True), FINE])
+@pytest.mark.parametrize("target", [COARSE, Grid(resolution_deg=2.5, poles=True)])
+def test_conservative_keeps_the_global_mean(source: Grid, target: Grid) -> None:
+    field = np.random.default_rng(1).normal(10, 3, source.shape)
+    before = np.average(field.mean(axis=1), weights=source.area_weights())
+    found = between(source, target, "conservative")(field)
+    assert np.average(found.mean(axis=1, dtype=float), weights=target.area_weights()) == pytest.approx(
+        before, rel=1e-6
+    )
+
+
+def test_bilinear_goes_by_coordinates() -> None:
+    """The trap of longitude centers: an enlarged image is shifted by 1.5 fine cells."""
+    field = smooth(COARSE.latitude, COARSE.longitude)
+    wrapped = np.concatenate([field, field[:, :1]], axis=1)
+    axes = (COARSE.latitude[::-1], np.append(COARSE.longitude, 360))
+    points = np.stack(
+        np.meshgrid(FINE.latitude.clip(*axes[0][[0, -1]]), FINE.longitude, indexing="ij"), axis=-1
+    )
+    expected = RegularGridInterpolator(axes, wrapped[::-1])(points)
+    np.testing.assert_allclose(between(COARSE, FINE, "bilinear")(field), expected, atol=1e-6)
+    rows, columns = interpolation_matrices(COARSE, FINE)
+    np.testing.assert_allclose(rows @ field @ columns.T, expected, atol=1e-12)
+    # Shared meridians carry the coarse values themselves.
+    np.testing.assert_array_equal(columns[::4], np.eye(64))
+
+
+def test_interpolation_matrices_clamp_at_the_poles() -> None:
+    rows, columns = interpolation_matrices(COARSE, FINE)
+    assert rows.shape == (128, 32) and columns.shape == (256, 64)
+    np.testing.assert_allclose(rows.sum(axis=1), 1)
+    np.testing.assert_allclose(columns.sum(axis=1), 1)
+    np.testing.assert_array_equal(rows[:2], np.eye(32)[[0, 0]])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_order_of_the_source_axes_does_not_matter(method: Method) -> None:
+    source = Grid(resolution_deg=3, poles=True)
+    field = smooth(source.latitude, source.longitude).astype(np.float32)
+    expected = between(source, COARSE, method)(field)
+    south_first = Regridder(source.latitude[::-1], source.longitude, COARSE, method)(field[::-1])
+    np.testing.assert_allclose(south_first, expected, atol=1e-6)
+    west_first = Regridder(source.latitude, (source.longitude + 180) % 360 - 180, COARSE, method)(field)
+    np.testing.assert_allclose(west_first, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_leading_dimensions_are_kept(method: Method) -> None:
+    regridder = between(FINE, COARSE, method)
+    fields = np.random.default_rng(2).normal(size=(2, 3, *FINE.shape)).astype(np.float32)
+    found = regridder(fields)
+    assert found.shape == (2, 3, *COARSE.shape) and found.dtype == np.float32
+    np.testing.assert_array_equal(found[1, 2], regridder(fields[1, 2]))
+    with pytest.raises(ValueError, match="expected fields of shape"):
+        regridder(fields[..., :-1])
+
+
+def test_nan_is_neither_filled_nor_spread() -> None:
+    source, target = Grid(resolution_deg=1), Grid(resolution_deg=4)
+    field = np.full(source.shape, 5.0, np.float32)
+    field[8:12, 40:43] = np.nan  # around the target cell (2, 10), which covers columns 38.5 to 42.5
+    whole = between(source, target, "conservative", minimum_valid_share=0.01)(field)
+    assert np.isfinite(whole).all() and np.allclose(whole, 5)  # renormalized by the valid share
+    masked = between(source, target, "conservative", minimum_valid_share=0.5)(field)
+    assert np.argwhere(np.isnan(masked)).tolist() == [[2, 10]]  # 2.5 of 4 columns are NaN
+    assert np.allclose(masked[~np.isnan(masked)], 5)
+    strict = between(source, target, "conservative", minimum_valid_share=1)(field)
+    assert np.argwhere(np.isnan(strict)).tolist() == [[2, 10], [2, 11]]
+    field[:] = np.nan
+    assert np.isnan(between(source, target, "conservative")(field)).all()
+
+
+def test_nan_share_counts_area() -> None:
+    source, target = Grid(resolution_deg=15), Grid(resolution_deg=30)
+    field = np.ones(source.shape)
+    field[0] = np.nan  # the polar row is the smaller half of its target row: 1 - cos 15° of 1 - cos 30°
+    assert 1 - (1 - math.cos(math.radians(15))) / (1 - math.cos(math.radians(30))) == pytest.approx(
+        0.7457, abs=1e-4
+    )
+    for share, missing in ((0.74, False), (0.75, True)):
+        found = between(source, target, "conservative", minimum_valid_share=share)(field)
+        assert np.isnan(found[0]).all() == missing and np.isfinite(found[1:]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_region_across_greenwich(method: Method) -> None:
+    latitude, longitude = np.arange(58, 49.9, -0.25), np.sort(np.arange(-10, 2.1, 0.25) % 360)
+    field = smooth(latitude, longitude)
+    for west, east, columns in ((0.0, 1.5, 4), (351.0, 359.5, 18), (351.0, 1.5, 22)):
+        target = Grid(resolution_deg=0.5, region=Region(north=57, south=51, west=west, east=east))
+        assert target.longitude.size == columns
+        found = Regridder(latitude, longitude, target, method)(field)
+        np.testing.assert_allclose(found, smooth(target.latitude, target.longitude), atol=2e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_extrapolated(method: Method) -> None:
+    latitude, longitude = np.arange(58, 49.9, -0.25), np.arange(-10, 2.1, 0.25)
+    for region, axis in (
+        (Region(north=70, south=51, west=0, east=1), "latitude"),
+        (Region(north=57, south=51, west=0, east=20), "longitude"),
+    ):
+        with pytest.raises(ValueError, match=f"does not reach .* target {axis}s, the first at"):
+            Regridder(latitude, longitude, Grid(resolution_deg=0.5, region=region), method)
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [(9.0, 20.0), (10.0, 15.0)])
+def test_a_cell_has_the_class_with_the_largest_area(fine: float, coarse: float) -> None:
+    source, target = Grid(resolution_deg=fine, poles=True), Grid(resolution_deg=coarse)
+    numbers = np.random.default_rng(4).choice([0, 1, 2, 7], source.shape)
+    areas = np.stack([brute_force(numbers == number, source, target) for number in (0, 1, 2, 7)])
+    least, most = np.sort(areas, axis=0)[-2:]
+    clear = most - least > 1e-6
+    assert clear.mean() > 0.8
+    found = between(source, target, "conservative").classes(numbers.astype(np.float32))
+    np.testing.assert_array_equal(found[clear], np.array([0, 1, 2, 7])[areas.argmax(axis=0)][clear])
+
+
+def test_a_point_has_the_class_with_the_most_weight_around_it() -> None:
+    source = Grid(resolution_deg=10, poles=True)
+    field = np.zeros(source.shape, np.float32)
+    field[::2, ::2] = 3  # a point on a row or column of the source is there, one between two belongs to 0
+    found = between(source, Grid(resolution_deg=5, poles=True), "bilinear").classes(field)
+    np.testing.assert_array_equal(found[::2, ::2], field)
+    assert not found[1::2].any() and not found[:, 1::2].any()
+    several = between(source, COARSE, "bilinear").classes(np.stack([field, field + 1]))
+    assert several.shape == (2, *COARSE.shape) and set(np.unique(several[1])) == {1, 4}
+
+
+def test_unknown_options_are_named() -> None:
+    with pytest.raises(ValueError, match="found 'cubic'"):
+        between(FINE, COARSE, "cubic")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="minimum_valid_share"):
+        between(FINE, COARSE, "bilinear", minimum_valid_share=0)
+
+
+@pytest.fixture(scope="module")
+def gust(shared_data: Path) -> xr.DataArray:
+    with xr.open_dataset(shared_data / GUST, engine="netcdf4") as dataset:
+        return dataset["i10fg"][0].load()
+
+
+@pytest.mark.shared
+def test_a_native_field_keeps_its_mean(gust: xr.DataArray) -> None:
+    native = Grid(resolution_deg=0.25, poles=True)
+    before = np.average(gust.values.mean(axis=1), weights=native.area_weights())
+    for target in (FINE, COARSE):
+        regridder = Regridder(gust.latitude.values, gust.longitude.values, target, "conservative")
+        found = regridder(gust.values.astype(np.float32))
+        after = np.average(found.mean(axis=1, dtype=float), weights=target.area_weights())
+        assert after == pytest.approx(before, rel=1e-6)
+        assert gust.values.min() <= found.min() and found.max() <= gust.values.max()
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not on PATH")
+@pytest.mark.parametrize(("method", "operator"), [("conservative", "remapcon"), ("bilinear", "remapbil")])
+@pytest.mark.parametrize("target", [COARSE, FINE], ids=lambda grid: grid.label)
+def test_agrees_with_cdo(
+    shared_data: Path, gust: xr.DataArray, tmp_path: Path, method: Method, operator: str, target: Grid
+) -> None:
+    rows, columns = target.shape
+    description = {
+        "gridtype": "lonlat", "xsize": columns, "ysize": rows, "xfirst": 0, "xinc": target.resolution_deg,
+        "yfirst": target.latitude[0], "yinc": -target.resolution_deg,
+    }  # fmt: skip
+    (tmp_path / "grid").write_text("".join(f"{key} = {value}\n" for key, value in description.items()))
+    command = [
+        "cdo",
+        "-s",
+        "-b",
+        "F64",
+        f"{operator},{tmp_path / 'grid'}",
+        str(shared_data / GUST),
+        str(tmp_path / "out.nc"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    with xr.open_dataset(tmp_path / "out.nc", engine="netcdf4") as opened:
+        expected = opened["i10fg"][0].values
+    found = Regridder(gust.latitude.values, gust.longitude.values, target, method)(gust.values)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -1,0 +1,395 @@
+"""Prompts as a key/value prefix against prompts as tokens of every window."""
+
+import copy
+import functools
+from dataclasses import replace
+
+import pytest
+import torch
+from aurora.model.swin3d import WindowAttention
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from tests.peft.small_aurora import CONTEXT, loss, small_aurora, small_batch
+from tests.peft.tadp.token_form import TokenForm, reference_prompts
+from weatherpeft.peft.lora import Lora
+from weatherpeft.peft.sfas.per_sample import GradientStream
+from weatherpeft.peft.tadp.prompting import PromptedWindowAttention, PromptGenerator
+from weatherpeft.peft.tadp.spec import Tadp
+from weatherpeft.samples.batch import Fields
+
+TADP = Tadp(name="tadp", prompts=3)
+LORA = Lora(name="lora", rank=2)
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+def perturb(module: nn.Module, std: float = 0.3) -> None:
+    """Move a module away from zeros and ones, where mistakes hide."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += std * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+
+
+class Embedding(nn.Module):
+    """The part of a backbone that an attention needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(16, 5, 8))
+
+    def embedding_weights(self) -> Tensor:
+        return self.weight
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    tolerance = TOLERANCE[found.dtype]
+    largest = float(expected.detach().abs().max())
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * largest)
+
+
+def gradients(output: Tensor, *modules: nn.Module) -> Tensor:
+    """Of all parameters in one vector: some biases have a gradient of zero, found as rounding noise."""
+    weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    found = torch.autograd.grad((output * weights).sum(), parameters)
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("width", [16, 32, 64])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("option", ["plain", "fp16_safe", "aurora_lora"])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_attention_is_the_token_form(
+    dtype: torch.dtype, width: int, masked: bool, option: str, samples: int
+) -> None:
+    torch.manual_seed(0)
+    lora = {"use_lora": True, "lora_mode": "all", "lora_steps": 3} if option == "aurora_lora" else {}
+    attention = WindowAttention(width, (2, 2, 3), num_heads=4, **lora)
+    attention.use_fp16_safe_attention = option == "fp16_safe"
+    perturb(attention, 0.1)
+    model = Embedding()
+    generator = PromptGenerator(16, 5, 8, prompts=3)
+    perturb(generator)
+    reference = TokenForm(copy.deepcopy(attention), generator, model).to(dtype)
+    model.to(dtype)
+    own = copy.deepcopy(generator)
+    prompted = PromptedWindowAttention.prompt(attention.to(dtype), own, model.embedding_weights)
+    prompted.samples = samples
+
+    x = torch.randn(2 * 4, 12, width, dtype=dtype)  # 2 samples of 4 windows
+    mask = torch.where(torch.rand(4, 12, 12) < 0.4, -100.0, 0.0).to(dtype) if masked else None
+    found, expected = prompted(x, mask, rollout_step=1), reference(x, mask, rollout_step=1)
+    assert_close(found, expected)
+
+    with torch.no_grad():
+        assert (expected - reference.attention(x, mask, rollout_step=1)).abs().max() > 1e-2  # prompts matter
+    inner = reference.attention
+    assert_close(
+        gradients(found, prompted.qkv, prompted.proj, prompted.generator, model),
+        gradients(expected, inner.qkv, inner.proj, reference.generator, model),
+    )
+
+
+def saved_bytes(attention: nn.Module, x: Tensor, mask: Tensor | None) -> int:
+    """Storage that a forward pass keeps for the backward pass, beside parameters and input."""
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = attention(x, mask)
+    for known in (x, *attention.parameters()):
+        found.pop(known.untyped_storage().data_ptr(), None)
+    del output
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("trained", [False, True])
+def test_no_more_is_saved_for_the_backward_pass_than_by_the_token_form(masked: bool, trained: bool) -> None:
+    """Windows, heads and prompts of the paper."""
+    torch.manual_seed(0)
+    attention = WindowAttention(128, (2, 6, 12), num_heads=4).requires_grad_(trained)
+    model = Embedding()
+    generator = PromptGenerator(16, 5, 8, prompts=30)
+    reference = TokenForm(copy.deepcopy(attention), generator, model)
+    prompted = PromptedWindowAttention.prompt(attention, generator, model.embedding_weights)
+    x = torch.randn(16, 144, 128, requires_grad=True)
+    mask = torch.where(torch.rand(4, 144, 144) < 0.4, -100.0, 0.0) if masked else None
+    assert saved_bytes(prompted, x, mask) <= saved_bytes(reference, x, mask)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_prompts_are_projected_once_a_block(apart: bool) -> None:
+    """Or once a sample, where per-sample gradients are asked for."""
+    model, batch = small_aurora(), small_batch(3)
+    TADP.attach(model, CONTEXT)
+    parameters = {name: p for name, p in model.backbone_parameters().items() if "attn.qkv.weight" in name}
+    rows: list[int] = []
+    for attention in model.attention_modules().values():
+        attention.qkv.weight.requires_grad_(True)
+        attention.qkv.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    if apart:
+        with GradientStream(model.backbone, parameters, lambda *_: None):
+            loss(model, batch).backward()
+    else:
+        loss(model, batch).backward()
+    prompts = rows[1::2]  # after the tokens
+    assert prompts == [3 if apart else 1] * len(model.attention_modules())
+
+
+@pytest.mark.parametrize(
+    ("internal", "external", "absent"),
+    [
+        (True, True, set()),
+        (False, True, {"along_patch", "along_width"}),
+        (True, False, {"along_variables"}),
+        (False, False, {"along_patch", "along_width", "along_variables"}),
+    ],
+)
+@pytest.mark.parametrize("prompts", [1, 5])
+def test_ablations(internal: bool, external: bool, absent: set[str], prompts: int) -> None:
+    model, batch = small_aurora(), small_batch()
+    Tadp(name="tadp", prompts=prompts, internal=internal, external=external).attach(model, CONTEXT)
+    generator = next(iter(model.attention_modules().values())).generator
+    perturb(generator)
+    adapters = {"along_patch", "along_width", "along_variables"}
+    assert {name for name, _ in generator.named_children()} & adapters == adapters - absent
+
+    embedding = model.embedding_weights()
+    found = generator(embedding)
+    assert found.shape == (prompts, 32)
+    assert_close(found, reference_prompts(generator, embedding, 32))
+    entry = torch.zeros_like(embedding)
+    entry[:, 0] = torch.randn(entry[:, 0].shape)
+    assert (generator(embedding + entry) - found).abs().max() > 0  # seen, whatever is left out
+
+    loss(model, batch).backward()
+    assert all(parameter.grad is not None for parameter in generator.parameters())
+    assert all(p.grad is not None for p in model.encoder.surf_token_embeds.weights.values())
+
+
+def test_without_the_external_pattern_variables_do_not_meet_before_the_mix() -> None:
+    """A change of one variable reaches the mixing of this variable's entries alone."""
+    for external in (True, False):
+        generator = PromptGenerator(16, 5, 8, prompts=3, external=external)
+        perturb(generator)
+        seen: list[Tensor] = []
+        generator.norm.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        embedding = torch.randn(16, 5, 8)
+        generator(embedding)
+        embedding[:, 2] += 1
+        generator(embedding)
+        changed = (seen[0] != seen[1]).reshape(16, 5, 8).any(0).any(-1)
+        assert changed.tolist() == [external or variable == 2 for variable in range(5)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("methods", [[TADP], [LORA, TADP], [TADP, LORA]])
+def test_model_is_the_token_form(dtype: torch.dtype, methods: list[Tadp | Lora]) -> None:
+    """Stages of two widths, shifted windows, other methods' layers; gradients reach the encoder."""
+    model = small_aurora(depth=2).to(dtype)
+    for method in methods:
+        method.attach(model, CONTEXT)
+    trained = nn.ModuleList([model.encoder, model.backbone])
+    perturb(model.backbone, 0.05)
+
+    reference = copy.deepcopy(model)
+    for path, attention in reference.attention_modules().items():
+        block = reference.backbone.get_submodule(path.removesuffix(".attn"))
+        generator = attention.generator
+        del attention.generator
+        attention.__class__ = WindowAttention
+        block.attn = TokenForm(attention, generator, reference)
+    renamed = nn.ModuleList([reference.encoder, reference.backbone]).named_parameters()
+    reference_names = {name.replace("attn.attention", "attn"): parameter for name, parameter in renamed}
+    assert reference_names.keys() == dict(trained.named_parameters()).keys()
+
+    x = torch.randn(2, 4 * 4 * 8, 32, dtype=dtype, generator=torch.Generator().manual_seed(4))
+    arguments = {
+        "lead_times": torch.tensor([6.0, 12.0], dtype=dtype),
+        "rollout_step": 0,
+        "patch_res": (4, 4, 8),
+    }
+    found, expected = model.backbone(x, **arguments), reference.backbone(x, **arguments)
+    assert_close(found, expected)
+
+    for output in (found, expected):
+        output.square().sum().backward()
+    embedding = [name for name in reference_names if "token_embeds.weights" in name]
+    largest = max(float(p.grad.abs().max()) for p in reference_names.values() if p.grad is not None)
+    for name, parameter in trained.named_parameters():
+        other = reference_names[name].grad
+        assert (parameter.grad is None) == (other is None), name
+        if other is not None:
+            error = (parameter.grad - other).abs().max()
+            assert error <= TOLERANCE[dtype] * largest, name
+            if name in embedding:
+                assert other.abs().max() > 1e-3 and error <= 1e-4 * other.abs().max(), name
+    assert len(embedding) == 5
+
+
+def test_cached_inference_is_the_training_forward_and_never_stale() -> None:
+    model, batch = small_aurora(), small_batch()
+    adapter = TADP.attach(model, CONTEXT)
+    attention = next(iter(model.attention_modules().values()))
+
+    def predict() -> Tensor:
+        with torch.no_grad():
+            return model(batch).channels()
+
+    expected = model.train()(batch).channels().detach()
+    model.eval()
+    torch.testing.assert_close(predict(), expected, rtol=1e-6, atol=0)
+    assert attention._prefixes
+    first = predict()
+    assert torch.equal(predict(), first)
+
+    loss(model, batch).backward()  # training in evaluation mode
+    with torch.no_grad():
+        for other in model.attention_modules().values():
+            other.generator.mix.weight += 0.1
+    assert not torch.equal(predict(), first)
+
+    before = predict()
+    adapter.load_result({name: tensor + 0.1 for name, tensor in adapter.result().items()})
+    after = predict()
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(model.train()(batch).channels().detach(), after, rtol=1e-6, atol=0)
+    model.eval()
+    predict()
+    model.double()
+    assert not attention._prefixes
+
+
+def test_cached_inference_calls_no_generator() -> None:
+    model, batch = small_aurora().eval(), small_batch()
+    TADP.attach(model, CONTEXT)
+    calls: list[int] = []
+    for attention in model.attention_modules().values():
+        attention.generator.register_forward_hook(lambda *_: calls.append(1))
+    with torch.inference_mode():
+        for _ in range(3):
+            model(batch)
+    assert len(calls) == len(model.attention_modules())
+
+
+def test_a_deep_copy_reads_its_own_encoder() -> None:
+    model, batch = small_aurora(), small_batch()
+    TADP.attach(model, CONTEXT)
+    with torch.no_grad():
+        expected = model.eval()(batch).channels()
+        twin = copy.deepcopy(model)
+        assert torch.equal(twin(batch).channels(), expected)
+        for parameter in twin.encoder.parameters():
+            parameter.mul_(1.5)
+        for attention in twin.attention_modules().values():
+            assert attention.embedding_weights.__self__ is twin
+        model.train()
+        assert torch.equal(model(batch).channels(), expected)
+
+    loss(twin, batch).backward()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(parameter.grad is not None for parameter in twin.encoder.surf_token_embeds.weights.values())
+
+
+def test_weights_get_one_gradient_a_backward_pass() -> None:
+    """Sparse tuning consumes gradients in hooks: prompts and tokens must arrive together."""
+    model = small_aurora()
+    TADP.attach(model, CONTEXT)
+    weight = next(iter(model.attention_modules().values())).qkv.weight.requires_grad_()
+    calls: list[int] = []
+    weight.register_post_accumulate_grad_hook(lambda _: calls.append(1))
+    loss(model, small_batch()).backward()
+    assert calls == [1]
+
+
+def test_samples_stay_apart_in_the_squared_gradients() -> None:
+    """Per-sample squares of one batched backward pass against a backward pass for each sample."""
+    model, batch = small_aurora(depth=2), small_batch(2)
+    TADP.attach(model, CONTEXT)
+    parameters = {name: p for name, p in model.backbone_parameters().items() if "attn.qkv.weight" in name}
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+
+    def squared_error(window: slice) -> Tensor:
+        part = {name: field[window] for name, field in batch.inputs.surface.items()}
+        upper = {name: field[window] for name, field in batch.inputs.atmospheric.items()}
+        sample = replace(batch, inputs=Fields(part, upper), times=batch.times[window])
+        return (model(sample).channels() - batch.target.channels()[window]).square().mean()
+
+    expected = dict.fromkeys(parameters, 0.0)
+    for sample in range(2):
+        own = torch.autograd.grad(squared_error(slice(sample, sample + 1)), list(parameters.values()))
+        expected = {name: expected[name] + g.square() / 2 for name, g in zip(parameters, own, strict=True)}
+    found: dict[str, Tensor] = {}
+    with GradientStream(model.backbone, parameters, lambda name, _, square: found.update({name: square})):
+        squared_error(slice(None)).backward()
+    assert found.keys() == parameters.keys()
+    for name, square in found.items():
+        torch.testing.assert_close(square, expected[name], rtol=1e-3, atol=1e-5 * float(square.max()))
+
+
+def test_lower_precision_in_the_backbone() -> None:
+    model, batch = small_aurora(depth=2).eval(), small_batch()
+    TADP.attach(model, CONTEXT)
+    expected = model(batch).channels()
+    model.model.autocast_backbone = True  # to bfloat16
+    trained = model(batch).channels()
+    with torch.no_grad():
+        cached = model(batch).channels()
+        model.model.autocast_backbone = False
+        full = model(batch).channels()  # the cache is one of bfloat16
+    scale = expected.std(dim=(0, 2, 3), keepdim=True)
+    assert (trained - expected).abs().div(scale).max() < 0.05
+    assert not torch.equal(trained, expected)
+    assert (cached - trained).abs().div(scale).max() < 0.01
+    torch.testing.assert_close(full, expected, rtol=1e-6, atol=0)
+
+
+def test_activation_checkpointing_changes_nothing() -> None:
+    model, batch = small_aurora(), small_batch()
+    adapter = TADP.attach(model, CONTEXT)
+    grads = []
+    for checkpointed in (False, True):
+        for block in [m for m in model.backbone.modules() if type(m).__name__ == "Swin3DTransformerBlock"]:
+            if checkpointed:
+                block.forward = functools.partial(
+                    torch.utils.checkpoint.checkpoint, type(block).forward, block, use_reentrant=False
+                )
+        model.zero_grad()
+        loss(model, batch).backward()
+        grads.append([parameter.grad for parameter in adapter.dense_parameters().values()])
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_starts_as_a_function_of_the_seed_and_leaves_the_global_generator() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, other = (TADP.attach(small_aurora(), CONTEXT).result() for _ in range(2))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_bottleneck_starts_as_its_norm() -> None:
+    generator = PromptGenerator(16, 5, 8, prompts=3)
+    x = torch.randn(4, 16)
+    assert torch.equal(generator.along_width(x), generator.along_width.norm(x))
+
+
+def test_no_prompts_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="prompts"):
+        Tadp(name="tadp", prompts=0)
+
+
+def test_a_second_attach_is_an_error() -> None:
+    model = small_aurora()
+    TADP.attach(model, CONTEXT)
+    with pytest.raises(TypeError, match="encoder_layers.0.blocks.0.attn"):
+        TADP.attach(model, CONTEXT)

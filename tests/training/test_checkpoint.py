@@ -1,0 +1,154 @@
+"""Checkpoints and saved tensors; that a resumed training is bit-identical is tested with the loop."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from weatherpeft.training.checkpoint import (
+    load_checkpoint,
+    load_tensors,
+    remove_work,
+    save_checkpoint,
+    save_tensors,
+)
+
+
+class Count:
+    """An adapter with one tensor to keep and one to resume from."""
+
+    def __init__(self) -> None:
+        self.kept, self.moment = torch.zeros(2), torch.zeros(3)
+
+    def dense_parameters(self) -> dict[str, nn.Parameter]:
+        return {}
+
+    def trainable_backbone(self) -> int:
+        return 0
+
+    def step(self, step: int, learning_rate: float) -> None:
+        self.kept += learning_rate
+        self.moment += step
+
+    def result(self) -> dict[str, Tensor]:
+        return {"kept": self.kept.clone()}
+
+    def load_result(self, tensors: Mapping[str, Tensor]) -> None:
+        self.kept = tensors["kept"]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"moment": self.moment.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.moment = state["moment"]
+
+
+class Running:
+    """A training of two parameters and an adapter."""
+
+    def __init__(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.dense = {
+            name: nn.Parameter(torch.randn(3, 2, generator=generator)) for name in ("encoder.w", "decoder.w")
+        }
+        self.optimizer = torch.optim.AdamW(self.dense.values(), lr=0.1)
+        self.adapters = [Count()]
+        self.curves: dict[str, Any] = {"train_loss": []}
+
+    def step(self, number: int) -> None:
+        self.optimizer.zero_grad()
+        loss = torch.stack([parameter.square().sum() for parameter in self.dense.values()]).sum()
+        loss.backward()
+        self.optimizer.step()
+        self.adapters[0].step(number, 0.1)
+        self.curves["train_loss"].append(loss.item())
+
+    def save(self, path: Path, step: int) -> None:
+        save_checkpoint(path, step, self.dense, self.optimizer, self.adapters, self.curves)
+
+    def load(self, path: Path) -> int:
+        return load_checkpoint(path, self.dense, self.optimizer, self.adapters, self.curves)
+
+    def state(self) -> list[Any]:
+        (adapter,) = self.adapters
+        tensors = [*self.dense.values(), adapter.kept, adapter.moment]
+        return [tensor.tolist() for tensor in tensors] + self.curves["train_loss"]
+
+
+def test_everything_that_goes_on_is_in_a_checkpoint(tmp_path: Path) -> None:
+    straight, resumed = Running(0), Running(1)
+    for number in range(3):
+        straight.step(number)
+    straight.save(tmp_path / "new" / "checkpoint.pt", 3)
+    assert straight.state() != resumed.state()
+    assert resumed.load(tmp_path / "new" / "checkpoint.pt") == 3
+    assert resumed.state() == straight.state()
+    for training in (straight, resumed):
+        for number in (3, 4):
+            training.step(number)
+    assert resumed.state() == straight.state()
+
+
+def test_a_checkpoint_is_replaced_when_the_new_one_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, training = tmp_path / "checkpoint.pt", Running(0)
+    training.step(0)
+    training.save(path, 1)
+    expected = training.state()
+
+    def killed(_: object, target: BinaryIO) -> None:
+        target.write(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", killed)
+        training.step(1)
+        training.save(path, 2)
+    resumed = Running(1)
+    assert resumed.load(path) == 1 and resumed.state() == expected
+    training.save(path, 2)
+    assert resumed.load(path) == 2 and resumed.state() == training.state()
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_only_an_artifacts_own_work_is_removed(tmp_path: Path) -> None:
+    keys = ("0123456789abcdef", "fedcba9876543210")
+    own = {f"lora-seed0-{key}" for key in keys}
+    others = {f"lora-seed01-{keys[0]}", f"lora-seed0-b-{keys[0]}", f"lora-{keys[0]}", "lora-seed0-notes"}
+    for name in own | others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint.pt").touch()
+    remove_work(tmp_path, Path("results/runs/lora-seed0"))
+    assert {path.name for path in tmp_path.iterdir()} == others
+
+
+def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
+    tensors = {
+        "encoder.w": torch.randn(4, 3).T,  # not contiguous
+        "0.lora.b": nn.Parameter(torch.randn(2)),
+        "1.sfas.index": torch.tensor([2**40, 1]),
+        "half": torch.randn(3).bfloat16(),
+        "empty": torch.zeros(0, 3),
+    }
+    save_tensors(tensors, tmp_path / "tuned.safetensors")
+    found = load_tensors(tmp_path / "tuned.safetensors")
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor.detach())
+
+
+def test_the_same_tensors_are_the_same_bytes(tmp_path: Path) -> None:
+    one = {"b": torch.arange(3.0), "a": torch.ones(2)}
+    save_tensors(one, tmp_path / "one")
+    save_tensors(dict(reversed(one.items())), tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_tensors_that_did_not_arrive_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weatherpeft.training.checkpoint.load_file", lambda path: {"a": torch.ones(1)})
+    with pytest.raises(ValueError, match="wrote 2 tensors, found 1"):
+        save_tensors({"a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "tuned.safetensors")

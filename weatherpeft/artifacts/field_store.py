@@ -1,0 +1,275 @@
+"""The store of one grid: all instantaneous fields in one array, the others beside it.
+
+``fields`` has dims ``([member,] time, channel, latitude, longitude)``, its channels in the order of
+``VariableSet.channels``. A chunk is one time of one member: what training reads at once. A shard is
+many times, written by one process in one go. Hourly sums and static fields are arrays of their own.
+``store.open_dataset`` shows such a store by variable; ``StoredFields`` reads it fast.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import VariableSet, channel_label
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_ENTRY, _CHECKSUM = 16, 4
+"""Bytes of a chunk's offset and length in the table of a shard, and of its checksum."""
+_SHARD_TIMES = 64
+_SHARD_BYTES = 160 * 2**20
+
+
+def shard_times(grids: Sequence[Grid], variables: VariableSet) -> int:
+    """Times of a shard: up to 64, fewer where the fields of one member would not fit in memory."""
+    cells = max(grid.shape[0] * grid.shape[1] for grid in grids)
+    per_time = 4 * cells * max(len(variables.channels()), 1)
+    return max(1, min(_SHARD_TIMES, _SHARD_BYTES // per_time))
+
+
+class FieldWriter:
+    """Creates a store and fills it, a shard at a time.
+
+    Args:
+        path: of the new store.
+        like: gives the dims, coordinates and attributes of everything but latitude and longitude.
+        grid: of the store.
+        variables: names its instantaneous fields.
+        shard_times: times of a shard.
+        attributes: of the store, beside those of ``like``.
+        packing: ``scale`` and ``offset`` and what else describes int16 fields, ``(channel,)`` each;
+            without it the fields are float32.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        like: "xr.Dataset",
+        grid: Grid,
+        variables: VariableSet,
+        shard_times: int,
+        attributes: Mapping[str, Any],
+        packing: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        import dask.array
+        import xarray as xr
+        import zarr
+        from zarr.codecs import BloscCodec
+
+        channels = variables.channels()
+        coordinates: dict[str, Any] = {str(name): array.variable for name, array in like.coords.items()}
+        coordinates["latitude"] = ("latitude", grid.latitude, {"units": "degrees_north"})
+        coordinates["longitude"] = ("longitude", grid.longitude, {"units": "degrees_east"})
+        arrays: dict[str, Any] = {name: ("channel", values) for name, values in (packing or {}).items()}
+        encoding: dict[str, Any] = {}
+
+        def add(name: str, dims: tuple[str, ...], dtype: str, attrs: dict[str, Any]) -> None:
+            shape = tuple(sizes[dim] for dim in dims)
+            timed = [dim.endswith("time") for dim in dims]
+            chunk = tuple(1 if dim == "member" or dim.endswith("time") else sizes[dim] for dim in dims)
+            shard = tuple(
+                min(shard_times, size) if is_time else length
+                for is_time, size, length in zip(timed, shape, chunk, strict=True)
+            )
+            arrays[name] = (dims, dask.array.zeros(shape, dtype=dtype, chunks=shape), attrs)
+            size = np.dtype(dtype).itemsize
+            encoding[name] = {
+                "chunks": chunk,
+                "shards": shard if any(timed) else None,
+                "compressors": BloscCodec(
+                    cname="lz4", clevel=9, shuffle="shuffle" if size == 4 else "bitshuffle", typesize=size
+                ),
+                "_FillValue": None,
+            }
+
+        sizes = {
+            **{str(dim): size for dim, size in like.sizes.items()},
+            "channel": len(channels),
+            "latitude": grid.shape[0],
+            "longitude": grid.shape[1],
+        }
+        if channels:
+            coordinates["channel"] = [channel_label(name, level) for name, level in channels]
+            names = variables.model_dump(mode="json", include={"surface", "atmospheric", "levels_hpa"})
+            members = ("member",) if "member" in like[channels[0][0]].dims else ()
+            dims = (*members, "time", "channel", "latitude", "longitude")
+            add(store.FIELDS, dims, "int16" if packing else "float32", names)
+        for name, array in like.data_vars.items():
+            if name not in (*variables.surface, *variables.atmospheric):
+                add(str(name), tuple(map(str, array.dims)), "float32", array.attrs)
+        dataset = xr.Dataset(arrays, coordinates, attrs={**like.attrs, **attributes})
+        store.write_dataset(dataset, path, compute=False, encoding=encoding)
+        self._group: Any = zarr.open_group(path, mode="r+")
+
+    def blocks(self, name: str) -> Iterator[tuple[Any, ...]]:
+        """What is written in one go: member, where there are several, and times of a shard of an array.
+
+        Yields:
+            Indices into the dims ``member`` (a number) and ``time`` or ``hourly_time`` (a slice), as
+            far as the array has them.
+        """
+        array = self._group[name]
+        axes: list[list[int | slice]] = []
+        lengths = array.shards or array.shape
+        for dim, size, length in zip(array.metadata.dimension_names, array.shape, lengths, strict=True):
+            if dim == "member":
+                axes.append(list(range(size)))
+            elif dim.endswith("time"):
+                axes.append([slice(first, min(first + length, size)) for first in range(0, size, length)])
+        yield from product(*axes)
+
+    def write(self, name: str, place: tuple[Any, ...], values: NDArray[Any]) -> None:
+        """Fill a part of an array.
+
+        Args:
+            name: of the array.
+            place: one of its blocks, or ``()`` for all of it.
+            values: of the shape of that part, but for dims of length 1.
+        """
+        array = self._group[name]
+        inner = array.shape[len(place) :]
+        array[place] = values.reshape(-1, *inner) if place else values.reshape(inner)
+
+
+class StoredFields:
+    """Reads the fields of a store, one time of one member at once.
+
+    Attributes:
+        times: ``(time,)``.
+        members: of an ensemble; empty where the data has no member dimension.
+
+    Args:
+        path: of the store.
+        names: time-dependent variables.
+
+    Raises:
+        ValueError: if there is no store, a variable is not among its fields, or they are laid out otherwise
+            than ``FieldWriter`` does.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        dataset = store.open_stored(path)
+        self._places = store.channel_places(dataset)
+        for name in names:
+            if name not in self._places:
+                found = ", ".join(map(str, store.canonical(dataset).data_vars))
+                raise ValueError(f"{path}: variable {name} is missing; found {found}")
+        self._names = names
+        self.times: NDArray[np.datetime64] = dataset["time"].values
+        self.members: list[int] = dataset["member"].values.tolist() if "member" in dataset.dims else []
+        self._packing: tuple[NDArray[np.float32], ...] | None = None
+        if "scale" in dataset:
+            self._packing = tuple(dataset[name].values.astype(np.float32) for name in ("scale", "offset"))
+        self._chunks = _Chunks(path, dataset[store.FIELDS]) if names else None
+
+    def read(self, time: int, member: int | None) -> dict[str, NDArray[np.float32]]:
+        """Fields ``([level,] latitude, longitude)`` by name.
+
+        Args:
+            time: index into ``times``.
+            member: index into ``members``, None where there are none.
+
+        Raises:
+            ValueError: a chunk that is not there or cannot be decompressed; the message names the file.
+        """
+        if self._chunks is None:
+            return {}
+        values = self._chunks.read(time, member)
+        fields = unpack(values, *self._packing) if self._packing else values
+        return {name: fields[self._places[name]] for name in self._names}
+
+
+class StoredSums:
+    """Reads hourly sums of a store.
+
+    Attributes:
+        times: ends of the hours, ``(hourly_time,)``.
+
+    Args:
+        path: of the store.
+        name: of the hourly variable.
+
+    Raises:
+        ValueError: if the store has no such variable.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        dataset = store.open_stored(path)
+        if name not in dataset:
+            raise ValueError(f"{path}: variable {name} is missing; found {', '.join(map(str, dataset))}")
+        self.times: NDArray[np.datetime64] = dataset["hourly_time"].values
+        self._chunks = _Chunks(path, dataset[name])
+
+    def read(self, time: int, member: int | None) -> NDArray[np.float32]:
+        """One field, ``(latitude, longitude)``; arguments are indices, as of ``StoredFields.read``."""
+        return self._chunks.read(time, member)
+
+
+class _Chunks:
+    """Reads an array that ``FieldWriter`` wrote, a chunk at once.
+
+    A chunk is decompressed into the array that is returned. General readers of Zarr take half as long
+    again: they decompress into memory of their own, and copy.
+    """
+
+    def __init__(self, path: Path, array: "xr.DataArray") -> None:
+        self._path = path / str(array.name)
+        dim = next(str(dim) for dim in array.dims if str(dim).endswith("time"))
+        axis = array.dims.index(dim)
+        self._times = array[dim].values
+        self._dtype, self._shape = array.dtype, array.shape[axis + 1 :]
+        metadata = json.loads((self._path / "zarr.json").read_text())
+        self._shard_times: int = metadata["chunk_grid"]["configuration"]["chunk_shape"][axis]
+        sharding = metadata["codecs"][0].get("configuration", {})
+        names = [codec["name"] for codec in (*metadata["codecs"], *sharding.get("codecs", []))]
+        chunk = sharding.get("chunk_shape")
+        if names != ["sharding_indexed", "bytes", "blosc"] or chunk != [1] * (axis + 1) + list(self._shape):
+            raise ValueError(
+                f"{self._path}: expected shards of chunks of one time in blosc, found {', '.join(names)}"
+                f" with chunks {chunk}; write it anew"
+            )
+
+    def read(self, time: int, member: int | None) -> NDArray[Any]:
+        """One chunk; a shard ends in a table of offset and length of its chunks, and a checksum of it."""
+        from numcodecs import blosc
+
+        shard, row = divmod(time, self._shard_times)
+        outer = () if member is None else (member,)
+        path = self._path.joinpath("c", *map(str, (*outer, shard, *(0 for _ in self._shape))))
+        result = np.empty(self._shape, self._dtype)
+        try:
+            with path.open("rb") as file:
+                file.seek(_ENTRY * (row - self._shard_times) - _CHECKSUM, os.SEEK_END)
+                offset, length = np.frombuffer(file.read(_ENTRY), "<u8").tolist()
+                file.seek(offset)
+                blosc.decompress(file.read(length), result)
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path}: cannot read time {self._times[time]} ({error})") from error
+        return result
+
+
+def unpack(
+    values: NDArray[np.int16], scale: NDArray[np.float32], offset: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Packed values × scale + offset, in float32, a channel at a time: so it stays in the cache.
+
+    Args:
+        values: ``(channel, latitude, longitude)``.
+        scale: ``(channel,)``.
+        offset: ``(channel,)``.
+    """
+    result = np.empty(values.shape, np.float32)
+    for channel, field in enumerate(result):
+        field[...] = values[channel]
+        field *= scale[channel]
+        field += offset[channel]
+    return result

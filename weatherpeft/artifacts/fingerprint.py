@@ -1,0 +1,244 @@
+"""Code digests: what a stage's code is, found from the syntax tree without importing anything.
+
+Two modules have the same digest when their syntax trees agree once docstrings, comments,
+``if TYPE_CHECKING:`` blocks, ``__all__`` and ``__version__`` are left out. The digest of a stage
+covers every first-party module that it imports, directly or through others, inside functions too.
+
+An extension package lists its members in ``__init__``. That list does not count as an import, nor
+as code: a member counts where ``extensions`` names it, or where a module that counts imports it.
+So a changed method reruns the runs that use it, and a new one reruns nothing.
+
+A file beside a module that the module names in a string, such as a template, counts as its code.
+Digests hold within one minor version of Python: the syntax tree is the interpreter's.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+EXTENSION_PACKAGES = ("sources", "tasks", "backbones", "peft")
+ROOT = Path(__file__).resolve().parents[2]
+"""The directory that contains the package."""
+
+_FILE_NAME = re.compile(r"[\w-][\w/.-]*\.\w+")
+
+
+def fingerprint(module: str, extensions: Iterable[str] = (), *, root: Path = ROOT) -> str:
+    """Digest of the code that a module runs.
+
+    Args:
+        module: dotted name, for example ``weatherpeft.stages.regrid``.
+        extensions: dotted names of the extensions in use, for example ``spec_modules(spec)``.
+        root: directory that contains the package.
+
+    Returns:
+        The first 16 hexadecimal digits of a SHA-256.
+
+    Raises:
+        ValueError: a module that does not exist or cannot be parsed.
+    """
+    lines = [f"{name} {digest}\n" for name, digest in modules(module, extensions, root=root).items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def modules(module: str, extensions: Iterable[str] = (), *, root: Path = ROOT) -> dict[str, str]:
+    """Digest of each first-party module that counts, sorted by name; arguments as in ``fingerprint``."""
+    found: dict[str, str] = {}
+    waiting = [(name, f"{name} is asked for") for name in (module, *extensions)]
+    while waiting:
+        name, reason = waiting.pop()
+        if name in found:
+            continue
+        path = _path(root, name)
+        if path is None:
+            raise ValueError(f"no module {name} below {root}; {reason}")
+        source = _source(root, name, path)
+        found[name] = source.digest
+        parents = [name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)]
+        targets = {target for imported in source.imports for target in _resolve(root, imported)}
+        waiting += [(target, f"{name} imports it") for target in (*parents, *targets)]
+    return dict(sorted(found.items()))
+
+
+def spec_modules(spec: object) -> tuple[str, ...]:
+    """The first-party modules that define a spec and the specs inside it, sorted.
+
+    Args:
+        spec: a pydantic object, or a list, tuple, set or dict of such objects.
+    """
+    found = set()
+    waiting = [spec]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+        else:
+            fields = getattr(type(value), "model_fields", None)
+            if fields is not None:
+                found.add(type(value).__module__)
+                waiting += [getattr(value, field) for field in fields]
+    return tuple(sorted(name for name in found if name.startswith("weatherpeft.")))
+
+
+@dataclass(frozen=True)
+class _Import:
+    """``import module`` or, with a name, ``from module import name``."""
+
+    module: str
+    name: str | None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What counts of one file.
+
+    Attributes:
+        digest: of its code.
+        imports: what the code imports of its own package.
+        exports: names that the file itself imports at its top, for those who import them from it.
+    """
+
+    digest: str
+    imports: tuple[_Import, ...]
+    exports: dict[str, _Import]
+
+
+def _path(root: Path, name: str) -> Path | None:
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_name(base.name + ".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return base if base.is_dir() else None
+
+
+def _source(root: Path, name: str, path: Path) -> _Source:
+    if path.is_dir():  # a namespace package, without code
+        return _Source("", (), {})
+    stat = path.stat()
+    return _read(name, path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _read(name: str, path: Path, time_ns: int, size: int) -> _Source:
+    """Parse a file; the time and size only tell its versions apart."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise ValueError(f"{path}:{error.lineno}: {error.msg}") from error
+    is_package = path.name == "__init__.py"
+    package = name if is_package else name.rpartition(".")[0]
+    tree = _Essence().visit(tree)
+    exports = {
+        bound: imported
+        for statement in tree.body
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        for bound, imported in _imports(statement, package)
+    }
+    if is_package and _is_extension_package(name):
+        tree.body = _without_members(tree.body, name)
+    imports = [
+        imported
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for _, imported in _imports(node, package)
+    ]
+    digest = hashlib.sha256(ast.dump(tree).encode())
+    for data in _data_files(tree, path.parent):
+        digest.update(data.read_bytes())
+    return _Source(digest.hexdigest()[:16], tuple(imports), exports)
+
+
+class _Essence(ast.NodeTransformer):
+    """Leaves out what does not run: docstrings, blocks for type checkers, ``__all__``, ``__version__``."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        for_checkers = ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        return node.orelse if for_checkers else node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        names = {target.id for target in node.targets if isinstance(target, ast.Name)}
+        return None if names & {"__all__", "__version__"} else self.generic_visit(node)
+
+
+def _imports(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, _Import]]:
+    """Bound name and first-party import, for each name of an import statement."""
+    first_party = package.partition(".")[0]
+    if isinstance(node, ast.ImportFrom):
+        module = node.module or ""
+        if node.level:
+            anchor = package.rsplit(".", node.level - 1)[0]
+            module = f"{anchor}.{module}".rstrip(".")
+        found = [(alias.asname or alias.name, _Import(module, alias.name)) for alias in node.names]
+    else:
+        found = [(alias.asname or alias.name, _Import(alias.name, None)) for alias in node.names]
+    for bound, imported in found:
+        if imported.module.partition(".")[0] == first_party:
+            yield bound, imported
+
+
+def _is_extension_package(name: str) -> bool:
+    return name.partition(".")[2] in EXTENSION_PACKAGES
+
+
+def _without_members(body: list[ast.stmt], name: str) -> list[ast.stmt]:
+    """The statements of an extension package's ``__init__`` without the list of its members.
+
+    The list is: the imports of members at the top, and the assignments that mention them. An import
+    that the remaining code uses, in a function for example, stays.
+    """
+    members: dict[ast.stmt, set[str]] = {}
+    for statement in body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            found = dict(_imports(statement, name))
+            if any(f"{imported.module}.".startswith(f"{name}.") for imported in found.values()):
+                members[statement] = set(found)
+    bound: set[str] = set().union(*members.values())
+    assignments = (ast.Assign, ast.AnnAssign, getattr(ast, "TypeAlias", ast.AnnAssign))
+    kept = [
+        statement
+        for statement in body
+        if statement not in members and not (isinstance(statement, assignments) and _names(statement) & bound)
+    ]
+    used: set[str] = set().union(*(_names(statement) for statement in kept))
+    return [statement for statement in body if statement in kept or members.get(statement, set()) & used]
+
+
+def _names(statement: ast.stmt) -> set[str]:
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+
+
+def _data_files(tree: ast.AST, folder: Path) -> list[Path]:
+    """Files beside a module that it names in a string, such as a template."""
+    names = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value)
+    }
+    return [folder / name for name in sorted(names) if (folder / name).is_file()]
+
+
+def _resolve(root: Path, imported: _Import) -> Iterator[str]:
+    """The modules that an import runs, as far as they count."""
+    yield imported.module
+    if imported.name is None:
+        return
+    member = f"{imported.module}.{imported.name}"
+    if _path(root, member) is not None:
+        yield member
+    elif _is_extension_package(imported.module):
+        # A name that the package's __init__ imports from a member: the member counts.
+        path = _path(root, imported.module)
+        origin = _source(root, imported.module, path).exports.get(imported.name) if path else None
+        if origin is not None:
+            yield from _resolve(root, origin)

@@ -1,0 +1,222 @@
+"""Artifacts on disk: complete or absent, with a record of what made them.
+
+An artifact is a directory. It is written under a temporary name beside its final one and renamed
+when it is complete, so that a killed job leaves nothing that looks finished.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
+from weatherpeft.fields.variables import VARIABLES
+from weatherpeft.spec import Spec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PROVENANCE = "provenance.json"
+FIELDS = "fields"
+"""The array that holds all instantaneous fields of a regridded store; see ``field_store``."""
+_ZARR_MARKS = ("zarr.json", ".zgroup")
+_PACKAGES = ("numpy", "scipy", "xarray", "zarr", "dask", "eccodes", "torch", "microsoft-aurora", "peft")
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def artifact(
+    output: Path, spec: Spec, code: str, inputs: Sequence[Path] = (), facts: dict[str, Any] | None = None
+) -> Iterator[Path]:
+    """Write a directory that appears under its final name only when it is complete.
+
+    Args:
+        output: final name of the directory; what stands there is replaced.
+        spec: what the artifact is made from.
+        code: module name of the stage, whose code digest is recorded.
+        inputs: artifacts, or files in them, that were read.
+        facts: further entries of the record; may be filled until the context is left.
+
+    Yields:
+        The directory to write into.
+    """
+    temporary, replaced = (output.with_name(f".{output.name}.{state}") for state in ("partial", "replaced"))
+    for leftover in (temporary, replaced):
+        if leftover.exists():
+            _log.info("removing what an interrupted run left at %s", leftover)
+            shutil.rmtree(leftover)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        record = {
+            "spec": spec.model_dump(mode="json"),
+            "code": fingerprint(code, spec_modules(spec)),
+            "inputs": {"/".join(path.parts[-2:]): artifact_digest(path) for path in inputs},
+            "packages": _versions(),
+            "digest": content_digest(temporary),
+            **(facts or {}),
+        }
+        (temporary / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if output.exists():  # moved away as a whole: half removed, it would look finished
+        output.rename(replaced)
+    temporary.rename(output)
+    if replaced.exists():
+        shutil.rmtree(replaced)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Record of an artifact.
+
+    Raises:
+        ValueError: if the directory has none, so that it is no artifact of this package.
+    """
+    file = path / PROVENANCE
+    if not file.is_file():
+        raise ValueError(f"{path}: no {PROVENANCE}; not a complete artifact of weatherpeft")
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
+
+
+def artifact_digest(path: Path) -> str:
+    """Content digest of an artifact or a part of one, from its record; of another file or store, its own.
+
+    Raises:
+        ValueError: if there is no such file or Zarr store, nor a record here or in a directory above.
+    """
+    for directory in (path, *path.parents):
+        if (directory / PROVENANCE).is_file():
+            return str(read_provenance(directory)["digest"])
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    if any((path / name).is_file() for name in _ZARR_MARKS):
+        return content_digest(path)
+    raise ValueError(f"{path}: no {PROVENANCE} here or above; not an artifact of weatherpeft")
+
+
+def artifact_key(spec: Spec, code: str, inputs: Sequence[Path] = ()) -> str:
+    """Name for the working directory of an artifact in the making.
+
+    It changes with the spec, the code and the inputs' contents, so that a job which is tried again finds
+    what it left and a changed one never does.
+    """
+    parts = [spec.canonical_json(), fingerprint(code, spec_modules(spec)), *map(artifact_digest, inputs)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def content_digest(directory: Path) -> str:
+    """SHA-256 over the names and bytes of the files below a directory, bookkeeping files left out."""
+    total = hashlib.sha256()
+    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+        if file.name in (PROVENANCE, ".snakemake_timestamp"):
+            continue
+        total.update(str(file.relative_to(directory)).encode() + b"\0")
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def write_dataset(
+    dataset: "xr.Dataset", path: Path, mode: Literal["w", "a", "r+"] = "w", **options: Any
+) -> None:
+    """Write a dataset as a Zarr store of format 3 with consolidated metadata.
+
+    Args:
+        dataset: fields; chunked arrays are written chunk by chunk.
+        path: the store.
+        mode: ``w`` to create, ``a`` to add, ``r+`` to fill what is there.
+        options: passed to ``xarray.Dataset.to_zarr``.
+    """
+    import warnings
+
+    # Zarr 3 specifies strings of variable length only.
+    labels = {
+        name: variable.astype(object)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind == "U"
+    }
+    dataset = dataset.assign(labels)
+    with warnings.catch_warnings():
+        # Consolidated metadata is not yet in the Zarr 3 specification; zarr-python writes and reads it.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        dataset.to_zarr(path, mode=mode, zarr_format=3, consolidated=True, **options)
+
+
+def open_dataset(path: Path) -> "xr.Dataset":
+    """Open a store lazily; the fields of the regrid stage's stores by variable, in canonical dims.
+
+    Raises:
+        ValueError: if the store is absent.
+    """
+    return canonical(open_stored(path))
+
+
+def open_stored(path: Path) -> "xr.Dataset":
+    """Open a store lazily, as it is laid out.
+
+    Raises:
+        ValueError: if the store is absent.
+    """
+    import xarray as xr
+
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such Zarr store")
+    return xr.open_zarr(path, consolidated=True, chunks=None)
+
+
+def channel_places(stored: "xr.Dataset") -> dict[str, int | slice]:
+    """Where the fields of each variable lie along the channels of a store of ``field_store``."""
+    places: dict[str, int | slice] = {}
+    if FIELDS in stored:
+        attributes = stored[FIELDS].attrs
+        levels, surface = len(attributes["levels_hpa"]), attributes["surface"]
+        places = {name: index for index, name in enumerate(surface)}
+        for index, name in enumerate(attributes["atmospheric"]):
+            first = len(surface) + index * levels
+            places[name] = slice(first, first + levels)
+    return places
+
+
+def canonical(stored: "xr.Dataset") -> "xr.Dataset":
+    """A store of ``field_store`` by variable; any other store as it is.
+
+    Returns:
+        Lazy float32 variables with dims ``([member,] time, [level,] latitude, longitude)`` and, after
+        them, what else the store holds.
+    """
+    if FIELDS not in stored:
+        return stored
+    fields, packed = stored[FIELDS], "scale" in stored
+    if packed:
+        fields = fields.chunk(time=1)
+        fields = fields.astype("float32") * stored["scale"].astype("float32")
+        fields = fields + stored["offset"].astype("float32")
+    variables = {}
+    for name, place in channel_places(stored).items():
+        array = fields.isel(channel=place).drop_vars("channel").drop_encoding()
+        if isinstance(place, slice):
+            array = array.rename(channel="level").assign_coords(level=stored["level"])
+        row = VARIABLES[name]
+        attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
+        array.attrs = attributes
+        variables[name] = array
+    others = stored.drop_dims("channel")
+    return others.assign(variables)[[*variables, *map(str, others.data_vars)]]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

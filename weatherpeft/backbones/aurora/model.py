@@ -1,0 +1,283 @@
+"""The upstream Aurora behind the ``Backbone`` socket."""
+
+import dataclasses
+import io
+import logging
+import pickle
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aurora as upstream
+import torch
+from aurora.normalisation import level_to_str, locations
+from torch import nn
+
+from weatherpeft.fields.variables import VARIABLES, FieldSet
+from weatherpeft.samples.batch import Batch, Fields
+
+if TYPE_CHECKING:
+    from weatherpeft.backbones.aurora import spec as aurora_spec
+
+SHORT = {name: row.short_name for name, row in VARIABLES.items()}
+"""Names inside the upstream package."""
+_PER_VARIABLE = re.compile(
+    r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+"
+)
+_Moments = tuple[torch.Tensor, torch.Tensor]
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class _Completed(upstream.Batch):
+    """A batch of which some upper variables are normalized by statistics that upstream has not."""
+
+    statistics: dict[str, _Moments] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, batch: upstream.Batch, statistics: dict[str, _Moments]) -> "_Completed":
+        return cls(batch.surf_vars, batch.static_vars, batch.atmos_vars, batch.metadata, statistics)
+
+    def type(self, t: Any) -> "_Completed":
+        return self.of(super().type(t), self.statistics)
+
+    def normalise(self, surf_stats: dict[str, tuple[float, float]]) -> upstream.Batch:
+        device = self.metadata.lat.device
+        own = {
+            name: (self.atmos_vars[name] - mean.to(device)) / scale.to(device)
+            for name, (mean, scale) in self.statistics.items()
+        }
+        return self._with(own, upstream.Batch.normalise(self._without(), surf_stats))
+
+    def unnormalise(self, surf_stats: dict[str, tuple[float, float]]) -> upstream.Batch:
+        device = self.metadata.lat.device
+        own = {
+            name: self.atmos_vars[name] * scale.to(device) + mean.to(device)
+            for name, (mean, scale) in self.statistics.items()
+        }
+        return self._with(own, upstream.Batch.unnormalise(self._without(), surf_stats))
+
+    def _without(self) -> "_Completed":
+        known = {name: field for name, field in self.atmos_vars.items() if name not in self.statistics}
+        return _Completed(self.surf_vars, self.static_vars, known, self.metadata)
+
+    def _with(self, own: dict[str, torch.Tensor], known: upstream.Batch) -> upstream.Batch:
+        everything = known.atmos_vars | own
+        upper = {name: everything[name] for name in self.atmos_vars}
+        return upstream.Batch(known.surf_vars, known.static_vars, upper, known.metadata)
+
+
+class Aurora(upstream.Aurora):
+    """Upstream Aurora that loads the part of a checkpoint that its variables need.
+
+    Attributes:
+        upper_statistics: mean and standard deviation ``(level, 1, 1)`` of upper variables that upstream does
+            not know; those of surface variables are in upstream's ``surf_stats``.
+    """
+
+    upper_statistics: dict[str, _Moments]
+
+    def _pre_norm_hook(self, batch: upstream.Batch) -> upstream.Batch:
+        return self._completed(batch)
+
+    def _post_decoder_hook(self, batch: upstream.Batch, pred: upstream.Batch) -> upstream.Batch:
+        return self._completed(pred)
+
+    def _completed(self, batch: upstream.Batch) -> upstream.Batch:
+        return _Completed.of(batch, self.upper_statistics) if self.upper_statistics else batch
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights by name.
+
+        Per-variable weights of variables that the model has not are left out, and those of variables that
+        the checkpoint has not keep their initial values and are logged. Anything else must match.
+
+        Raises:
+            ValueError: naming weights that are missing, unknown or of another shape.
+        """
+        own = self.state_dict()
+        missing = [name for name in own if name not in state_dict]
+        unknown = [name for name in state_dict if name not in own]
+        wrong = [name for name in (*missing, *unknown) if not _PER_VARIABLE.match(name)]
+        wrong += [name for name in own if name in state_dict and own[name].shape != state_dict[name].shape]
+        if wrong:
+            raise ValueError(
+                f"checkpoint does not fit the model: {', '.join(wrong[:5])} ({len(wrong)} in all)"
+            )
+        if missing:
+            _log.warning("not in the checkpoint, starting from random weights: %s", ", ".join(missing))
+        return super().load_state_dict(
+            {name: state_dict[name] for name in own if name in state_dict}, False, assign
+        )
+
+
+class ResidualAurora(Aurora):
+    """Aurora whose decoder predicts the normalized difference to the last input frame."""
+
+    def _post_decoder_hook(self, batch: upstream.Batch, pred: upstream.Batch) -> upstream.Batch:
+        surface = {name: field + batch.surf_vars[name][:, -1:] for name, field in pred.surf_vars.items()}
+        upper = {name: field + batch.atmos_vars[name][:, -1:] for name, field in pred.atmos_vars.items()}
+        return self._completed(dataclasses.replace(pred, surf_vars=surface, atmos_vars=upper))
+
+
+class AuroraBackbone(nn.Module):
+    """Upstream Aurora with canonical fields outside and ECMWF short names inside.
+
+    Args:
+        spec: the size.
+        fields: what the model sees, placeholders included.
+        lead_hours: the lead time that the model is told.
+        kind: ``ResidualAurora`` predicts the difference to the last input frame.
+        history: number of input frames.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        spec: "aurora_spec.Aurora",
+        fields: FieldSet,
+        *,
+        lead_hours: int,
+        seed: int,
+        kind: type[Aurora] = Aurora,
+        history: int = 2,
+    ) -> None:
+        super().__init__()
+        self.spec, self.fields = spec, fields
+        variables = fields.all
+        arguments: dict[str, Any] = spec.model_dump(exclude={"name"})
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.model = kind(
+                surf_vars=tuple(SHORT[name] for name in variables.surface),
+                static_vars=tuple(SHORT[name] for name in variables.static),
+                atmos_vars=tuple(SHORT[name] for name in variables.atmospheric),
+                timestep=timedelta(hours=lead_hours),
+                variable_lead_time=True,
+                max_history_size=history,
+                use_lora=False,
+                **arguments,
+            )
+        self.model.upper_statistics = {}
+        self._lead_hours = lead_hours
+        self._backbone_parameters = dict(self.model.backbone.named_parameters())
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Patch embedding and level aggregation."""
+        return self.model.encoder
+
+    @property
+    def decoder(self) -> nn.Module:
+        """Level de-aggregation and heads."""
+        return self.model.decoder
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The Swin transformer between them."""
+        return self.model.backbone
+
+    def forward(self, batch: Batch) -> Fields:
+        """Predict the fields of one time (see ``interfaces.Backbone``)."""
+        for name in (name for names in self._unknown() for name in names):
+            if SHORT[name] not in (*self.model.surf_stats, *self.model.upper_statistics):
+                raise ValueError(f"backbone aurora: has no statistics of {name}; give it those of the data")
+        prediction = self._predict(batch)
+        return Fields(
+            {name: prediction.surf_vars[SHORT[name]][:, 0] for name in batch.inputs.surface},
+            {name: prediction.atmos_vars[SHORT[name]][:, 0] for name in batch.inputs.atmospheric},
+        )
+
+    def _predict(self, batch: Batch) -> upstream.Batch:
+        """What upstream predicts.
+
+        It wants longitudes that increase in [0, 360). A region across 0° is therefore told to lie
+        farther east: its first column at 0°, the others after it.
+        """
+        longitude = batch.longitude
+        if longitude[0] < 0:
+            longitude = longitude - longitude[0]
+        leads = batch.lead_hours or (self._lead_hours,) * len(batch.times)
+        prediction: upstream.Batch = self.model(
+            upstream.Batch(
+                surf_vars={SHORT[name]: field for name, field in batch.inputs.surface.items()},
+                static_vars={SHORT[name]: field for name, field in batch.static.items()},
+                atmos_vars={SHORT[name]: field for name, field in batch.inputs.atmospheric.items()},
+                metadata=upstream.Metadata(
+                    lat=batch.latitude,
+                    lon=longitude,
+                    time=batch.times,
+                    atmos_levels=batch.levels_hpa,
+                ),
+            ),
+            torch.tensor(leads, dtype=torch.float32),
+        )
+        return prediction
+
+    def _unknown(self) -> tuple[list[str], list[str]]:
+        """Surface and upper variables that upstream has no statistics of."""
+        variables = self.fields.all
+        levels = [level_to_str(level) for level in variables.levels_hpa]
+        surface = [name for name in variables.surface if SHORT[name] not in locations]
+        upper = [
+            name
+            for name in variables.atmospheric
+            if any(f"{SHORT[name]}_{level}" not in locations for level in levels)
+        ]
+        return surface, upper
+
+    def complete_statistics(self, mean: Fields, scale: Fields) -> None:
+        """Normalize by the training data what upstream has no statistics of (see ``interfaces.Backbone``)."""
+        surface, upper = self._unknown()
+        for name in (name for name in surface if name in mean.surface):
+            self.model.surf_stats[SHORT[name]] = mean.surface[name].item(), scale.surface[name].item()
+        for name in (name for name in upper if name in mean.atmospheric):
+            self.model.upper_statistics[SHORT[name]] = mean.atmospheric[name], scale.atmospheric[name]
+
+    def backbone_parameters(self) -> dict[str, nn.Parameter]:
+        """The backbone's pretrained parameters by name, before any method was attached."""
+        return dict(self._backbone_parameters)
+
+    def attention_modules(self) -> dict[str, nn.Module]:
+        """The window attention of every block, in the order of the forward pass."""
+        return {
+            f"{side}.{stage}.blocks.{block}.attn": module.attn
+            for side in ("encoder_layers", "decoder_layers")
+            for stage, layer in enumerate(getattr(self.backbone, side))
+            for block, module in enumerate(layer.blocks)
+        }
+
+    def embedding_weights(self) -> torch.Tensor:
+        """Patch-embedding weights, ``(width, variable, history·patch·patch)``.
+
+        Variables come in the encoder's own alphabetical order, surface and static first.
+        """
+        encoder = self.model.encoder
+        embeds = (encoder.surf_token_embeds, encoder.atmos_token_embeds)
+        weights = [weight for embed in embeds for weight in embed.weights.values()]
+        return torch.cat([weight.flatten(2) for weight in weights], dim=1)
+
+    def save(self, path: Path) -> None:
+        """Write the weights as the upstream package's ``load_checkpoint_local`` reads them."""
+        buffer = io.BytesIO()
+        torch.save(self.model.state_dict(), buffer)  # through a buffer: a file's name would enter its bytes
+        path.write_bytes(buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Load a checkpoint in the upstream's format.
+
+        Raises:
+            ValueError: naming the file and the weights that do not fit.
+        """
+        # Not load_checkpoint_local, which reads no file without a 2 m temperature.
+        try:
+            weights = torch.load(path, map_location=next(self.parameters()).device, weights_only=True)
+            self.model.load_state_dict(self.model._adapt_checkpoint(weights))
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path}: not a checkpoint that torch.save wrote") from error
+        except (ValueError, AssertionError, RuntimeError) as error:
+            raise ValueError(f"{path}: {error}") from error

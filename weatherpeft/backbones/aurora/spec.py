@@ -1,0 +1,96 @@
+"""Aurora (Bodnar et al. 2025, Nature 641), through the upstream package ``microsoft-aurora``."""
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import model_validator
+
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet
+from weatherpeft.samples.window import Ensemble
+from weatherpeft.spec import Spec
+
+if TYPE_CHECKING:
+    from weatherpeft.backbones.aurora.model import AuroraBackbone
+
+
+class Aurora(Spec):
+    """Size of an Aurora; the defaults are the pretrained 1.3 B configuration."""
+
+    name: Literal["aurora"]
+    embed_dim: int = 512
+    encoder_depths: tuple[int, ...] = (6, 10, 8)
+    encoder_num_heads: tuple[int, ...] = (8, 16, 32)
+    decoder_depths: tuple[int, ...] = (8, 10, 6)
+    decoder_num_heads: tuple[int, ...] = (32, 16, 8)
+    num_heads: int = 16
+    """Heads of the level aggregation in encoder and decoder."""
+    window_size: tuple[int, int, int] = (2, 6, 12)
+    latent_levels: int = 4
+    patch_size: int = 4
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.encoder_depths) != len(self.encoder_num_heads) or len(self.decoder_depths) != len(
+            self.decoder_num_heads
+        ):
+            raise ValueError("depths and num_heads must have one entry a stage")
+        if self.decoder_depths != self.encoder_depths[::-1]:
+            raise ValueError(
+                f"decoder_depths must be encoder_depths reversed, found {self.decoder_depths} "
+                f"and {self.encoder_depths}"
+            )
+        return self
+
+    def check(self, grid: Grid, fields: FieldSet) -> None:
+        """Whether the model can run on a grid with these fields, before any work starts.
+
+        Raises:
+            ValueError: naming the grid and the patch size, or the kind of field that is missing.
+        """
+        rows, columns = grid.shape
+        merges = 2 ** (len(self.encoder_depths) - 1)
+        if abs(grid.latitude).max() == 90:
+            raise ValueError(f"backbone aurora: grid {grid.label} has pole rows; use cell-centered rows")
+        if rows % self.patch_size or columns % self.patch_size:
+            raise ValueError(
+                f"backbone aurora: patch size {self.patch_size} does not divide the grid {grid.label} "
+                f"of {rows} x {columns} points"
+            )
+        if min(rows, columns) // self.patch_size < merges:
+            raise ValueError(
+                f"backbone aurora: grid {grid.label} gives {rows // self.patch_size} x "
+                f"{columns // self.patch_size} patches, fewer than its {len(self.encoder_depths)} stages need"
+            )
+        variables = fields.all
+        for kind, names in (
+            ("surface", variables.surface),
+            ("atmospheric", variables.atmospheric),
+            ("static", variables.static),
+        ):
+            if not names:
+                raise ValueError(f"backbone aurora: needs at least one {kind} variable or placeholder")
+
+    def build(
+        self,
+        fields: FieldSet,
+        lead_hours: int,
+        residual: bool,
+        seed: int,
+        ensemble: Ensemble | None = None,
+    ) -> "AuroraBackbone":
+        """A model with random weights that are a function of the seed.
+
+        Args:
+            fields: what the model sees.
+            lead_hours: the lead time that the model is told.
+            residual: whether it predicts the difference to its last input frame.
+            seed: of the initial weights.
+            ensemble: where the model corrects an ensemble, its frames and targets.
+        """
+        from weatherpeft.backbones.aurora.ensemble import EnsembleAuroraBackbone
+        from weatherpeft.backbones.aurora.model import Aurora, AuroraBackbone, ResidualAurora
+
+        if ensemble is not None:
+            return EnsembleAuroraBackbone(self, fields, ensemble, seed=seed)
+        kind = ResidualAurora if residual else Aurora
+        return AuroraBackbone(self, fields, lead_hours=lead_hours, kind=kind, seed=seed)

@@ -1,0 +1,1 @@
+"""What methods share when they are attached to a backbone."""

@@ -1,0 +1,1 @@
+"""SFAS: stochastic Fisher-guided adaptive selection."""

@@ -1,0 +1,313 @@
+"""SFAS at work: selection and update streamed through the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+
+import torch
+from torch import nn
+
+from weatherpeft.interfaces import Backbone, TuningContext
+from weatherpeft.peft.sfas.file_tensors import FileTensors
+from weatherpeft.peft.sfas.fisher_store import read_fisher
+from weatherpeft.peft.sfas.noise import BLOCK, UniformNoise, reached_level
+from weatherpeft.peft.sfas.normalizer import new_normalizer
+from weatherpeft.peft.sfas.per_sample import GradientStream, mean_over_ranks, several_ranks
+from weatherpeft.peft.sfas.pool import EntrySet, Pool
+from weatherpeft.peft.sfas.recompute import RecomputedActivations
+from weatherpeft.peft.sfas.selection import Selection
+from weatherpeft.peft.sfas.sparse_adam import SparseAdam
+from weatherpeft.peft.sfas.spec import Sfas
+
+CHUNK_ENTRIES = 2**20
+"""Entries scored at once on the CPU, a multiple of the noise's blocks; never changes the result."""
+ACCELERATOR_CHUNKS = 16
+"""As many of them at once elsewhere, where each call costs more."""
+_FIRST = 32
+"""Entries, in k, that come in eighths of a chunk: of the first ones many stay candidates."""
+
+
+class SfasAdapter:
+    """The ``Adapter`` of ``Sfas``.
+
+    ``accumulation`` backward passes precede each step, one by default. The last of them fills the
+    selection parameter by parameter; none leaves a gradient behind. A parameter that they do not reach
+    takes part with a gradient of zero. Each loss is a mean over a batch of one size, divided by the
+    number of passes. Of a distributed run each rank selects the same from the average over all ranks.
+
+    In memory beside the weights: one parameter's gradient and squares, the candidates (a few k), the
+    optimizer's state (k). In files of a temporary directory: one bit an entry for what was ever touched, the
+    smoothed Fisher information where ``beta > 0`` and, where several backward passes precede a step,
+    the sums of their gradients and squares, 4 bytes an entry each.
+    """
+
+    def __init__(self, spec: Sfas, model: Backbone, context: TuningContext) -> None:
+        """Unfreeze the pool and register on its gradients; see ``Sfas.attach``."""
+        frozen = {
+            name: parameter
+            for name, parameter in model.backbone_parameters().items()
+            if not parameter.requires_grad
+        }
+        if not frozen:
+            raise ValueError("sfas: found no frozen backbone parameter, expected a pool to select from")
+        self._spec = spec
+        self._context = context
+        self._pool = Pool(frozen)
+        counted = list(frozen.values())
+        if spec.count_of == "model":
+            ends = (model.encoder.parameters(), model.decoder.parameters())
+            counted = [*chain(*ends), *model.backbone_parameters().values()]
+        total = sum(parameter.numel() for parameter in counted)
+        self._k, self._budget = spec.entries(total, self._pool.size)
+        self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else None
+        self._optimizer = SparseAdam(self._pool, spec.betas, spec.eps, spec.weight_decay)
+        self._touched = EntrySet(self._pool.size)
+        if not context.steps:  # only to predict
+            return
+        for parameter in frozen.values():
+            parameter.requires_grad_(True)
+        self._sums = FileTensors("sfas-sums-")
+        if context.accumulation > 1:
+            for name, parameter in frozen.items():
+                for kind in ("gradient", "square"):
+                    self._sums.add(f"{name}.{kind}", parameter.numel(), self._pool.dtype)
+        RecomputedActivations(model.backbone)
+        self._stream = GradientStream(model.backbone, frozen, self._consume)
+        self._begin(0)
+
+    @property
+    def selected(self) -> int:
+        """k, the entries updated at each step."""
+        return self._k
+
+    @property
+    def touched(self) -> int:
+        """Entries updated at any step so far: the size of the delta."""
+        return len(self._touched)
+
+    @property
+    def selection(self) -> torch.Tensor:
+        """Pool indices updated at the last step ``(k,)``, ascending."""
+        return self._optimizer.index
+
+    def dense_parameters(self) -> dict[str, nn.Parameter]:
+        """None: every update of this method is its own."""
+        return {}
+
+    def trainable_backbone(self) -> int:
+        """The k entries of a step."""
+        return self._k
+
+    def squared_gradient_norm(self) -> float:
+        """Of the entries that the step to come will update."""
+        _, gradient = self._chosen()
+        return float(gradient.double().square().sum())
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply the gradients of the step to come, as clipping does."""
+        self._chosen()[1].mul_(factor)
+
+    def step(self, step: int, learning_rate: float) -> None:
+        """Update what the last backward passes select.
+
+        Args:
+            step: this step, from 0; steps come one after the other.
+            learning_rate: of this step.
+
+        Raises:
+            ValueError: another step is due, no backward pass came before, or a gradient is not finite.
+        """
+        if step != self._step:
+            raise ValueError(f"sfas: found step {step}, expected {self._step}")
+        index, gradient = self._chosen()
+        self._optimizer.update(index, gradient, learning_rate)
+        if self._selection:
+            self._touched.add(index)
+        self._begin(step + 1)
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """The touched entries and their values, two tensors a parameter, on the CPU.
+
+        Returns:
+            ``sfas.<parameter>.index``, int64 in the flattened parameter, and
+            ``sfas.<parameter>.value``, of every parameter with a touched entry.
+        """
+        tensors: dict[str, torch.Tensor] = {}
+        for name, parameter in self._pool.parameters.items():
+            start = self._pool.start[name]
+            index = self._touched.between(start, start + parameter.numel())
+            if len(index):
+                values = parameter.detach().view(-1)[index.to(parameter.device)]
+                tensors[f"sfas.{name}.index"], tensors[f"sfas.{name}.value"] = index, values.cpu()
+        return tensors
+
+    @torch.no_grad()
+    def load_result(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put a saved result on the pretrained weights.
+
+        Raises:
+            ValueError: a tensor is not of this pool, or an index comes without its values.
+        """
+        names = {key.removeprefix("sfas.").rsplit(".", 1)[0] for key in tensors}
+        expected = {f"sfas.{name}.{part}" for name in names for part in ("index", "value")}
+        if wrong := (expected ^ set(tensors)) | (names - self._pool.parameters.keys()):
+            raise ValueError(f"sfas: result does not fit the pool at {', '.join(sorted(wrong))}")
+        for name in names:
+            index = tensors[f"sfas.{name}.index"].to(self._pool.device)
+            entries = self._pool.parameters[name].view(-1)
+            entries[index] = tensors[f"sfas.{name}.value"].to(entries)
+            self._touched.add(index + self._pool.start[name])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What resuming needs beside the result: the step, the optimizer's state, a smoothed Fisher.
+
+        The last is not copied, as it may be larger than memory: the next step changes it.
+        """
+        state = {
+            f"sfas.{name}": tensor.to("cpu", copy=True)
+            for name, tensor in self._optimizer.state_dict().items()
+        }
+        state["sfas.step"] = torch.tensor(self._step)
+        if self._fisher and self._spec.beta < 1:
+            state |= {f"sfas.fisher.{name}": values for name, values in self._fisher.items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on where ``state_dict`` was taken, after ``load_result``."""
+        self._optimizer.load_state_dict({key.removeprefix("sfas."): value for key, value in state.items()})
+        if self._fisher and self._spec.beta < 1:
+            for name, values in self._fisher.items():
+                values.copy_(state[f"sfas.fisher.{name}"])
+        self._begin(int(state["sfas.step"]))
+
+    def _begin(self, step: int) -> None:
+        """Await the backward passes of a step."""
+        self._step = step
+        self._arrived: dict[str, int] = {}
+        self._update: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._selection: Selection | None = None
+        spec = self._spec
+        if step % spec.refresh == 0:
+            annealed = spec.gamma * (1 - step / self._context.steps)
+            self._noise_weight = annealed if spec.noise == "additive" else 0.0
+            normalizer = new_normalizer(spec.normalizer, self._pool.size, spec.quantile)
+            new = None if self._budget is None else self._budget - len(self._touched)
+            level = reached_level(self._k, self._pool.size)
+            self._selection = Selection(self._k, self._pool.size, self._noise_weight, normalizer, new, level)
+        else:
+            self._kept = {name: (own, local) for name, own, local in self._pool.locate(self.selection)}
+            self._kept_gradient = torch.zeros(self._k, dtype=self._pool.dtype, device=self._pool.device)
+        self._stream.squares = self._selection is not None and spec.beta < 1
+
+    def _chosen(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Entries that the step to come updates, and their gradients; ends the backward passes."""
+        if self._update:
+            return self._update
+        if not self._arrived:
+            raise ValueError(
+                f"sfas: found no gradient at step {self._step}, expected a backward pass before it"
+            )
+        if not self._selection:
+            self._update = self.selection, mean_over_ranks(self._kept_gradient)
+        else:
+            for name in self._pool.parameters:
+                self._complete(name)
+            self._update = self._selection.finish()
+        if not bool(self._update[1].isfinite().all()):
+            raise ValueError(f"sfas: a gradient at step {self._step} is not finite")
+        return self._update
+
+    def _complete(self, name: str) -> None:
+        """Offer a parameter that some backward passes of this step have not reached, or none."""
+        number = self._arrived.get(name, 0)
+        if number == self._context.accumulation:
+            return
+        entries, dtype = self._pool.parameters[name].numel(), self._pool.dtype
+        kinds = ("gradient", "square") if self._stream.squares else ("gradient",)
+        zeros = {kind: torch.zeros(entries, dtype=dtype, device=self._pool.device) for kind in kinds}
+        self._offer(name, **({kind: self._sums[f"{name}.{kind}"] for kind in kinds} if number else zeros))
+
+    @torch.no_grad()
+    def _consume(self, name: str, gradient: torch.Tensor, square: torch.Tensor | None) -> None:
+        """Take in a parameter's gradient of one backward pass."""
+        passes = self._context.accumulation
+        number = self._arrived[name] = self._arrived.get(name, 0) + 1
+        if number > passes or self._update:
+            raise ValueError(
+                f"sfas: found {number} gradients of {name} before step {self._step}, expected {passes}"
+            )
+        if self._step >= self._context.steps:
+            raise ValueError(f"sfas: found a gradient after the last of {self._context.steps} steps")
+        gradient = gradient.reshape(-1)
+        if not self._selection:
+            if name in self._kept:
+                own, local = self._kept[name]
+                self._kept_gradient[own] += gradient[local]
+            return
+        if square is None and self._stream.squares and (passes > 1 or several_ranks()):
+            square = gradient.square()
+        values = {"gradient": gradient}
+        if square is not None:
+            # A pass holds 1/passes of the loss: passes² of its squares, over the number of passes.
+            values["square"] = square.reshape(-1) * passes if passes > 1 else square.reshape(-1)
+        for kind, part in values.items() if passes > 1 else ():
+            total = self._sums[f"{name}.{kind}"]
+            values[kind] = (total.copy_(part) if number == 1 else total.add_(part.to(total))).to(part.device)
+        if number == passes:
+            self._offer(name, **values)
+
+    def _offer(self, name: str, gradient: torch.Tensor, square: torch.Tensor | None = None) -> None:
+        """Offer a parameter's entries to the selection, a chunk at a time."""
+        assert self._selection
+        spec, start, device = self._spec, self._pool.start[name], self._pool.device
+        gradient = mean_over_ranks(gradient).to(device, self._pool.dtype)
+        if square is not None:
+            square = mean_over_ranks(square).to(device)
+        entries = CHUNK_ENTRIES * (1 if device.type == "cpu" else ACCELERATOR_CHUNKS)
+        if self._selection.seen < _FIRST * self._k:
+            entries = max(BLOCK, entries // 8)
+        for first in range(0, len(gradient), entries):
+            chunk = slice(first, first + entries)
+            part = gradient[chunk]
+            own = None if not self._stream.squares else part.square() if square is None else square[chunk]
+            fisher = self._information(name, chunk, own)
+            count, at = len(fisher), start + first
+            noise = None
+            if self._noise_weight or spec.noise == "multiplicative":
+                noise = UniformNoise(self._context.seed, self._step, start, first, count, device)
+            if spec.noise == "multiplicative":
+                assert noise
+                fisher = fisher * noise.values()
+            known = None if self._budget is None else self._touched.mask(at, at + count).to(device)
+            try:
+                self._selection.offer(at, fisher, part, noise, known)
+            except FloatingPointError as error:
+                raise ValueError(f"sfas: the gradient of {name} at step {self._step}: {error}") from error
+
+    def _information(self, name: str, chunk: slice, square: torch.Tensor | None) -> torch.Tensor:
+        """F_t of a chunk, from F_{t−1} in its file and this step's squares."""
+        if self._fisher is None:
+            assert square is not None
+            return square
+        stored = self._fisher[name][chunk]
+        if square is not None:
+            stored.mul_(self._spec.beta).add_(square.to(stored), alpha=1 - self._spec.beta)
+        return stored.to(self._pool.device, self._pool.dtype)
+
+    def _fisher_files(self) -> FileTensors:
+        """The warm-up's estimate in file-backed float32 tensors ``(entry,)``, by parameter."""
+        if self._context.fisher is None:
+            raise ValueError(f"sfas: beta = {self._spec.beta} needs the Fisher warm-up's store, found none")
+        files = FileTensors("sfas-fisher-")
+        for name, values in read_fisher(self._context.fisher):
+            if name not in self._pool.parameters:
+                continue
+            expected = self._pool.parameters[name].shape
+            if values.shape != expected:
+                found = f"{tuple(values.shape)}, expected {tuple(expected)}"
+                raise ValueError(f"sfas: Fisher information of {name} has shape {found}")
+            files.add(name, values.numel(), torch.float32).copy_(values.reshape(-1))
+        if missing := self._pool.parameters.keys() - files.keys():
+            raise ValueError(f"sfas: the Fisher warm-up's store lacks {min(missing)}")
+        return files

@@ -1,0 +1,317 @@
+"""The entries that may be among the k best, whatever the norm turns out to be."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from weatherpeft.peft.sfas.noise import BLOCK, Noise
+from weatherpeft.peft.sfas.normalizer import SMALLEST_NORM, Normalizer
+
+_MARGIN = 1 - 1e-12
+"""Thresholds are lowered by more than float64 rounds, so that rounding never drops an entry."""
+_COARSE_MARGIN = 1 - 1e-5
+"""The same for float32."""
+_SMALLEST_FLOAT32 = 1e-37
+"""Below it float32 loses precision."""
+_LARGEST_RATIO = 1e30
+"""Above it float32 may overflow."""
+_MANY_BLOCKS = 1 / 8
+"""Share of blocks to look into from which on looking at all entries takes less time."""
+_SPARSE = 8
+"""One of so many entries is counted to choose a condition."""
+_RISE = 1.1
+"""Rise of the norm's bound after which it is chosen anew."""
+_ROOM = 2
+"""Candidates that are collected before a cut, in k."""
+_ROOM_WITHOUT_NOISE = 1.25
+"""The same where a cut leaves k; the first one comes when there are so many."""
+_SAMPLE = 2**14
+"""Candidates from which the thresholds of a cut are guessed."""
+_SPACING = 1.2
+"""Ratio of the ranks of two thresholds: closer ones drop more, and cost more."""
+
+
+class Candidates(NamedTuple):
+    """Entries that may still be selected, by their pool index; all tensors ``(entry,)``."""
+
+    entry: torch.Tensor
+    fisher: torch.Tensor
+    uniform: torch.Tensor
+    gradient: torch.Tensor
+
+    def take(self, which: torch.Tensor) -> "Candidates":
+        """The entries that a mask or an index tensor names."""
+        return Candidates(*(column[which] for column in self))
+
+    @staticmethod
+    def join(parts: "list[Candidates]") -> "Candidates":
+        """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return Candidates(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def best(score: torch.Tensor, entry: torch.Tensor, k: int) -> torch.Tensor:
+    """Positions of the k largest scores, of equal ones those with the lower entry, in no order."""
+    if len(score) <= k:
+        return torch.arange(len(score), device=score.device)
+    threshold = score.topk(k, sorted=False).values.min()
+    above = (score > threshold).nonzero().squeeze(1)
+    tied = (score == threshold).nonzero().squeeze(1)
+    if len(above) + len(tied) > k:
+        tied = tied[entry[tied].topk(k - len(above), largest=False, sorted=False).indices]
+    return torch.cat([above, tied])
+
+
+def _reaching(values: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Positions of the values that reach a threshold; a closer look only at blocks whose largest does."""
+    near = _largest(values) >= threshold
+    if int(near.sum()) > _MANY_BLOCKS * len(near):
+        return (values >= threshold).nonzero().squeeze(1)
+    position = _entries(near, len(values))
+    return position[values[position] >= threshold]
+
+
+def _largest(values: torch.Tensor) -> torch.Tensor:
+    """Of every block, ``(block,)``."""
+    end = len(values) // BLOCK * BLOCK
+    blocks = values[:end].view(-1, BLOCK).amax(1)
+    return torch.cat([blocks, values[end:].amax(0, keepdim=True)]) if end < len(values) else blocks
+
+
+def _entries(blocks: torch.Tensor, count: int) -> torch.Tensor:
+    """Positions of the entries of some blocks, a mask, ``(entry,)``."""
+    inside = torch.arange(BLOCK, device=blocks.device)
+    position = (blocks.nonzero() * BLOCK + inside).view(-1)
+    return position[position < count] if count % BLOCK else position
+
+
+class _Staircase(NamedTuple):
+    """What an entry must reach to be among the k best at some norm from ``norm`` upward.
+
+    Attributes:
+        norm: the lower bound of the norm for which the steps hold.
+        score: ``(level,)``, ascending.
+        uniform: ``(level + 1,)``; an entry whose score is below n of the levels is dominated by k
+            others unless its noise reaches ``uniform[n]``.
+    """
+
+    norm: float
+    score: torch.Tensor
+    uniform: torch.Tensor
+
+
+class _Step(NamedTuple):
+    """One necessary condition: ``F + slope·U`` reaches ``score``, or ``U`` reaches ``uniform``."""
+
+    slope: float
+    score: float
+    uniform: float
+
+
+class Skyband:
+    """Candidates for the k best by ``F / norm + w·U`` while only a lower bound of the norm is known.
+
+    A score times the norm is linear in the norm: ``F + w·norm·U``. So entry j is out for good as
+    soon as k other entries have both ``F + w·a·U`` and ``U`` no smaller than its own, a the bound so
+    far. What this leaves is about k·(1 + ln(N/k)) of N entries where F and U are independent. It
+    also holds for ranks, which never decrease with F, with a bound of zero.
+
+    Where the noise outweighs F, most entries are out before k others have come: as F is not negative,
+    k entries will score ``w·u`` or more, u a level that the noise of k of all entries reaches.
+    """
+
+    def __init__(self, k: int, noise_weight: float, level: float | None = None) -> None:
+        """Without candidates.
+
+        Args:
+            k: entries to find.
+            noise_weight: w, of the noise beside the normalized F.
+            level: u, where it is known.
+        """
+        self._k = k
+        self._noise_weight = noise_weight
+        self._level = level if noise_weight else None
+        self._chunks: list[Candidates] = []
+        self._staircase: _Staircase | None = None
+        self._step: _Step | None = None
+        self._norm = 0.0
+        self._room = _ROOM * k if noise_weight else k - 1
+        self.held = 0
+        self.peak = 0
+
+    def offer(
+        self,
+        bound: float,
+        start: int,
+        fisher: torch.Tensor,
+        gradient: torch.Tensor,
+        noise: Noise | None = None,
+        among: torch.Tensor | None = None,
+    ) -> None:
+        """Take in consecutive entries of the pool.
+
+        Args:
+            bound: of the norm.
+            start: pool index of the first entry.
+            fisher: F, ``(entry,)``.
+            gradient: what is kept with it, likewise.
+            noise: U of these entries; not needed without noise.
+            among: the entries that compete, ``(entry,)``; all by default.
+        """
+        norm = max(bound, SMALLEST_NORM)
+        if norm > self._norm * _RISE:
+            some = torch.arange(0, len(fisher), _SPARSE, device=fisher.device)
+            self._step = self._best_step(fisher[some], self._noise_at(noise, some), norm)
+        position, uniform = self._may_pass(fisher, noise, among is None)
+        if among is not None:
+            which = among[position]
+            position, uniform = position[which], uniform[which]
+        # Indexing copies, so that the whole gradient is not kept alive by a view.
+        candidates = Candidates(position + start, fisher[position], uniform, gradient[position])
+        if self._noise_weight and self._staircase:
+            candidates = candidates.take(self._passes(candidates, self._staircase))
+        self._chunks.append(candidates)
+        self.held += len(candidates.entry)
+        self.peak = max(self.peak, self.held)
+        if self.held > self._room:
+            self._cut(norm)
+            room = max(_ROOM * self._k, 2 * self.held)
+            self._room = room if self._noise_weight else round(_ROOM_WITHOUT_NOISE * self._k)
+
+    def finish(self, normalizer: Normalizer) -> tuple[torch.Tensor, Candidates]:
+        """The k best, or all where there are fewer, with their scores; the norm is known.
+
+        Raises:
+            RuntimeError: fewer than k entries' noise reaches the level.
+        """
+        candidates = Candidates.join(self._chunks)
+        score = normalizer.normalize(candidates.fisher) + self._noise_weight * candidates.uniform.double()
+        chosen = best(score, candidates.entry, self._k)
+        if self._level is not None and (
+            len(chosen) < self._k or float(score[chosen].min()) < self._noise_weight * self._level
+        ):
+            raise RuntimeError(f"the noise of fewer than {self._k} entries reaches {self._level}")
+        return score[chosen], candidates.take(chosen)
+
+    def _score(self, candidates: Candidates, norm: float) -> torch.Tensor:
+        """Score times norm; without noise it is F itself, and no rounding can part equal entries."""
+        if self._noise_weight == 0:
+            return candidates.fisher
+        return candidates.fisher.double() + (self._noise_weight * norm) * candidates.uniform.double()
+
+    def _noise_at(self, noise: Noise | None, position: torch.Tensor) -> torch.Tensor:
+        """U of some entries, or zeros."""
+        if self._noise_weight == 0:
+            return torch.zeros(len(position), device=position.device)
+        assert noise
+        return noise.at(position)
+
+    def _may_pass(
+        self, fisher: torch.Tensor, noise: Noise | None, all_compete: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions that fulfil the cheap necessary condition, and their U.
+
+        The blocks are looked at first, of which F and U do not exceed their largest ones.
+        """
+        if self._step is None or self._noise_weight == 0:
+            if self._step:
+                position = _reaching(fisher, self._step.score)
+            elif self._noise_weight == 0 and all_compete and len(fisher) > self._k:
+                position = _reaching(fisher, float(fisher.topk(self._k, sorted=False).values.min()))
+            else:
+                position = torch.arange(len(fisher), device=fisher.device)
+            return position, self._noise_at(noise, position)
+        assert noise
+        near = self._reached(_largest(fisher), noise.largest)
+        if int(near.sum()) > _MANY_BLOCKS * len(near):
+            uniform = noise.values()
+            position = self._reached(fisher, uniform).nonzero().squeeze(1)
+            return position, uniform[position]
+        position = _entries(near, len(fisher))
+        uniform = noise.at(position)
+        which = self._reached(fisher[position], uniform)
+        return position[which], uniform[which]
+
+    def _reached(self, fisher: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """Which fulfil the cheap necessary condition."""
+        assert self._step
+        slope, score, reach = self._step
+        return (torch.add(fisher, uniform, alpha=slope) >= score).logical_or_(uniform >= reach)
+
+    def _best_step(self, fisher: torch.Tensor, uniform: torch.Tensor, norm: float) -> _Step | None:
+        """Of the known conditions, each of which is necessary, the one that fewest of some entries fulfil."""
+        self._norm = norm
+        steps = []
+        if self._level is not None:
+            slope = self._noise_weight * norm
+            steps.append(_Step(slope, slope * self._level, self._level))
+        if self._staircase is not None:
+            slope = self._noise_weight * self._staircase.norm
+            levels = self._staircase.score.tolist(), self._staircase.uniform.flip(0).tolist()
+            steps += [_Step(slope, score, reach) for score, reach in zip(*levels, strict=False)]
+        usable, passing = [], []
+        for slope, score, reach in steps:
+            score, reach = score * _COARSE_MARGIN - _SMALLEST_FLOAT32, reach * _COARSE_MARGIN
+            if _SMALLEST_FLOAT32 < score < reach * _LARGEST_RATIO:
+                reached = torch.add(fisher, uniform, alpha=slope)
+                passing.append(int(((reached >= score) | (uniform >= reach)).sum()))
+                usable.append(_Step(slope, score, reach))
+        return usable[passing.index(min(passing))] if usable else None
+
+    def _passes(self, candidates: Candidates, staircase: _Staircase) -> torch.Tensor:
+        """Positions of the candidates that fewer than k known entries dominate."""
+        norm, score, uniform = staircase
+        below = len(score) - torch.searchsorted(score, self._score(candidates, norm), right=True)
+        return (candidates.uniform >= uniform[below]).nonzero().squeeze(1)
+
+    def _cut(self, norm: float) -> None:
+        """Drop what k others dominate, and remember the thresholds for what is still to come."""
+        candidates = Candidates.join(self._chunks)
+        self._chunks = []
+        score = self._score(candidates, norm)
+        if self._noise_weight == 0:
+            if len(score) > self._k:
+                candidates = candidates.take(best(score, candidates.entry, self._k))
+            never = torch.tensor([-torch.inf, torch.inf], device=score.device)
+            self._staircase = _Staircase(norm, candidates.fisher.min().double().reshape(1), never)
+        else:
+            self._staircase = self._stairs(score, candidates.uniform, norm)
+        self._step = self._best_step(candidates.fisher[::_SPARSE], candidates.uniform[::_SPARSE], norm)
+        if self._noise_weight:
+            if self._step:
+                candidates = candidates.take(self._reached(candidates.fisher, candidates.uniform))
+            candidates = candidates.take(self._passes(candidates, self._staircase))
+        self._chunks, self.held = [candidates], len(candidates.entry)
+        self._norm = 0.0  # choose anew for the entries to come
+
+    def _stairs(self, score: torch.Tensor, uniform: torch.Tensor, norm: float) -> _Staircase:
+        """Pairs of a score and a noise that k candidates reach both.
+
+        Guessed from a part of the candidates and counted on all of them, which needs no sorting.
+        """
+        every = max(1, len(score) // _SAMPLE)
+        ranked, order = score[::every].sort(descending=True)
+        noise = uniform[::every][order]
+        share = self._k / every
+        needed = self._k if every == 1 else math.ceil(share + 3 * share**0.5)
+        scores: list[torch.Tensor] = []
+        uniforms: list[torch.Tensor] = []
+        while not scores and needed <= len(ranked):
+            rank = len(ranked)
+            while rank >= needed:
+                level = ranked[rank - 1] * _MARGIN
+                reach = noise[:rank].topk(needed, sorted=False).values.min().double() * _MARGIN
+                if int(((score >= level) & (uniform >= reach)).sum()) >= self._k:
+                    scores.append(level)
+                    uniforms.append(reach)
+                rank = int(rank / _SPACING)
+            needed *= 2  # the part was not like the rest
+        empty = score.new_empty(0)
+        anything = score.new_full((1,), -torch.inf)
+        return _Staircase(
+            norm,
+            torch.stack(scores) if scores else empty,
+            torch.cat([anything, torch.stack(uniforms).flip(0)]) if uniforms else anything,
+        )

@@ -1,0 +1,123 @@
+"""SFAS: stochastic Fisher-guided adaptive selection, arXiv:2509.22020."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from weatherpeft.interfaces import PeftMethod
+
+if TYPE_CHECKING:
+    from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+NormalizerName = Literal["max", "mean", "quantile", "rank"]
+PUBLISHED: dict[str, Any] = {
+    "fraction": 0.001,
+    "count_of": "model",
+    "gamma": 0.2,
+    "noise": "additive",
+    "normalizer": "max",
+    "beta": 0.0,
+    "refresh": 1,
+    "budget": None,
+}
+"""The paper's rule, whatever the defaults are."""
+
+
+class Sfas(PeftMethod):
+    """Trains, at each step, the k backbone weights that matter most at that step, and no others.
+
+    Entry i of step n of t scores ``F_i / norm(F) + gamma·(1 − n/t)·U_i``: diagonal Fisher
+    information plus noise that anneals away, U uniform on [0, 1). The k best entries of the
+    pool are updated by AdamW, the rest do not move. The pool is what is frozen in the backbone when
+    the method is attached, so it comes last in the list of methods.
+
+    The defaults are those that the experiments of docs/sfas.md favor; ``preset: published`` is the
+    paper's rule.
+    """
+
+    name: Literal["sfas"]
+    preset: Literal["published"] | None = None
+    """``published``: what is not given has the paper's value, and not the project's own default."""
+    fraction: Share = 0.001
+    """k as a share of what ``count_of`` counts."""
+    count_of: Literal["model", "pool"] = "model"
+    """``model``: all parameters that the methods found, prompts and adapters left out, the paper's count;
+    ``pool``: those that compete."""
+    gamma: Annotated[float, Field(ge=0)] = 0.2
+    """Weight of the noise at the first step."""
+    noise: Literal["additive", "multiplicative", "none"] = "none"
+    """``none`` selects by Fisher information alone. ``multiplicative`` is an ablation that selects by
+    F·U: no factor common to all entries changes a top-k, so it cannot anneal, and gamma is not used."""
+    normalizer: NormalizerName = "max"
+    """Norm of this step's Fisher information over the pool; the paper's code divides by the maximum.
+    ``rank`` replaces F by the share of the pool with a smaller F."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Of the normalizer ``quantile``."""
+    beta: Fraction = 0.0
+    """Memory of the Fisher information, F_t = beta·F_{t−1} + (1 − beta)·f_t with f_t this batch's and
+    F_0 from the warm-up: 0 is the paper's rule, 1 never looks at a batch (without noise, a FISH mask)."""
+    refresh: Annotated[int, Field(gt=0)] = 1
+    """Steps from one selection to the next. In between the same entries are trained, at the cost of little
+    more than a frozen backbone, and f of these batches does not enter F."""
+    budget: Annotated[int, Field(gt=0)] | Share | None = None
+    """Most entries touched in the whole run, as a number or as a share of what ``count_of`` counts. A
+    selection takes no more new entries than are left; with none left the touched ones compete."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Decoupled, on the selected entries of matrices."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Of the first and second moments."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the root of the second moment."""
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        if self.preset == "published":
+            for name in PUBLISHED.keys() - self.model_fields_set:
+                object.__setattr__(self, name, PUBLISHED[name])
+        return self
+
+    @property
+    def needs_fisher(self) -> bool:
+        """Whether the Fisher warm-up must run before."""
+        return self.beta > 0
+
+    @property
+    def takes_the_rest(self) -> bool:
+        """The pool is what the others leave frozen."""
+        return True
+
+    def entries(self, total: int, pool: int) -> tuple[int, int | None]:
+        """The entries of a step and, where there is a budget, those of the whole run.
+
+        Args:
+            total: what ``count_of`` counts.
+            pool: entries that compete.
+
+        Raises:
+            ValueError: k is not between 1 and the pool's size, or the budget is less than k.
+        """
+        k = round(self.fraction * total)
+        if not 1 <= k <= pool:
+            raise ValueError(
+                f"sfas: fraction {self.fraction} of the {self.count_of} selects {k} entries, "
+                f"expected 1 to {pool}, the size of the pool"
+            )
+        budget = round(self.budget * total) if isinstance(self.budget, float) else self.budget
+        if budget is not None and budget < k:
+            raise ValueError(f"sfas: found a budget of {budget} entries, expected at least k = {k}")
+        return k, budget
+
+    def attach(self, model: Backbone, context: TuningContext) -> Adapter:
+        """Take the frozen entries of the backbone into the pool and listen to their gradients.
+
+        Raises:
+            ValueError: nothing in the backbone is frozen, k is not between 1 and the pool's size, the
+                budget is less than k, or the warm-up's store is missing or not of this model.
+        """
+        from weatherpeft.peft.sfas.adapter import SfasAdapter
+
+        return SfasAdapter(self, model, context)

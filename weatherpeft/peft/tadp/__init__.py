@@ -1,0 +1,1 @@
+"""TADP: task-adaptive dynamic prompting."""

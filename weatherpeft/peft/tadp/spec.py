@@ -1,0 +1,44 @@
+"""Task-adaptive dynamic prompting (TADP) of WeatherPEFT, arXiv 2509.22020."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from weatherpeft.interfaces import PeftMethod
+
+if TYPE_CHECKING:
+    from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+
+
+class Tadp(PeftMethod):
+    """Prompts made from the encoder's patch-embedding weights, in every attention of the backbone.
+
+    ``internal`` and ``external`` are the switches of the paper's ablation. The paper shows what they
+    leave out in a figure alone; here, the internal pattern is what lies inside a variable's own embedding,
+    and the external pattern what relates the variables to each other. The norms on the way and the
+    linear map to the prompts stay in every case, so that there are prompts.
+    """
+
+    name: Literal["tadp"]
+    prompts: Annotated[int, Field(ge=1)] = 30
+    """Prompt tokens in each attention window: 30, 5 and 20 in the paper's three tasks."""
+    internal: bool = True
+    """Whether the embedding is refined along its patch and its width (the paper's HW and D adapters)."""
+    external: bool = True
+    """Whether it is refined along the variables (the V adapter), and its entries attend to each other."""
+    biases: bool = True
+    """Whether the backbone's biases are trained too, as in the paper's preset."""
+
+    def attach(self, model: Backbone, context: TuningContext) -> Adapter:
+        """Give each block's attention a prompt generator of its own.
+
+        Raises:
+            TypeError: an attention that is of another kind than Aurora's window attention.
+        """
+        from weatherpeft.peft.adapters.dense import frozen_backbone, is_bias
+        from weatherpeft.peft.tadp.prompting import attach_prompts
+
+        biases = frozen_backbone(model, is_bias) if self.biases else {}
+        return attach_prompts(model, self, biases, context.seed)

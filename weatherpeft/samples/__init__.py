@@ -1,0 +1,1 @@
+"""From artifacts to tensors: the samples of a task."""

@@ -1,0 +1,185 @@
+"""The tensor container, and the only crossing from xarray to tensors."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+import numpy as np
+import torch
+
+from weatherpeft.samples.frames import SampleFrames
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Fields by WeatherBench 2 name, in physical units.
+
+    Attributes:
+        surface: ``(batch, [history,] latitude, longitude)`` each.
+        atmospheric: ``(batch, [history,] level, latitude, longitude)`` each.
+    """
+
+    surface: dict[str, torch.Tensor]
+    atmospheric: dict[str, torch.Tensor]
+
+    def channels(self) -> torch.Tensor:
+        """All fields of one time stacked, ``(batch, channel, latitude, longitude)``.
+
+        The order is that of ``VariableSet.channels``: surface, then atmospheric variables × levels.
+        """
+        surface = [field[:, None] for field in self.surface.values()]
+        return torch.cat(surface + list(self.atmospheric.values()), dim=1)
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Fields":
+        """The fields, each changed by a function."""
+        return Fields(
+            {name: change(field) for name, field in self.surface.items()},
+            {name: change(field) for name, field in self.atmospheric.items()},
+        )
+
+    def to(self, device: torch.device) -> "Fields":
+        """The same fields on a device."""
+        return self.map(lambda field: field.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as a model takes them.
+
+    Attributes:
+        inputs: fields with a ``history`` dim, on the model's grid.
+        static: ``(latitude, longitude)`` each.
+        target: fields of one time.
+        times: time of the last input frame of every sample, naive UTC.
+        latitude: degrees, north to south.
+        longitude: degrees, increasing from 0.
+        levels_hpa: pressure levels.
+        lead_hours: lead time of every sample's target; empty where it is the model's own.
+    """
+
+    inputs: Fields
+    static: dict[str, torch.Tensor]
+    target: Fields
+    times: tuple[datetime, ...]
+    latitude: torch.Tensor
+    longitude: torch.Tensor
+    levels_hpa: tuple[int, ...]
+    lead_hours: tuple[int, ...] = ()
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        """The batch, each of its tensors changed by a function."""
+        return Batch(
+            self.inputs.map(change),
+            {name: change(field) for name, field in self.static.items()},
+            self.target.map(change),
+            self.times,
+            change(self.latitude),
+            change(self.longitude),
+            self.levels_hpa,
+            self.lead_hours,
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device; from page-locked memory the copy does not wait."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, from which a GPU reads while the CPU goes on."""
+        return self.map(torch.Tensor.pin_memory)
+
+
+class Samples(SampleFrames):
+    """The samples of one split of a task, as batches of tensors (see ``frames.SampleFrames``)."""
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Samples by index, as tensors on the CPU."""
+        samples = [self.samples[index] for index in indices]
+        variables = self.fields.all
+        frames = [self.inputs(sample) for sample in samples]
+        targets = [self.target(sample) for sample in samples]
+        grid = self.window.target_grid
+
+        def history(name: str) -> torch.Tensor:
+            return torch.from_numpy(
+                np.stack([np.stack([frame[name] for frame in window]) for window in frames])
+            )
+
+        def moment(name: str) -> torch.Tensor:
+            return torch.from_numpy(np.stack([target[name] for target in targets]))
+
+        return Batch(
+            inputs=Fields(
+                {name: history(name) for name in variables.surface},
+                {name: history(name) for name in variables.atmospheric},
+            ),
+            static={name: torch.from_numpy(field) for name, field in self.static.items()},
+            target=Fields(
+                {name: moment(name) for name in variables.surface},
+                {name: moment(name) for name in variables.atmospheric},
+            ),
+            times=tuple(sample.time.astype("datetime64[s]").item() for sample in samples),
+            latitude=torch.from_numpy(np.ascontiguousarray(grid.latitude, dtype=np.float32)),
+            longitude=torch.from_numpy(np.ascontiguousarray(grid.longitude, dtype=np.float32)),
+            levels_hpa=variables.levels_hpa,
+            lead_hours=tuple(sample.lead_hours for sample in samples),
+        )
+
+    def order(self, seed: int, start: int = 0) -> Iterator[int]:
+        """Sample indices without end: a new permutation each epoch, a function of the seed alone.
+
+        Args:
+            seed: of the permutations.
+            start: how many indices to leave out.
+        """
+        epoch, offset = divmod(start, len(self))
+        while True:
+            order = np.random.default_rng((seed, epoch)).permutation(len(self))
+            yield from order[offset:].tolist()
+            epoch, offset = epoch + 1, 0
+
+    def batches(
+        self, seed: int, size: int, start: int = 0, rank: int = 0, world: int = 1, ahead: int = 2
+    ) -> Iterator[Batch]:
+        """One rank's shares of the batches of a training, without end, read ahead of their use.
+
+        Batch ``i`` of all ranks together is ``order[i * size : (i + 1) * size]`` of ``order(seed)``; each
+        rank takes an equal, contiguous share of it, rank 0 the first. So what is trained on is a
+        function of seed and size, whatever the number of ranks and wherever a killed training resumes.
+
+        Args:
+            seed: of the order.
+            size: samples of a batch, of all ranks together.
+            start: batches to leave out, those of the steps that are done.
+            rank: of this process, from 0.
+            world: number of ranks; a divisor of ``size``.
+            ahead: batches that a background thread reads while one is in use; it changes no result.
+
+        Yields:
+            Batches of ``size // world`` samples on the CPU, page-locked where there is a GPU.
+
+        Raises:
+            ValueError: if the ranks cannot share a batch evenly.
+        """
+        if size % world or not 0 <= rank < world:
+            raise ValueError(f"a batch of {size} samples cannot be shared evenly: rank {rank} of {world}")
+        share = size // world
+        order = self.order(seed, start * size)
+        pin = torch.cuda.is_available()
+
+        def read(indices: Sequence[int]) -> Batch:
+            batch = self.batch(indices)
+            return batch.pin_memory() if pin else batch
+
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(1, "batches") as reader:
+            try:
+                while True:
+                    indices = list(islice(order, size))[rank * share : (rank + 1) * share]
+                    waiting.append(reader.submit(read, indices))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+            finally:
+                reader.shutdown(cancel_futures=True)

@@ -1,0 +1,210 @@
+"""The samples of an ensemble's forecasts with the analyses of their valid times, as arrays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import FieldSet
+from weatherpeft.samples.frames import GridReader, Sample, SampleFrames
+from weatherpeft.samples.window import Ensemble, Split, Window
+
+
+def frames_of(
+    window: Window,
+    fields: FieldSet,
+    directories: Sequence[Path],
+    split: Split,
+    forecasts: Sequence[Path] = (),
+) -> SampleFrames:
+    """The samples of a task, of analyses alone or of forecasts too.
+
+    Args:
+        window: which times and grids a sample is made of.
+        fields: what the model sees.
+        directories: artifacts of the regrid stage.
+        split: periods and members.
+        forecasts: artifacts of the regrid stage with forecasts, where the window has an ensemble.
+    """
+    if window.ensemble is None:
+        return SampleFrames(window, fields, directories, split)
+    return EnsembleFrames(window, fields, directories, split, forecasts)
+
+
+class EnsembleFrames(SampleFrames):
+    """The samples of one split: forecasts that start and are valid in one period, where there is an analysis.
+
+    A sample's time is the start of its forecast.
+
+    Args:
+        window: with an ensemble; the only target is at its valid time.
+        fields: the forecasts' variables, the analyses' static fields, declared placeholders.
+        directories: artifacts of the regrid stage, of analyses.
+        split: periods; analyses have no members.
+        forecasts: artifacts of the regrid stage, of forecasts.
+
+    Raises:
+        ValueError: if the split has no sample, or the forecasts' lead time or members are not the window's.
+    """
+
+    ensemble: Ensemble
+    """Of the window."""
+    members: list[int]
+    """Of the forecasts."""
+
+    def __init__(
+        self,
+        window: Window,
+        fields: FieldSet,
+        directories: Sequence[Path],
+        split: Split,
+        forecasts: Sequence[Path],
+    ) -> None:
+        if window.ensemble is None:
+            raise ValueError("samples of forecasts need a window with an ensemble")
+        self.window, self.fields, self.split, self.ensemble = window, fields, split, window.ensemble
+        targets, measured = self.ensemble.variables, fields.measured
+        self._analyses = GridReader(directories, window.target_grid, (*targets.surface, *targets.atmospheric))
+        self._target_levels = _level_places(directories, window, targets.levels_hpa)
+        self._forecasts = GridReader(forecasts, window.input_grid, (*measured.surface, *measured.atmospheric))
+        self.members = _members(forecasts, window)
+        self.static = {
+            name: self._fill(name) if name in fields.placeholders else self._analyses.static(name)
+            for name in fields.all.static
+        }
+        self.samples = self._find()
+        if not self.samples:
+            periods = ", ".join(period.label for period in split.periods)
+            raise ValueError(f"no forecast and its analysis lie in one of the periods {periods}")
+
+    def _find(self) -> list[Sample]:
+        (hours,) = self.window.target_hours
+        found = []
+        for period in self.split.periods:
+            known = set(self._analyses.times([period]))
+            starts = [time - np.timedelta64(hours, "h") for time in self._forecasts.times([period])]
+            found += [
+                Sample(start, None, hours)
+                for start in starts
+                if start >= np.datetime64(period.start) and start + np.timedelta64(hours, "h") in known
+            ]
+        return sorted(found, key=lambda sample: sample.time)
+
+    @staticmethod
+    def valid(sample: Sample) -> np.datetime64:
+        """The time that a forecast is of."""
+        return sample.time + np.timedelta64(sample.lead_hours, "h")
+
+    def forecast(self, sample: Sample) -> dict[str, np.ndarray]:
+        """Fields of every member, ``(member, [level,] latitude, longitude)`` each."""
+        members = [self._forecasts.read(self.valid(sample), member) for member in self.members]
+        return {name: np.stack([fields[name] for fields in members]) for name in members[0]}
+
+    def inputs(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        """The input frames: standard deviation and mean, or every member; placeholders included."""
+        forecast = self.forecast(sample)
+        if self.ensemble.frames == "moments":
+            pairs = {name: moments_of(members) for name, members in forecast.items()}
+            frames = [{name: pair[place] for name, pair in pairs.items()} for place in (1, 0)]
+        else:
+            count = len(self.members)
+            frames = [{name: fields[place] for name, fields in forecast.items()} for place in range(count)]
+        return [
+            {**frame, **{name: self._fill(name) for name in self.fields.placeholders}} for frame in frames
+        ]
+
+    def target(self, sample: Sample) -> dict[str, np.ndarray]:
+        """The analysis of the targets' variables, at the targets' levels."""
+        surface = self.ensemble.variables.surface
+        fields = self._analyses.read(self.valid(sample), None)
+        return {
+            name: field if name in surface else field[self._target_levels] for name, field in fields.items()
+        }
+
+    def of_targets(self, fields: dict[str, np.ndarray]) -> np.ndarray:
+        """The targets of the forecasts' fields, ``(..., target, latitude, longitude)``."""
+        levels = self.fields.measured.levels_hpa
+        return np.stack(
+            [
+                fields[one.variable]
+                if one.level_hpa is None
+                else fields[one.variable][..., levels.index(one.level_hpa), :, :]
+                for one in self.ensemble.targets
+            ],
+            axis=-3,
+        )
+
+    def at_target_levels(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The targets' variables of the forecasts' fields, ``(..., [level,] latitude, longitude)``."""
+        wanted, levels = self.ensemble.variables, self.fields.measured.levels_hpa
+        places = [levels.index(level) for level in wanted.levels_hpa]
+        surface = {name: fields[name] for name in wanted.surface}
+        return surface | {name: fields[name][..., places, :, :] for name in wanted.atmospheric}
+
+    def true_targets(self, sample: Sample) -> np.ndarray:
+        """The analysis of every target, ``(target, latitude, longitude)``."""
+        fields, levels = self.target(sample), self.ensemble.variables.levels_hpa
+        return np.stack(
+            [
+                fields[one.variable]
+                if one.level_hpa is None
+                else fields[one.variable][levels.index(one.level_hpa)]
+                for one in self.ensemble.targets
+            ]
+        )
+
+
+def moments_of(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of an ensemble, with one less than the members' number below the variance.
+
+    In float32, of the differences to the first member, so that a large mean costs no digits.
+
+    Args:
+        members: ``(member, ...)``.
+
+    Returns:
+        ``(...)`` each.
+    """
+    differences = members[1:] - members[0]
+    shift = differences.sum(axis=0) / np.float32(len(members))
+    squares = (differences**2).sum(axis=0) - np.float32(len(members)) * shift**2
+    deviation = np.sqrt(np.maximum(squares, 0) / np.float32(len(members) - 1))
+    return members[0] + shift, deviation
+
+
+def stored_levels(directory: Path, grid: Grid) -> list[int]:
+    """Pressure levels of the fields of a store, in its order."""
+    stored = store.open_stored(directory / f"{grid.label}.zarr")
+    levels: list[int] = stored[store.FIELDS].attrs["levels_hpa"]
+    return levels
+
+
+def _level_places(directories: Sequence[Path], window: Window, levels_hpa: Sequence[int]) -> list[int]:
+    """Places of levels among those of the analyses' stores."""
+    found = stored_levels(directories[0], window.target_grid)
+    missing = [level for level in levels_hpa if level not in found]
+    if missing:
+        raise ValueError(f"{directories[0]}: levels {missing} hPa are missing; found {found}")
+    return [found.index(level) for level in levels_hpa]
+
+
+def _members(forecasts: Sequence[Path], window: Window) -> list[int]:
+    """The members of all stores, after a check of their number and of the lead time."""
+    assert window.ensemble is not None
+    lead = np.timedelta64(window.target_hours[0], "h")
+    members: list[int] = []
+    for directory in forecasts:
+        path = directory / f"{window.input_grid.label}.zarr"
+        stored = store.open_stored(path)
+        members = stored["member"].values.tolist() if "member" in stored.dims else []
+        if len(members) != window.ensemble.members:
+            raise ValueError(f"{path}: expected {window.ensemble.members} members, found {len(members)}")
+        if "init_time" not in stored:
+            raise ValueError(f"{path}: no init_time; these are no forecasts")
+        found = np.unique(stored["time"].values - stored["init_time"].values)
+        if found.size != 1 or found[0] != lead:
+            hours = (found / np.timedelta64(1, "h")).tolist()
+            raise ValueError(f"{path}: expected forecasts of {window.target_hours[0]} h, found {hours}")
+    return members

@@ -1,0 +1,1 @@
+"""ENS-10: ten members of ECMWF's ensemble hindcasts of twenty years."""

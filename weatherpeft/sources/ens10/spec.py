@@ -1,0 +1,141 @@
+"""ENS-10: ten members of ECMWF's ensemble hindcasts of twenty years, as GRIB 1 files."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.bases.spans import check_apart, years
+from weatherpeft.spec import Period, Spec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+KINDS = ("sfc", "pl")
+"""Of files: single levels and pressure levels."""
+LEAD_HOURS = (24, 48)
+MEMBERS = tuple(range(1, 11))
+YEARS = range(1998, 2018)
+"""Of the starts."""
+DAYS = tuple(
+    f"{day:%m%d}"
+    for day in (date(2018, 1, 1) + timedelta(days=count) for count in range(365))
+    if day.weekday() in (0, 3)
+)
+"""Month and day of the starts: the 105 Mondays and Thursdays of 2018."""
+
+
+class Ens10(Spec):
+    """The ensemble forecasts of ENS-10 (Ashkboos et al. 2022, arXiv 2206.14786; CC BY 4.0), at one lead time.
+
+    A file, ``output.sfc.2018MMDD`` or ``output.pl.2018MMDD``, holds the forecasts that started on that day
+    in each year from 1998 to 2017: members 1 to 10 after 0, 24 and 48 hours. They come as ``time`` (the
+    valid time) and ``member``, with the start as ``init_time`` along ``time``. So the forecast of 31
+    December belongs to the next year.
+
+    A job is a calendar year of valid times. It takes its own messages out of every file, found through
+    an index of the file's headers that is written beside it once, ``<file>.index.npz``: of 27 GB a
+    date 130 MB, in all 14 GB a year for the paper's variables.
+    """
+
+    name: Literal["ens10"]
+    """Discriminator."""
+    folder: str
+    """Where the files are, or are brought to: 3.4 GB (sfc) and 24 GB (pl) each. Must be writable, for
+    the indexes; links to files elsewhere will do."""
+    url: str | None = None
+    """Base URL that files which the folder has not are brought from; None where all are there."""
+    spans: tuple[Period, ...] = Field(min_length=1)
+    """Valid times to take, a job for each calendar year; ENS-10 has 1998-01-03 to 2018-01-02 at 48 h."""
+    days: tuple[Annotated[str, StringConstraints(pattern=r"^\d{4}$")], ...] = DAYS
+    """Month and day, ``MMDD``, of the files to use."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        check_apart(self.spans)
+        for day in self.days:
+            if day not in DAYS:
+                raise ValueError(f"ENS-10 has no forecasts of {day}; it has Mondays and Thursdays of 2018")
+        return self
+
+    def periods(self) -> tuple[Period, ...]:
+        """The download jobs: every calendar year of valid times, clipped to the spans."""
+        return tuple(year for span in self.spans for year in years(span))
+
+    def narrowed(self, period: Period) -> Self:
+        """The source with this span alone (see ``interfaces.Source``)."""
+        return self.model_copy(update={"spans": (period,)})
+
+    def files(self) -> list[Path]:
+        """The files in the folder, of each kind that it has; none where a URL brings what is missing.
+
+        Raises:
+            ValueError: naming the first file that is missing.
+        """
+        if self.url is not None:
+            return []
+        kinds = [kind for kind in KINDS if any(self.file(kind, day).is_file() for day in self.days)]
+        files = [self.file(kind, day) for kind in kinds or KINDS for day in self.days]
+        missing = [path for path in files if not path.is_file()]
+        if missing:
+            raise ValueError(
+                f"source ens10: {missing[0]} is missing ({len(missing)} of {len(files)} files are), "
+                "and no url says where to bring it from"
+            )
+        return [path.resolve() for path in files]
+
+    def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
+        """Take the messages of a request out of the files, a file of each kind and start in ``output``.
+
+        A file that is brought from the URL stays in the folder; jobs that want the same one wait for
+        each other, and a killed download goes on where it was.
+
+        Args:
+            request: fields, levels, period of valid times, lead time (24 or 48 hours) and members.
+            output: existing, empty directory.
+            work: not used.
+
+        Raises:
+            ValueError: naming the file, and the variable, start, step or member that ENS-10 or the file
+                has not; a file that is truncated or no GRIB; what a server answers instead of it.
+        """
+        from weatherpeft.sources.ens10.files import extract
+
+        extract(self, request, output)
+
+    def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
+        """Open what ``fetch`` took as the canonical dataset of forecasts (see ``interfaces.Source``)."""
+        import numpy as np
+
+        from weatherpeft.sources.formats.files import open_canonical, raw_files
+
+        lead = timedelta(hours=request.lead_hours)
+        times = np.array(sorted(start + lead for start in self.starts(request)), "datetime64[m]")
+        return open_canonical(raw_files(raw), request, times)
+
+    def file(self, kind: str, day: str) -> Path:
+        """The file of a kind, ``sfc`` or ``pl``, and a day, ``MMDD``."""
+        return Path(self.folder).expanduser() / f"output.{kind}.2018{day}"
+
+    def starts(self, request: DataRequest) -> list[datetime]:
+        """Starts of the forecasts of a request, 00 UTC, in the order of the days' files.
+
+        Raises:
+            ValueError: naming the members, lead time or period that ENS-10 has not.
+        """
+        if not request.members or not set(request.members) <= set(MEMBERS):
+            raise ValueError(f"ENS-10 has members 1 to 10, found {request.members}")
+        if request.lead_hours not in LEAD_HOURS:
+            raise ValueError(
+                f"ENS-10 has forecasts of 24 and 48 hours, found lead_hours {request.lead_hours}"
+            )
+        starts = [datetime(year, int(day[:2]), int(day[2:])) for day in self.days for year in YEARS]
+        lead, period = timedelta(hours=request.lead_hours), request.period
+        found = [start for start in starts if period.start <= (start + lead).date() <= period.end]
+        if not found:
+            raise ValueError(f"ENS-10 has no forecasts that are valid from {period.start} to {period.end}")
+        return found

@@ -1,0 +1,1 @@
+"""Fields of a file: GRIB, NetCDF and Zarr brought to the canonical dataset."""

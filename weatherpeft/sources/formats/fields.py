@@ -1,0 +1,131 @@
+"""What the readers of raw files share: a field's key, where it lies, and its canonical layout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG, Axis, longitude_cells, snap_axis
+from weatherpeft.fields.variables import VARIABLES, Variable, VariableSet
+
+FileKind = Literal["GRIB", "NetCDF3", "NetCDF4", "ZIP archive", "HTML page", "empty", "unknown"]
+"""What a file is, by its content."""
+PRESSURE = "isobaricInhPa"
+"""The level type of pressure levels in hPa, as ecCodes names it."""
+
+_DIMENSIONLESS = ("(0 - 1)", "(0-1)", "0-1", "~", "Numeric", "numeric", "dimensionless", "Proportion", "")
+_CONVERSIONS = {  # (found, expected): (factor, offset)
+    ("degC", "K"): (1.0, 273.15), ("celsius", "K"): (1.0, 273.15), ("hPa", "Pa"): (100.0, 0.0),
+    ("mbar", "Pa"): (100.0, 0.0), ("mm", "m"): (1e-3, 0.0), ("kg m-2", "m"): (1e-3, 0.0),
+    ("%", "1"): (1e-2, 0.0), ("g kg-1", "kg kg-1"): (1e-3, 0.0), ("gpm", "m2 s-2"): (9.80665, 0.0),
+}  # fmt: skip
+
+
+class Key(NamedTuple):
+    """What a field is; ``level``, ``time`` (to the minute) and ``member`` are None where it has none."""
+
+    variable: str
+    level: int | None = None
+    time: np.datetime64 | None = None
+    member: int | None = None
+
+    def __str__(self) -> str:
+        level = "" if self.level is None else f" at {self.level} hPa"
+        time = "" if self.time is None else f", {self.time} UTC"
+        return f"{self.variable}{level}{time}" + ("" if self.member is None else f", member {self.member}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The canonical axes of a file, and the index of their rows and columns in the file."""
+
+    latitude: Axis
+    longitude: Axis
+    rows: NDArray[np.intp] | slice
+    columns: NDArray[np.intp] | slice
+
+    def arrange(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """A field ``(latitude, longitude)`` as it lies in the file, in canonical order."""
+        return np.ascontiguousarray(values[self.rows][:, self.columns], dtype=np.float32)
+
+    def matches(self, other: "Layout") -> bool:
+        """Whether the canonical axes are the same to within millidegree rounding."""
+        return all(
+            mine.shape == its.shape and bool(np.abs(mine - its).max() <= SNAP_TOLERANCE_DEG)
+            for mine, its in ((self.latitude, other.latitude), (self.longitude, other.longitude))
+        )
+
+    def __str__(self) -> str:
+        axes = (f"{axis[0]:g} … {axis[-1]:g}" for axis in (self.latitude, self.longitude))
+        return f"{self.latitude.size}×{self.longitude.size} ({', '.join(axes)})"
+
+
+@dataclass(frozen=True, slots=True)
+class RawField:
+    """Where a field is, and how to read it: ``read()`` gives canonical float32 ``(latitude, longitude)``."""
+
+    file: Path
+    expver: str
+    member: int | None
+    layout: Layout
+    read: Callable[[], NDArray[np.float32]]
+
+
+def canonical_layout(latitude: Axis, longitude: Axis) -> Layout:
+    """The canonical axes, north first and eastward in [0, 360), of a file's rows and columns.
+
+    Args:
+        latitude: degrees, north or south first, shape ``(latitude,)``.
+        longitude: degrees, in any order, shape ``(longitude,)``.
+
+    Raises:
+        ValueError: an axis that is not finite or not regular, or a meridian that is there twice.
+    """
+    latitude = snap_axis(latitude, "latitude")
+    rows = np.argsort(-latitude)
+    west, width = longitude_cells(longitude)
+    longitude = np.round(west + width / 2, 9) % 360
+    columns = np.argsort(longitude)
+    return Layout(latitude[rows], longitude[columns], _index(rows), _index(columns))
+
+
+def _index(order: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """A slice, which copies nothing, where the order is the file's own."""
+    return slice(None) if bool((np.diff(order) == 1).all()) else order
+
+
+def variable_rows(variables: VariableSet) -> list[Variable]:
+    """The table's rows of all variables in a set: surface, atmospheric, accumulated, static."""
+    names = (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static)
+    return [VARIABLES[name] for name in names]
+
+
+def unit_conversion(found: str, expected: str) -> tuple[float, float]:
+    """Factor and offset from units as files spell them.
+
+    Raises:
+        ValueError: units that are neither the expected ones nor known to convert to them.
+    """
+    plain = found.strip().replace("**", "").replace("^", "")
+    plain = "1" if plain in _DIMENSIONLESS or plain.startswith("(Code table") else plain
+    if plain == expected:
+        return 1.0, 0.0
+    if (plain, expected) not in _CONVERSIONS:
+        raise ValueError(f"expected units {expected}, found {found}")
+    return _CONVERSIONS[plain, expected]
+
+
+def not_hourly(row: Variable, times: NDArray[Any]) -> str:
+    """End of a message, why accumulated fields at times that are not hourly are refused.
+
+    Args:
+        row: of the variable.
+        times: found, increasing, ``(time,)``.
+    """
+    if row.kind != "accumulated" or times.size < 2 or np.diff(times).min() <= np.timedelta64(1, "h"):
+        return ""
+    hours = np.diff(times).min() // np.timedelta64(1, "h")
+    return f", every {hours} h; each is the sum over 1 hour, so no sums over {hours} h can be made of them"

@@ -1,0 +1,277 @@
+"""Raw GRIB and NetCDF files as providers ship them, checked and read as the canonical dataset.
+
+Every file becomes a list of two-dimensional fields, known by (variable, level, valid time, member)
+from its headers alone. The list must hold what a request asks for before anything is decoded.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft.artifacts.store import PROVENANCE
+from weatherpeft.fields.variables import VARIABLES
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.formats.fields import FileKind, Key, Layout, RawField, not_hourly
+from weatherpeft.sources.formats.grib import grib_fields
+from weatherpeft.sources.formats.netcdf import netcdf_fields
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+HOURLY_TIME = "hourly_time"
+"""Dimension of accumulated fields: the end of the hour, 00 UTC of the first day to 23 UTC of the last."""
+PRELIMINARY = {"time": "preliminary", HOURLY_TIME: "hourly_preliminary"}
+"""By dimension, the coordinate that marks times with preliminary data, ERA5T; absent where none is."""
+_log = logging.getLogger(__name__)
+
+_SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
+    (b"\x89HDF\r\n\x1a\n", "NetCDF4"), (b"CDF\x01", "NetCDF3"), (b"CDF\x02", "NetCDF3"),
+    (b"CDF\x05", "NetCDF3"), (b"PK\x03\x04", "ZIP archive"), (b"PK\x05\x06", "ZIP archive"),
+)  # fmt: skip
+
+
+def raw_files(directory: Path) -> list[Path]:
+    """The raw files of a download in order of their names, bookkeeping files left out."""
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if path.is_file() and path.name != PROVENANCE and not path.name.startswith(".")
+    )
+
+
+def place(file: Path, target: Path) -> None:
+    """Give a file a second name: a hard link where the file system allows it, otherwise a copy."""
+    try:
+        os.link(file, target)
+    except OSError:  # another file system, or a file of another user
+        shutil.copyfile(file, target)
+
+
+def sniff(path: Path) -> FileKind:
+    """Kind of a file by its first bytes, whatever its name.
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return "HTML page"
+    return "empty" if not head else "GRIB" if b"GRIB" in head else "unknown"
+
+
+def open_canonical(
+    paths: Sequence[Path], request: DataRequest, times: NDArray[np.datetime64] | None = None
+) -> "xr.Dataset":
+    """Check raw files against a request and read them lazily.
+
+    Fields that are not asked for are passed over. Instantaneous fields have the dimension ``time``,
+    from 00 UTC of the first day every ``step_hours``; accumulated fields have ``hourly_time``. The
+    attribute ``expver`` counts the fields of each experiment version where the files state one, and
+    the coordinates of ``PRELIMINARY`` mark the times with preliminary fields. Forecasts of other lead
+    times than the request's are passed over; ``time`` is their valid time, and ``init_time`` is along it.
+
+    Args:
+        paths: GRIB and NetCDF files in any mixture, whatever their names; forecasts are read from GRIB.
+        request: what the files must hold.
+        times: of the instantaneous fields, UTC, where they are not every ``step_hours``.
+
+    Returns:
+        The canonical dataset of ``interfaces.Source.decode``, a dask chunk a time and member.
+
+    Raises:
+        ValueError: a file that is empty, truncated or no data; a field, level, time or member that is
+            missing or there twice; fields on different grids; units that cannot be converted.
+    """
+    if times is None:
+        times = valid_times(request, request.step_hours)
+    expected = dict.fromkeys(_expected(request, times))
+    if not expected:
+        raise ValueError("the request names no variable")
+    fields: dict[Key, RawField] = {}
+    seen: set[Key] = set()
+    for path in paths:
+        for key, field in _fields(path, request):
+            seen.add(key)
+            key = key if request.members or key.member is None else key._replace(member=None)
+            if key in expected:
+                _add(fields, key, field)
+    missing = [key for key in expected if key not in fields]
+    if missing:
+        raise ValueError(_missing(missing, len(expected), seen, paths))
+    layout = next(iter(fields.values())).layout
+    for key, field in fields.items():
+        if field.layout is not layout and not field.layout.matches(layout):
+            raise ValueError(f"{field.file}: {key}: expected the grid {layout}, found {field.layout}")
+    return _assemble(fields, request, times, layout)
+
+
+def valid_times(request: DataRequest, step_hours: int) -> NDArray[np.datetime64]:
+    """UTC, to the minute, from 00 UTC of the first day to the end of the last, ``(time,)``.
+
+    Raises:
+        ValueError: if the step is less than an hour.
+    """
+    if step_hours < 1:
+        raise ValueError(f"step_hours: expected 1 or more, found {step_hours}")
+    start, stop = request.period.start, request.period.end + timedelta(days=1)
+    return np.arange(np.datetime64(start, "m"), np.datetime64(stop, "m"), np.timedelta64(step_hours, "h"))
+
+
+def _expected(request: DataRequest, times: NDArray[np.datetime64]) -> Iterator[Key]:
+    variables = request.variables
+    members: tuple[int | None, ...] = request.members or (None,)
+    groups = (
+        (variables.surface, (None,), times),
+        (variables.atmospheric, variables.levels_hpa, times),
+        (variables.accumulated, (None,), valid_times(request, 1)),
+    )
+    yield from (Key(name) for name in variables.static)
+    for names, levels, moments in groups:
+        for name in names:
+            yield from (Key(name, level, t, m) for level in levels for t in moments for m in members)
+
+
+def _add(fields: dict[Key, RawField], key: Key, field: RawField) -> None:
+    """Take a field; of a static field, the first one."""
+    other = fields.setdefault(key, field)
+    if other is field or key.time is None:
+        return
+    if other.expver != field.expver:
+        cause = f"with expver {other.expver} and {field.expver}, final and preliminary data; keep one of them"
+    elif other.member != field.member:
+        cause = f"as members {other.member} and {field.member}, and the request names no members"
+    else:
+        cause = "the same field"
+    raise ValueError(f"{field.file}: {key}: found twice (before in {other.file.name}), {cause}")
+
+
+def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence[Path]) -> str:
+    """One line that names the first missing field and what of it is there."""
+    first = missing[0]
+    found = [key for key in seen if key.variable == first.variable]
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    names = (", ".join(str(path) for path in paths[:3]) or "no files") + more
+    text = f"{names}: {first} is missing ({len(missing)} of {total} fields are)"
+    levels = sorted({key.level for key in found if key.level is not None})
+    members = sorted({key.member for key in found if key.member is not None})
+    times = sorted({key.time for key in found if key.time is not None})
+    if not found:
+        row = VARIABLES[first.variable]
+        return f"{text}; found none at all (short name {row.short_name}, param id {row.param_id})"
+    if first.level is not None and first.level not in levels:
+        return f"{text}; found no level {first.level}, only {', '.join(map(str, levels))} hPa"
+    if first.member is not None and first.member not in members:
+        return f"{text}; found no member {first.member}, only {', '.join(map(str, members)) or 'none'}"
+    why = not_hourly(VARIABLES[first.variable], np.array(times))
+    return f"{text}; found times from {times[0]} to {times[-1]}{why}"
+
+
+class _Stack:
+    """Fields as one array ``([member,] time, [level,] latitude, longitude)`` that reads what is indexed."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, fields: NDArray[np.object_], layout: Layout) -> None:
+        self.fields: Any = fields
+        self.shape = (*fields.shape, layout.latitude.size, layout.longitude.size)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.float32]:
+        chosen = self.fields[(..., *index[:-2])]
+        result = np.empty((*chosen.shape, *self.shape[-2:]), np.float32)
+        for position in np.ndindex(chosen.shape):
+            result[position] = cast(RawField, chosen[position]).read()
+        return result[..., index[-2], index[-1]]
+
+
+def _assemble(
+    fields: Mapping[Key, RawField], request: DataRequest, times: NDArray[np.datetime64], layout: Layout
+) -> "xr.Dataset":
+    import dask.array
+    import xarray as xr
+
+    variables = request.variables
+    coordinates: dict[str, Any] = {"latitude": layout.latitude, "longitude": layout.longitude}
+    arrays = {}
+    for name in (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static):
+        row = VARIABLES[name]
+        axes: dict[str, Sequence[Any]] = {}
+        if row.kind != "static":
+            if request.members:
+                axes["member"] = request.members
+            hourly = row.kind == "accumulated"
+            axes[HOURLY_TIME if hourly else "time"] = list(valid_times(request, 1) if hourly else times)
+        if row.kind == "atmospheric":
+            axes["level"] = variables.levels_hpa
+        table = np.empty([len(values) for values in axes.values()], object)
+        for position in np.ndindex(table.shape):
+            part = {axis: values[i] for (axis, values), i in zip(axes.items(), position, strict=True)}
+            time = part.get("time", part.get(HOURLY_TIME))
+            table[position] = fields[Key(name, part.get("level"), time, part.get("member"))]
+        for axis, values in axes.items():
+            coordinates[axis] = np.array(values, "datetime64[ns]" if axis.endswith("time") else np.int64)
+        stack = _Stack(table, layout)
+        chunks = tuple(-1 if axis == "level" else 1 for axis in axes) + (-1, -1)
+        data = dask.array.from_array(stack, chunks=chunks, name=False, asarray=False, fancy=False)
+        attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
+        arrays[name] = ((*axes, "latitude", "longitude"), data, attributes)
+    if request.lead_hours:
+        starts = np.array(times - np.timedelta64(request.lead_hours, "h"), "datetime64[ns]")
+        coordinates["init_time"] = ("time", starts, {"long_name": "Start of the forecast"})
+    for axis, found in _preliminary(fields).items():
+        flags = np.isin(coordinates[axis], np.array(sorted(found), "datetime64[ns]"))
+        coordinates[PRELIMINARY[axis]] = (axis, flags, {"long_name": "ERA5T, which may still change"})
+    return xr.Dataset(arrays, coordinates, attrs=_versions(fields))
+
+
+def _preliminary(fields: Mapping[Key, RawField]) -> dict[str, set[np.datetime64]]:
+    """The times of preliminary fields, by dimension."""
+    found: dict[str, set[np.datetime64]] = {}
+    for key, field in fields.items():
+        if field.expver.endswith("5") and key.time is not None:
+            hourly = VARIABLES[key.variable].kind == "accumulated"
+            found.setdefault(HOURLY_TIME if hourly else "time", set()).add(key.time)
+    return found
+
+
+def _versions(fields: Mapping[Key, RawField]) -> dict[str, str]:
+    """How many fields each experiment version has, and from when to when."""
+    spans: dict[str, list[np.datetime64]] = {}
+    for key, field in fields.items():
+        if field.expver and key.time is not None:
+            spans.setdefault(field.expver, []).append(key.time)
+    for version in spans:
+        if version.endswith("5"):
+            start = min(spans[version])
+            _log.warning("expver %s from %s: preliminary ERA5T, which may still change", version, start)
+    text = (f"{name}: {len(t)} fields, {min(t)} to {max(t)}" for name, t in sorted(spans.items()))
+    return {"expver": "; ".join(text)} if spans else {}
+
+
+def _fields(path: Path, request: DataRequest) -> Iterable[tuple[Key, RawField]]:
+    kind = sniff(path)
+    if kind == "GRIB":
+        return grib_fields(path, request.variables, request.lead_hours)
+    if kind in ("NetCDF3", "NetCDF4"):
+        if request.lead_hours:
+            raise ValueError(f"{path}: expected forecasts in GRIB, found {kind}")
+        return netcdf_fields(path, kind, request.variables)
+    advice = {
+        "ZIP archive": "is a ZIP archive; unpack it and give the files inside (CDS packs mixed requests)",
+        "HTML page": "is an HTML page, not data; the server probably answered with an error or a login",
+        "empty": "is empty; download it again",
+    }
+    raise ValueError(f"{path}: {advice.get(kind, 'is neither GRIB nor NetCDF')}")

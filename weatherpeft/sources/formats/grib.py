@@ -1,0 +1,243 @@
+"""GRIB files: their headers scanned message by message, and their fields read one at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft.fields.variables import VariableSet
+from weatherpeft.sources.formats.fields import (
+    PRESSURE,
+    Key,
+    Layout,
+    RawField,
+    canonical_layout,
+    variable_rows,
+)
+
+_SURFACES = ("surface", "heightAboveGround", "meanSea")
+_MISSING = 3.4028234663852886e38
+_SIMPLE = ("referenceValue", "binaryScaleFactor", "decimalScaleFactor", "offsetBeforeData")
+_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A GRIB message, from its header.
+
+    Attributes:
+        offset: first byte in the file.
+        length: bytes, the final 7777 included.
+        param_id: ECMWF parameter id.
+        type_of_level: as ecCodes names it, for example ``isobaricInhPa`` or ``surface``.
+        level: in units of the type of level.
+        valid_time: UTC, to the minute.
+        interval_hours: length of the interval that the values stand for, 0 for an instant.
+        lead_hours: from the start of the forecast to the valid time, 0 for an analysis.
+        member: ensemble member, None where the message has none.
+        expver: ECMWF experiment version, ``0001`` for final and ``0005`` for preliminary ERA5.
+        geometry: grid type, scanning flags, rows, columns, first and last latitude and longitude.
+        simple: of GRIB 1 in simple packing of 16 bits without missing values, as most of ERA5 is:
+            reference value, binary and decimal scale factor, and first byte of the values in the
+            message; None of any other.
+    """
+
+    offset: int
+    length: int
+    param_id: int
+    type_of_level: str
+    level: int
+    valid_time: np.datetime64
+    interval_hours: int
+    lead_hours: int
+    member: int | None
+    expver: str
+    geometry: tuple[Any, ...]
+    simple: tuple[float, int, int, int] | None
+
+
+def inventory(path: Path) -> list[Message]:
+    """Scan the headers of a GRIB file, in the order of the file.
+
+    Raises:
+        ValueError: a message that is cut off, does not end in 7777 or cannot be read, or bytes
+            between messages that are not padding.
+    """
+    import eccodes
+
+    messages: list[Message] = []
+    size = path.stat().st_size
+    end = 0
+    with path.open("rb") as headers, path.open("rb") as stream:
+        while True:
+            where = f"{path}: message {len(messages) + 1}, after byte {end} of {size}"
+            try:
+                handle = eccodes.codes_grib_new_from_file(headers, headers_only=True)
+            except eccodes.CodesInternalError as error:
+                raise ValueError(f"{where}: truncated or damaged GRIB ({error})") from error
+            if handle is None:
+                _check_padding(stream, end, size, where)
+                return messages
+            try:
+                message = _header(handle)
+            except eccodes.CodesInternalError as error:
+                raise ValueError(f"{where}: cannot read the header ({error})") from error
+            finally:
+                eccodes.codes_release(handle)
+            _check_padding(stream, end, message.offset, where)
+            end = message.offset + message.length
+            stream.seek(end - 4)
+            if stream.read(4) != b"7777":
+                raise ValueError(f"{where}: truncated GRIB, it does not end in 7777 at byte {end}")
+            messages.append(message)
+
+
+def _check_padding(stream: BinaryIO, start: int, stop: int, where: str) -> None:
+    """ECMWF pads messages with zeros; anything else is a message that ecCodes passed over."""
+    stream.seek(start)
+    while start < stop:
+        part = stream.read(min(stop - start, 1 << 20))
+        if part.strip(b"\0\r\n "):
+            raise ValueError(f"{where}: truncated or damaged GRIB, {stop - start} bytes are no message")
+        start += len(part)
+
+
+def _header(handle: int) -> Message:
+    import eccodes
+
+    def get(key: str, kind: type | None = None) -> Any:
+        return eccodes.codes_get(handle, key, kind)
+
+    def optional(key: str) -> Any:
+        return get(key) if eccodes.codes_is_defined(handle, key) else None
+
+    digits = f"{get('validityDate', int):08d}{get('validityTime', int):04d}"
+    valid_time = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:]}"
+    kind = get("gridType", str)
+    geometry = [kind]
+    if kind == "regular_ll":
+        geometry += [
+            get(key)
+            for key in ("iScansNegatively", "jPointsAreConsecutive", "alternativeRowScanning", "Nj", "Ni")
+        ] + [
+            get(f"{axis}Of{end}GridPointInDegrees", float)
+            for axis in ("latitude", "longitude")
+            for end in ("First", "Last")
+        ]
+    packing = [get(key) for key in ("edition", "packingType", "bitsPerValue", "bitmapPresent")]
+    return Message(
+        offset=get("offset", int),
+        length=get("totalLength", int),
+        param_id=get("paramId", int),
+        type_of_level=get("typeOfLevel", str),
+        level=get("level", int),
+        valid_time=np.datetime64(valid_time, "m"),
+        interval_hours=get("endStep", int) - get("startStep", int),
+        lead_hours=get("endStep", int),
+        member=optional("number"),
+        expver=str(optional("expver") or ""),
+        geometry=tuple(geometry),
+        simple=tuple(get(key) for key in _SIMPLE) if packing == [1, "grid_simple", 16, 0] else None,
+    )
+
+
+def _grib_layout(geometry: tuple[Any, ...]) -> Layout:
+    kind, *numbers = geometry
+    if kind != "regular_ll":
+        raise ValueError(f"expected a regular_ll grid, found {kind}")
+    westward, by_column, alternating, rows, columns, north, south, west, east = numbers
+    if by_column or alternating:
+        raise ValueError("expected rows one after another in one direction, found another scanning mode")
+    span = -((west - east) % 360) if westward else (east - west) % 360
+    return canonical_layout(np.linspace(north, south, rows), west + np.linspace(0, span, columns))
+
+
+def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iterator[tuple[Key, RawField]]:
+    """The fields of a GRIB file that are of the given variables, in the order of the file.
+
+    Headers are scanned when the first field is asked for; values are decoded by ``RawField.read``.
+
+    Args:
+        path: a GRIB file.
+        variables: what to look for; levels are not considered, every pressure level is given.
+        lead_hours: of the forecasts to look for; 0 for analyses, and for sums of whatever forecast.
+
+    Raises:
+        ValueError: what ``inventory`` refuses, a sum over other hours than its variable's, or a grid
+            that is not a regular one of latitude and longitude stored by rows in one direction.
+    """
+    names = {(row.param_id, row.kind == "atmospheric"): row for row in variable_rows(variables)}
+    layouts: dict[tuple[Any, ...], Layout] = {}
+    for message in inventory(path):
+        on_pressure = message.type_of_level == PRESSURE
+        row = names.get((message.param_id, on_pressure))
+        if row is None or not (on_pressure or message.type_of_level in _SURFACES):
+            continue
+        if lead_hours and message.lead_hours != lead_hours:
+            continue
+        static = row.kind == "static"
+        key = Key(
+            row.name,
+            message.level if on_pressure else None,
+            None if static else message.valid_time,
+            None if static else message.member,
+        )
+        hours = message.interval_hours
+        if row.kind == "accumulated" and hours > 1:
+            raise ValueError(f"{path}: {key}: expected a sum over 1 hour, found {hours} hours")
+        if row.forecast_hours and hours not in (0, row.forecast_hours):  # GRIB 1 may leave the start out
+            raise ValueError(
+                f"{path}: {key}: expected a sum over {row.forecast_hours} hours, found {hours} hours"
+            )
+        try:
+            layout = layouts.get(message.geometry) or _grib_layout(message.geometry)
+        except ValueError as error:
+            raise ValueError(f"{path}: {key}: {error}") from error
+        layouts[message.geometry] = layout
+        read = partial(_read_message, path, message, layout)
+        yield key, RawField(path, message.expver, message.member, layout, read)
+
+
+def _read_message(path: Path, message: Message, layout: Layout) -> NDArray[np.float32]:
+    import eccodes
+
+    if message.simple:
+        return layout.arrange(_read_simple(path, message, layout))
+    with path.open("rb") as stream:
+        stream.seek(message.offset)
+        handle = eccodes.codes_new_from_message(stream.read(message.length))
+    try:
+        eccodes.codes_set(handle, "missingValue", _MISSING)
+        values = eccodes.codes_get_values(handle)
+        if eccodes.codes_get(handle, "bitmapPresent"):
+            values[values == _MISSING] = np.nan
+    except eccodes.CodesInternalError as error:
+        raise ValueError(f"{path}: cannot decode the message at byte {message.offset} ({error})") from error
+    finally:
+        eccodes.codes_release(handle)
+    return layout.arrange(values.reshape(layout.latitude.size, layout.longitude.size))
+
+
+def _read_simple(path: Path, message: Message, layout: Layout) -> NDArray[np.float32]:
+    """The values of a message in simple packing, ``(latitude, longitude)`` as they lie in the file.
+
+    A value is (reference + integer × 2^binary scale) / 10^decimal scale (WMO Manual on Codes, FM 92
+    GRIB): what ecCodes computes in float64, but some rows at a time, which takes half the time.
+    """
+    assert message.simple
+    reference, binary, decimal, start = message.simple
+    shape = (layout.latitude.size, layout.longitude.size)
+    packed = np.fromfile(path, ">u2", shape[0] * shape[1], offset=message.offset + start).reshape(shape)
+    result = np.empty(shape, np.float32)
+    for first in range(0, shape[0], _ROWS):
+        values = packed[first : first + _ROWS].astype(np.float64)
+        values *= 2.0**binary
+        values += reference
+        if decimal:
+            values *= 10.0**-decimal
+        result[first : first + _ROWS] = values
+    return result

@@ -1,0 +1,162 @@
+"""NetCDF files, classic and NetCDF-4: their fields by the coordinates of whatever layout they have."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft.fields.variables import Variable, VariableSet
+from weatherpeft.sources.formats.fields import (
+    PRESSURE,
+    FileKind,
+    Key,
+    Layout,
+    RawField,
+    canonical_layout,
+    unit_conversion,
+    variable_rows,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_ROLES = {  # names of coordinates in NetCDF files
+    "valid_time": "time", "time": "time", "number": "member", "member": "member",
+    "realization": "member", "pressure_level": "level", "level": "level", PRESSURE: "level",
+    "plev": "level", "latitude": "latitude", "lat": "latitude", "longitude": "longitude",
+    "lon": "longitude", "expver": "expver",
+}  # fmt: skip
+
+
+def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterator[tuple[Key, RawField]]:
+    """The fields of a NetCDF file that are of the given variables.
+
+    The file is opened when the first field is asked for, and stays open; values are read, and
+    converted to the table's units, by ``RawField.read``.
+
+    Args:
+        path: a NetCDF file.
+        kind: ``NetCDF3`` or ``NetCDF4``, as ``files.sniff`` found it.
+        variables: what to look for; levels are not considered, every pressure level is given.
+
+    Raises:
+        ValueError: a file that is truncated or cannot be decoded, or a variable with an unknown
+            dimension, a missing coordinate, a calendar that is not the standard one, an axis that is
+            not regular, or units that cannot be converted.
+    """
+    import xarray as xr
+
+    if kind == "NetCDF3":
+        _check_classic(path)
+    try:
+        dataset = xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=False)
+    except OSError as error:
+        raise ValueError(f"{path}: truncated or damaged {kind} ({error})") from error
+    except ValueError as error:  # xarray's messages have several lines
+        raise ValueError(f"{path}: cannot decode {kind} ({' '.join(str(error).split())})") from error
+    for array in dataset.data_vars.values():
+        roles = _roles(array)
+        for row in variable_rows(variables):
+            known = array.name in (row.name, row.short_name, *row.aliases)
+            known = known or array.attrs.get("GRIB_paramId") == row.param_id
+            if known and not row.forecast_hours and ("level" in roles) == (row.kind == "atmospheric"):
+                try:
+                    yield from _netcdf_variable(path, array, roles, row)
+                except ValueError as error:
+                    raise ValueError(f"{path}: {row.name}: {error}") from error
+
+
+def _check_classic(path: Path) -> None:
+    """The NetCDF library reads zeros past the end of a classic file; SciPy's reader notices."""
+    from scipy.io import netcdf_file
+
+    with path.open("rb") as stream:
+        if stream.read(4) == b"CDF\x05":
+            return
+    try:
+        netcdf_file(path, mmap=True).close()
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"{path}: truncated or damaged NetCDF3 ({error})") from error
+
+
+def _roles(array: "xr.DataArray") -> dict[str, str]:
+    """Coordinate of each role; of a time and a valid time, the valid time."""
+    roles: dict[str, str] = {}
+    for name, role in _ROLES.items():
+        if (name in array.coords or name in array.dims) and role not in roles:
+            roles[role] = name
+    return roles
+
+
+def _netcdf_variable(
+    path: Path, array: "xr.DataArray", roles: Mapping[str, str], row: Variable
+) -> Iterator[tuple[Key, RawField]]:
+    """The fields of one variable; of a static one, the first."""
+    axes = {role: array[name] for role, name in roles.items()}
+    static = row.kind == "static"
+    for role in ("latitude", "longitude", *(() if static else ("time",))):
+        if role not in axes:
+            raise ValueError(f"expected a coordinate {role}, found {', '.join(map(str, array.coords))}")
+    dimensions = {axis.dims[0]: role for role, axis in axes.items() if axis.ndim == 1 and role != "expver"}
+    unknown = [name for name in array.dims if name not in dimensions and name != "expver"]
+    if unknown:
+        raise ValueError(f"unknown dimension {unknown[0]}")
+    factor, offset = unit_conversion(str(array.attrs.get("units", "none")), row.units)
+    layout = canonical_layout(axes["latitude"].values, axes["longitude"].values)
+    array = array.transpose(..., axes["latitude"].dims[0], axes["longitude"].dims[0])
+    values: dict[str, list[Any]] = {
+        "time": _times(axes["time"]) if "time" in axes and not static else [None],
+        "level": _levels(axes["level"]) if "level" in axes else [None],
+        "member": axes["member"].values.reshape(-1).tolist() if "member" in axes and not static else [None],
+    }
+    versions = _expver(axes.get("expver"), len(values["time"]))
+    for index in np.ndindex(*map(len, values.values())):
+        place = dict(zip(values, index, strict=True))
+        key = Key(row.name, **{role: values[role][place[role]] for role in values})
+        where = {
+            name: place[role] for name, role in dimensions.items() if role in place and name in array.dims
+        }
+        read = partial(_read_slab, array, where, layout, factor, offset, f"{path}: {key}")
+        yield key, RawField(path, versions[place["time"]], key.member, layout, read)
+
+
+def _times(coordinate: "xr.DataArray") -> list[np.datetime64]:
+    times = np.atleast_1d(coordinate.values)
+    if times.dtype.kind != "M":
+        raise ValueError(f"expected times of the standard calendar, found {times[0]!r}")
+    return list(times.astype("datetime64[m]"))
+
+
+def _levels(coordinate: "xr.DataArray") -> list[int | float]:
+    """Pressure in hPa; whole numbers, which are what a request can ask for, as integers."""
+    levels = np.atleast_1d(coordinate.values).astype(np.float64)
+    levels = np.round(levels / 100 if coordinate.attrs.get("units") == "Pa" else levels, 6)
+    return [int(level) if level == int(level) else float(level) for level in levels]
+
+
+def _expver(coordinate: "xr.DataArray | None", times: int) -> list[str]:
+    """Experiment version of each time; of old CDS files, where it is a dimension, all of them."""
+    if coordinate is None:
+        return [""] * times
+    names = [str(int(value)).zfill(4) for value in np.atleast_1d(coordinate.values)]
+    if coordinate.dims == ("expver",) or len(names) != times:
+        return ["/".join(names)] * times
+    return names
+
+
+def _read_slab(
+    array: "xr.DataArray", index: Mapping[Any, int], layout: Layout, factor: float, offset: float, label: str
+) -> NDArray[np.float32]:
+    try:
+        values = array.isel(index).values
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{label}: cannot read the values ({error})") from error
+    if values.ndim == 3:  # old CDS files: one expver has the value, the other NaN
+        held = (~np.isnan(values)).any(axis=(1, 2))
+        if held.sum() != 1:
+            raise ValueError(f"{label}: expected values of one expver, found {held.sum()}")
+        values = values[held][0]
+    return layout.arrange(values * factor + offset if (factor, offset) != (1.0, 0.0) else values)

@@ -1,0 +1,258 @@
+"""Zarr stores of reanalysis: opened at any URL, searched for a request, read as canonical.
+
+A store holds arrays ``(time, [level,] latitude, longitude)`` in any order of these dimensions and
+static fields ``(latitude, longitude)``, with levels in hPa and, where it does not say otherwise, SI units.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft.fields.variables import Variable
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.formats.fields import (
+    Key,
+    Layout,
+    canonical_layout,
+    not_hourly,
+    unit_conversion,
+    variable_rows,
+)
+from weatherpeft.sources.formats.files import HOURLY_TIME, valid_times
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+GRID = ("latitude", "longitude")
+"""Dimensions of a field."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a request takes of one array of a store.
+
+    Attributes:
+        row: of the variable.
+        array: lazy, at all its times and the levels of the request, dimensions in the store's order.
+        time: name of its time dimension, None for a static field.
+        wanted: positions along it, increasing, ``(time,)``; of a static field, one zero.
+    """
+
+    row: Variable
+    array: "xr.DataArray"
+    time: str | None
+    wanted: NDArray[np.intp]
+
+    def at(self, number: int | NDArray[np.intp]) -> "xr.DataArray":
+        """The fields of one or some of the wanted times, lazy."""
+        return self.array if self.time is None else self.array.isel({self.time: self.wanted[number]})
+
+    def key(self, number: int, level: int | None = None) -> Key:
+        """Names a field, for messages."""
+        moment = None if self.time is None else self.array[self.time].values[self.wanted[number]]
+        return Key(self.row.name, level, None if moment is None else moment.astype("datetime64[m]"))
+
+
+def open_store(url: str) -> "xr.Dataset":
+    """Open a store with consolidated metadata: values lazy and as they are stored.
+
+    Args:
+        url: ``gs://``, read without an account, any other URL that fsspec reads, or a folder.
+
+    Raises:
+        ValueError: if it cannot be reached or is no such store.
+    """
+    from zarr.storage import FsspecStore, LocalStore
+
+    try:
+        if url.startswith("gs://"):
+            # The plain file system: gcsfs' default asks for the kind of bucket before every object.
+            from gcsfs.core import GCSFileSystem
+
+            files = GCSFileSystem(token="anon", asynchronous=True)
+            return open_zarr(FsspecStore(files, path=url.removeprefix("gs://"), read_only=True), True)
+        if "://" in url:
+            return open_zarr(FsspecStore.from_url(url, read_only=True), True)
+        return open_zarr(LocalStore(Path(url).expanduser(), read_only=True), True)
+    except Exception as error:  # of whatever file system fsspec has for the URL
+        raise ValueError(
+            f"{url}: cannot open a Zarr store with consolidated metadata there ({cause(error)})"
+        ) from error
+
+
+def open_zarr(store: Any, consolidated: bool) -> "xr.Dataset":
+    """A store's arrays, lazy and without decoding other than of its coordinate of time."""
+    import xarray as xr
+
+    return xr.open_zarr(
+        store, consolidated=consolidated, chunks=None, mask_and_scale=False, decode_timedelta=False
+    )
+
+
+def cause(error: Exception) -> str:
+    """What another library raised, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def select(
+    dataset: "xr.Dataset", label: str, request: DataRequest, names: Mapping[str, str]
+) -> list[Selected]:
+    """Find what a request asks for, without reading values.
+
+    Args:
+        dataset: an opened store.
+        label: its URL or path, for messages.
+        request: what to find.
+        names: the store's names, where they are not WeatherBench 2's.
+
+    Raises:
+        ValueError: naming the store and the variable, level or time that is missing, sums that are
+            not hourly, or what shows that the store has another layout.
+    """
+    found = [_select(dataset, label, request, row, names) for row in variable_rows(request.variables)]
+    if not found:
+        raise ValueError("the request names no variable")
+    return found
+
+
+def _select(
+    dataset: "xr.Dataset", label: str, request: DataRequest, row: Variable, names: Mapping[str, str]
+) -> Selected:
+    name = names.get(row.name, row.name)
+    hourly = row.kind == "accumulated"
+    if name not in dataset.data_vars:
+        longer = [str(other) for other in dataset.data_vars if str(other).startswith(f"{name}_")]
+        why = f"; found sums over more than an hour, {', '.join(longer)}" if hourly and longer else ""
+        raise ValueError(f"{label}: {row.name} is missing (no array {name}){why}")
+    array = dataset[name]
+    time = time_name(array)
+    _check_layout(array, time, label, row)
+    if row.kind == "atmospheric":
+        levels = array["level"].values.tolist()
+        for level in request.variables.levels_hpa:
+            if level not in levels:
+                raise ValueError(
+                    f"{label}: {Key(row.name, level)} is missing; "
+                    f"found {', '.join(f'{one:g}' for one in levels)} hPa"
+                )
+        array = array.isel(level=[levels.index(level) for level in request.variables.levels_hpa])
+    if time is None:
+        return Selected(row, array, None, np.zeros(1, np.intp))
+    wanted = valid_times(request, 1 if hourly else request.step_hours)
+    return Selected(row, array, time, _positions(array[time].values, wanted, label, row))
+
+
+def time_name(array: "xr.DataArray") -> str | None:
+    """The time dimension of an array, None for a static field."""
+    return next((name for name in ("time", HOURLY_TIME) if name in array.dims), None)
+
+
+def _check_layout(array: "xr.DataArray", time: str | None, label: str, row: Variable) -> None:
+    expected = {*GRID}
+    expected |= {"level"} if row.kind == "atmospheric" else set()
+    expected |= {time or "time"} if row.kind != "static" else set()
+    named = [str(name) if name in array.coords else f"{name} without a coordinate" for name in array.dims]
+    if set(named) != expected:
+        raise ValueError(
+            f"{label}: {row.name}: expected the dimensions {', '.join(sorted(expected))}, "
+            f"found {', '.join(named)}; the store has another layout"
+        )
+    packed = [name for name in ("scale_factor", "add_offset") if name in array.attrs]
+    try:
+        if packed:
+            raise ValueError(f"expected plain values, found packed ones ({', '.join(packed)})")
+        canonical_layout(array["latitude"].values, array["longitude"].values)
+        _conversion(array, row)
+    except ValueError as error:
+        raise ValueError(f"{label}: {row.name}: {error}") from error
+
+
+def _conversion(array: "xr.DataArray", row: Variable) -> tuple[float, float]:
+    return unit_conversion(str(array.attrs.get("units", row.units)), row.units)
+
+
+def _positions(
+    times: NDArray[Any], wanted: NDArray[np.datetime64], label: str, row: Variable
+) -> NDArray[np.intp]:
+    """Where the wanted times are on a time axis."""
+    if times.dtype.kind != "M" or not (np.diff(times) > np.timedelta64(0)).all():
+        raise ValueError(f"{label}: {row.name}: expected increasing times of the standard calendar")
+    times = times.astype("datetime64[m]")
+    positions = np.searchsorted(times, wanted)
+    held = times[np.minimum(positions, times.size - 1)] == wanted
+    if not held.all():
+        first = Key(row.name, time=wanted[~held][0])
+        why = not_hourly(row, times)
+        raise ValueError(
+            f"{label}: {first} is missing; found {times.size} times from {times[0]} to {times[-1]}{why}"
+        )
+    return positions
+
+
+class _Frames:
+    """A variable as an array ``(time, [level,] latitude, longitude)`` that reads what is indexed."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, each: Selected, layout: Layout, label: str) -> None:
+        sizes = [each.array.sizes["level"]] if "level" in each.array.dims else []
+        times = [] if each.time is None else [each.wanted.size]
+        self.shape = (*times, *sizes, layout.latitude.size, layout.longitude.size)
+        self.ndim = len(self.shape)
+        self._each, self._layout, self._label = each, layout, label
+
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.float32]:
+        if self._each.time is None:
+            return self._read(0)[index]
+        numbers = range(self.shape[0])[index[0]]
+        result: NDArray[np.float32] = np.stack([self._read(number)[index[1:]] for number in numbers])
+        return result
+
+    def _read(self, number: int) -> NDArray[np.float32]:
+        """All fields of one time."""
+        each = self._each
+        try:
+            values = each.at(number).transpose(..., *GRID).values
+        except Exception as error:  # of whatever codec
+            what = f"{each.key(number)}: cannot read the values ({cause(error)})"
+            raise ValueError(f"{self._label}: {what}") from error
+        factor, offset = _conversion(each.array, each.row)
+        if (factor, offset) != (1.0, 0.0):
+            values = values * factor + offset
+        fields = [self._layout.arrange(field) for field in values.reshape(-1, *values.shape[-2:])]
+        return np.stack(fields).reshape(self.shape[-values.ndim :])
+
+
+def canonical(selected: Sequence[Selected], label: str) -> "xr.Dataset":
+    """The canonical dataset of ``interfaces.Source.decode``, lazy, a dask chunk a time.
+
+    Args:
+        selected: what it holds.
+        label: path of the store, for messages.
+    """
+    import dask.array
+    import xarray as xr
+
+    first = selected[0].array
+    layout = canonical_layout(first["latitude"].values, first["longitude"].values)
+    coordinates: dict[str, Any] = {"latitude": layout.latitude, "longitude": layout.longitude}
+    arrays = {}
+    for each in selected:
+        frames = _Frames(each, layout, label)
+        axes = []
+        if each.time is not None:
+            axes.append(HOURLY_TIME if each.row.kind == "accumulated" else "time")
+            coordinates[axes[-1]] = each.array[each.time].values[each.wanted].astype("datetime64[ns]")
+        if "level" in each.array.dims:
+            axes.append("level")
+            coordinates["level"] = each.array["level"].values.astype(np.int64)
+        chunks = tuple(1 if name.endswith("time") else -1 for name in axes) + (-1, -1)
+        data = dask.array.from_array(frames, chunks=chunks, name=False, asarray=False, fancy=False)
+        row = each.row
+        attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
+        arrays[row.name] = ((*axes, *GRID), data, attributes)
+    return xr.Dataset(arrays, coordinates)

@@ -1,0 +1,155 @@
+"""The toy planet: raw data for a machine that has none.
+
+A small atmosphere of our own is simulated and written as ERA5-like GRIB1, so that every later stage
+runs on real GRIB, offline and in minutes. It is a toy: its weather resembles the Earth's in kind,
+and nothing that is measured on it says how good a method is on the Earth.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from weatherpeft.spec import Period, Spec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from weatherpeft.interfaces import DataRequest
+
+
+LEAD_HOURS = 48
+"""Of the ensemble forecasts."""
+
+
+class ToyEnsemble(Spec):
+    """48 h forecasts with a model that is coarser than the planet and partly wrong."""
+
+    members: int = Field(default=10, ge=2, le=50)
+    """Forecasts of one start, numbered from 1."""
+    every_hours: Literal[12, 24] = 24
+    """Between starts, from 00 UTC of a period's first day."""
+    truncation: Literal[21, 31, 42] = 21
+    """Triangular truncation of the model."""
+    resolution_deg: float = Field(default=5.0, gt=0, le=15)
+    """Spacing of the model's grid: a multiple of the planet's."""
+
+
+class Toy(Spec):
+    """An embedded toy planet, simulated when it is asked for."""
+
+    name: Literal["toy"]
+    """Discriminator."""
+    spans: tuple[Period, ...] = Field(min_length=1)
+    """Simulated periods. Each is one independent, single-threaded job with its own spin-up."""
+    truncation: Literal[21, 31, 42, 63] = 63
+    """Triangular truncation of the dynamics."""
+    resolution_deg: float = Field(default=1.25, gt=0, le=15)
+    """Spacing of the raw grid, which has the poles; a whole number of millidegrees."""
+    seed: int = Field(default=7, ge=0)
+    """Of the planet (coasts, mountains, soils) and, together with a period's start, of its weather."""
+    coarse_spinup_days: int = Field(default=60, ge=0)
+    """First part of the spin-up: the dynamics alone, at the next lower truncation."""
+    fine_spinup_days: int = Field(default=13, ge=0)
+    """Second part: the dynamics alone, at the full truncation."""
+    full_spinup_days: int = Field(default=3, ge=1)
+    """Last part: the whole atmosphere, with moisture and rain."""
+    ensemble: ToyEnsemble | None = None
+    """Ensemble forecasts to make beside the analyses, of the same fields and levels."""
+
+    @model_validator(mode="after")
+    def _grid(self) -> Self:
+        millidegrees = round(self.resolution_deg * 1000)
+        if abs(self.resolution_deg * 1000 - millidegrees) > 1e-6:
+            raise ValueError(
+                f"resolution_deg must be a whole number of millidegrees, because GRIB1 stores no finer; "
+                f"found {self.resolution_deg}"
+            )
+        if 180_000 % millidegrees:
+            raise ValueError(f"resolution_deg must divide 180 degrees, found {self.resolution_deg}")
+        return self
+
+    @model_validator(mode="after")
+    def _nested(self) -> Self:
+        if self.ensemble is not None:
+            ratio = self.ensemble.resolution_deg / self.resolution_deg
+            if abs(ratio - round(ratio)) > 1e-6 or 180_000 % round(self.ensemble.resolution_deg * 1000):
+                raise ValueError(
+                    f"ensemble.resolution_deg must be a multiple of resolution_deg {self.resolution_deg} and "
+                    f"divide 180 degrees, found {self.ensemble.resolution_deg}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for one, other in combinations(self.spans, 2):
+            if one.overlaps(other):
+                raise ValueError(f"spans {one.label} and {other.label} overlap")
+        return self
+
+    def periods(self) -> tuple[Period, ...]:
+        """The download jobs, one a span."""
+        return self.spans
+
+    def narrowed(self, period: Period) -> Self:
+        """The source with this span alone (see ``interfaces.Source``)."""
+        return self.model_copy(update={"spans": (period,)})
+
+    def files(self) -> list[Path]:
+        """None: the planet is made from the spec alone."""
+        return []
+
+    def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
+        """Simulate the period of a request and write it as GRIB1 files, laid out as ERA5's.
+
+        Equal specs and requests give identical bytes on one machine; another machine's linear
+        algebra rounds differently and, the flow being chaotic, gives other weather of the same kind.
+
+        Args:
+            request: fields, levels between 200 and 1000 hPa, period and time step; no members.
+            output: existing, empty directory.
+            work: not used.
+
+        Raises:
+            ValueError: the planet has no such variable, level or member.
+            FloatingPointError: the simulation left the plausible range.
+        """
+        from weatherpeft.sources.toy.files import write_files
+
+        write_files(self, request, output)
+
+    def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
+        """Open the files that ``fetch`` wrote as the canonical dataset (see ``interfaces.Source``).
+
+        A request with ``lead_hours`` opens the ensemble forecasts, valid at ``forecast_times``.
+        """
+        import numpy as np
+
+        from weatherpeft.sources.formats.files import open_canonical
+
+        files = sorted(raw.glob("*.grib"))
+        forecasts = [path for path in files if path.name.startswith("forecast_")]
+        if not request.lead_hours:
+            return open_canonical([path for path in files if path not in forecasts], request)
+        times = np.array(self.forecast_times(request.period), "datetime64[m]")
+        return open_canonical(forecasts, request, times)
+
+    def forecast_times(self, period: Period) -> list[datetime]:
+        """Valid times of the ensemble forecasts: of those that start and end in a period.
+
+        Raises:
+            ValueError: where the planet has no ensemble, or the period is too short.
+        """
+        if self.ensemble is None:
+            raise ValueError("the toy planet makes forecasts only with the option ensemble")
+        first = datetime.combine(period.start, time()) + timedelta(hours=LEAD_HOURS)
+        last = datetime.combine(period.end, time(23))
+        hours = int((last - first) / timedelta(hours=1))
+        if hours < 0:
+            raise ValueError(f"the period {period.label} is too short for a forecast of {LEAD_HOURS} h")
+        every = self.ensemble.every_hours
+        return [first + timedelta(hours=count) for count in range(0, hours + 1, every)]

@@ -1,0 +1,1 @@
+"""How raw files get here: requests, mirrors, copies, checksums."""

@@ -1,0 +1,1 @@
+"""Losses that tasks train with."""

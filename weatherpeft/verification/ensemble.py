@@ -1,0 +1,163 @@
+"""Scores of forecasts that say how uncertain they are: normal distributions or ensembles.
+
+Every score is of one time; see ``probabilistic``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.forecasts import open_forecast
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import STD, OneField
+from weatherpeft.samples.ensemble_frames import stored_levels
+from weatherpeft.samples.frames import GridReader
+from weatherpeft.samples.window import Ensemble
+from weatherpeft.verification.metrics import (
+    area_weighted_mean,
+    latitude_weighted_bias,
+    latitude_weighted_mse,
+    latitude_weighted_rmse,
+)
+from weatherpeft.verification.probabilistic import (
+    crps_ensemble,
+    crps_gaussian,
+    ensemble_variance,
+    extreme_event_weighted_crps,
+    fair_crps_ensemble,
+    pit_histogram,
+    rank_histogram,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+EFI_STORE = "efi.zarr"
+NUMBER_DIMS = ("number", "member", "realization")
+"""Names that an ensemble's dimension may have."""
+_Fields = dict[str, np.ndarray]
+
+
+def ensemble_scores(
+    ensemble: Ensemble, grid: Grid, lead_hours: int, data: Sequence[Path], predictions: Path, efi: Path
+) -> "xr.Dataset":
+    """Score a store of distributions or of ensembles.
+
+    Args:
+        ensemble: names the targets.
+        grid: of all fields.
+        lead_hours: from a forecast's start to its valid time.
+        data: artifacts of the regrid stage with the analyses of the valid times.
+        predictions: a store in WeatherBench 2's layout with the forecasts of all times of the EFI: normal
+            distributions, if it has ``<variable>_std``, or an ensemble, if it has a dimension ``number``,
+            ``member`` or ``realization``.
+        efi: artifact of the efi stage, of the raw ensemble.
+
+    Returns:
+        ``(time, channel)``: ``rmse`` and ``bias`` of the mean, ``crps``, of an ensemble ``crps_fair`` too,
+        ``eecrps``, ``variance`` and ``squared_error``; ``histogram`` ``(time, channel, bin)``, of ranks or of
+        probabilities; ``crps_map``, the mean over times, ``(channel, latitude, longitude)``. The attribute
+        ``members`` is 0 for distributions.
+
+    Raises:
+        ValueError: naming the variable, level, time or coordinate that predictions, data and EFI do not
+            share, or a prediction that is not finite.
+    """
+    import xarray as xr
+
+    variables = ensemble.variables
+    names = [*variables.surface, *variables.atmospheric]
+    deviations = [f"{name}{STD}" for name in names]
+    predicted = open_forecast(predictions, variables, grid, (lead_hours,), deviations)
+    predicted = predicted.isel(prediction_timedelta=0)
+    number = next((dim for dim in NUMBER_DIMS if dim in predicted.dims), None)
+    missing = [name for name in deviations if name not in predicted]
+    if number is None and missing:
+        raise ValueError(
+            f"{predictions}: expected a distribution or an ensemble, found neither {missing[0]} nor a "
+            f"dimension {' or '.join(NUMBER_DIMS)}"
+        )
+    reader = GridReader(data, grid, names)
+    levels = stored_levels(data[0], grid)
+    extremes = store.open_dataset(efi / EFI_STORE)["efi"]
+    weights = grid.area_weights()
+    parts: list[_Fields] = []
+    total = np.zeros((len(ensemble.targets), *grid.shape))
+    times = extremes["time"].values - np.timedelta64(lead_hours, "h")
+    for time, valid in zip(times, extremes["time"].values, strict=True):
+        if time not in predicted["time"].values:
+            raise ValueError(f"{predictions}: predictions lack the start {time}")
+        moment, true = predicted.sel(time=time), reader.read(valid, None)
+        index = extremes.sel(time=valid)
+        found = []
+        for place, target in enumerate(ensemble.targets):
+            analysis = true[target.variable]
+            if target.level_hpa is not None:
+                analysis = analysis[levels.index(target.level_hpa)]
+            forecast = [
+                _field(moment, target, suffix, number, predictions)
+                for suffix in ("", STD)[: 2 - bool(number)]
+            ]
+            scores, field = _scores(forecast, analysis, weights, ensemble=number is not None)
+            extreme = index.sel(channel=target.label).values
+            scores["eecrps"] = area_weighted_mean(extreme_event_weighted_crps(field, extreme), weights)
+            total[place] += field
+            found.append(scores)
+        parts.append({name: np.stack([scores[name] for scores in found]) for name in found[0]})
+    dims = {"histogram": ("time", "channel", "bin")}
+    dataset = {
+        name: (dims.get(name, ("time", "channel")), np.stack([part[name] for part in parts]))
+        for name in parts[0]
+    }
+    return xr.Dataset(
+        {**dataset, "crps_map": (("channel", "latitude", "longitude"), total / len(parts))},
+        coords={
+            "time": times,
+            "channel": [target.label for target in ensemble.targets],
+            "latitude": grid.latitude,
+            "longitude": grid.longitude,
+        },
+        attrs={"members": predicted.sizes[number] if number else 0},
+    )
+
+
+def _scores(
+    forecast: list[np.ndarray], target: np.ndarray, weights: np.ndarray, *, ensemble: bool
+) -> tuple[_Fields, np.ndarray]:
+    """Scores of one field and its CRPS at every point; the forecast is members, or mean and deviation."""
+    if ensemble:
+        (members,) = forecast
+        mean, field = members.mean(axis=0, dtype=np.float64), crps_ensemble(members, target)
+        scores = {
+            "crps_fair": area_weighted_mean(fair_crps_ensemble(members, target), weights),
+            "variance": area_weighted_mean(ensemble_variance(members), weights),
+            "histogram": rank_histogram(members, target, weights),
+        }
+    else:
+        mean, sigma = (each.astype(np.float64) for each in forecast)
+        field = crps_gaussian(mean, sigma, target)
+        scores = {
+            "variance": area_weighted_mean(sigma**2, weights),
+            "histogram": pit_histogram(mean, sigma, target, weights),
+        }
+    scores["crps"] = area_weighted_mean(field, weights)
+    scores["squared_error"] = latitude_weighted_mse(mean, target, weights)
+    scores["rmse"] = latitude_weighted_rmse(mean, target, weights)
+    scores["bias"] = latitude_weighted_bias(mean, target, weights)
+    return scores, field
+
+
+def _field(moment: "xr.Dataset", target: OneField, suffix: str, number: str | None, path: Path) -> np.ndarray:
+    """``([number,] latitude, longitude)``."""
+    array = moment[f"{target.variable}{suffix}"]
+    if target.level_hpa is not None:
+        array = array.sel(level=target.level_hpa)
+    values: np.ndarray = array.transpose(*([number] if number else []), "latitude", "longitude").values
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{path}: prediction of {target.label}{suffix} at {moment.time.values} is not finite"
+        )
+    return values
