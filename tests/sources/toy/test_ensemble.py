@@ -11,11 +11,12 @@ import xarray as xr
 from pydantic import ValidationError
 
 from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.toy import ensemble
 from weatherpeft.sources.toy.atmosphere import Atmosphere
 from weatherpeft.sources.toy.dynamics import QuasiGeostrophicModel
 from weatherpeft.sources.toy.files import spin_up
 from weatherpeft.sources.toy.physics import Physics
-from weatherpeft.sources.toy.spec import Toy, ensemble
+from weatherpeft.sources.toy.spec import Toy
 
 PERIOD = {"start": "2001-01-15", "end": "2001-01-22"}
 MEMBERS = 6
