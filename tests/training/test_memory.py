@@ -40,8 +40,10 @@ class TestPrecision:
         for name, value in expected["weights"].items():
             assert torch.equal(found["weights"][name], value.to(found["weights"][name].dtype)), name
         assert expected["history"] != plain["history"]
-        for curve in ("train_loss", "validation_loss"):
-            assert expected["history"][curve] == pytest.approx(plain["history"][curve], rel=0.01)
+        # The loss before the first update: AdamW's first steps are as long as the learning rate, whatever
+        # the gradient's size, so from then on the sign of small gradients counts, which rounding decides.
+        first = [run["history"]["train_loss"][0] for run in (expected, plain)]
+        assert first[0] == pytest.approx(first[1], rel=2**-10)
         # half the bytes of what is frozen in linear layers, and of nothing else
         layers = {
             name

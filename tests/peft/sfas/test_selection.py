@@ -1,5 +1,6 @@
 """The streamed selection against a sort of the whole vector, and the noise against its distribution."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.peft.sfas.dense import normalized
-from weatherpeft.peft.sfas.noise import BLOCK, Noise, UniformNoise, reached_level
+from weatherpeft.peft.sfas.noise import BLOCK, Noise, UniformNoise, _sqrt, reached_level
 from weatherpeft.peft.sfas.normalizer import new_normalizer
 from weatherpeft.peft.sfas.pool import EntrySet, Pool
 from weatherpeft.peft.sfas.selection import Selection
@@ -271,6 +272,12 @@ class TestNoise:
         for place in range(BLOCK):  # wherever it lies in its block
             assert scipy.stats.kstest(noise[place::BLOCK].numpy(), "uniform").pvalue > 1e-4
         assert scipy.stats.kstest(1e4 * (1 - noise[noise > 1 - 1e-4].numpy()), "uniform").pvalue > 1e-3
+
+    def test_roots_are_correctly_rounded(self) -> None:
+        """PyTorch's own are not on every processor, which would give every machine its own noise."""
+        values = np.random.default_rng(0).random(2**18, dtype=np.float32)
+        expected = [np.float32(math.sqrt(value)) for value in values.tolist()]  # IEEE 754
+        np.testing.assert_array_equal(_sqrt(torch.from_numpy(values)).numpy(), expected)
 
     def test_entries_are_independent(self) -> None:
         """Of those beside and in the same block, of other steps, seeds and parameters."""

@@ -41,7 +41,7 @@ class UniformNoise:
     """Independent numbers from the uniform distribution on [0, 1), for consecutive entries of a parameter.
 
     Two independent uniform numbers are made for every block of 32 entries and one for every entry. The
-    largest of a block is the 32nd root of the first, five square roots, which all devices round alike; the
+    largest of a block is the 32nd root of the first, five correctly rounded square roots; the
     second says where it lies; the others are their own numbers times the largest.
 
     Each number comes from a counter-based generator on 32-bit words: the finalizer of MurmurHash3 (Appleby,
@@ -72,7 +72,7 @@ class UniformNoise:
         self._key, largest, self._place_key = (_mix(key + number * _GOLDEN) for number in range(3))
         self._largest = _uniform(_words(_counter(self._blocks, device), first // BLOCK, largest))
         for _ in range(_HALVINGS):
-            self._largest.sqrt_()
+            self._largest = _sqrt(self._largest)
         self._largest.clamp_(max=_BELOW_ONE)  # the root may round up to 1
 
     @property
@@ -122,6 +122,16 @@ def _words(counter: torch.Tensor, start: int, key: int) -> torch.Tensor:
 def _uniform(words: torch.Tensor) -> torch.Tensor:
     """Multiples of 2⁻²⁴ from [0, 1), float32; the words are used up."""
     return words.bitwise_right_shift_(8).to(torch.float32).mul_(2.0**-24).add_(0.5)
+
+
+def _sqrt(values: torch.Tensor) -> torch.Tensor:
+    """Correctly rounded square roots of float32, on every device.
+
+    PyTorch's own are not on every processor: its vector library may be off by one unit in the last place. A
+    root of 24 bits lies at least 2⁻⁵¹ away from every point where the rounding to float32 changes, since the
+    square of such a point has 50 bits and is no float32. A root in float64 is closer than that.
+    """
+    return values.double().sqrt_().float()
 
 
 def _counter(count: int, device: torch.device) -> torch.Tensor:
