@@ -4,13 +4,15 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from weatherpeft.cli import main
+from weatherpeft.cli import PIPELINE, main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,10 +66,11 @@ def tune(
     kind: Literal["one", "two"] = "one",
     resume: bool = True,
 ) -> None:
-    """Tune a model.
+    """Tune ``a model``.
 
     Args:
-        method: one method.
+        method: one ``Lora`` or
+            ``Full``.
         data: training data; 100% of it,
             in order.
 
@@ -267,10 +270,27 @@ def test_help_lists_the_stages_with_their_first_lines(
     assert "private" not in text
 
 
+def listed(help_text: str) -> list[str]:
+    """The subcommands in the order of the help."""
+    return re.findall(r"^    ([a-z]\w+)(?:  |$)", help_text, re.MULTILINE)
+
+
+def test_help_has_the_order_of_the_pipeline(stages: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert listed(capsys.readouterr().out) == [*PIPELINE, "schema", "check", "inspect"]
+    assert sorted(PIPELINE) == sorted(real_stages())
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"], stages)
+    assert listed(capsys.readouterr().out) == ["regrid", "fail", "tune", "schema", "check", "inspect"]
+
+
 def test_help_of_a_stage(stages: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["tune", "--help"], stages)
     text = " ".join(capsys.readouterr().out.split())
+    assert "Tune a model." in text
+    assert "--method JSON|@FILE one Lora or Full. --data" in text
     assert "--workers INT (default: 2)" in text
     assert "--data PATH [PATH ...] training data; 100% of it, in order. --output" in text
     assert "--resume | --no-resume" in text
@@ -313,7 +333,9 @@ def real_stages() -> list[str]:
 def test_real_stages_become_subcommands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([name, "--help"])
-    assert f"usage: weatherpeft {name}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"usage: weatherpeft {name}" in text
+    assert "`" not in text
 
 
 def imported(program: str, *suspects: str) -> set[str]:
@@ -332,8 +354,10 @@ def test_importing_stages_is_light(name: str) -> None:
     assert imported(f"import {name}", *HEAVY) == set()
 
 
-def test_version() -> None:
-    assert run("--version").stdout.startswith("weatherpeft 0.")
+def test_the_version_is_the_one_that_is_cited() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert run("--version").stdout == f"weatherpeft {citation['version']}\n"
+    assert f"\n## [{citation['version']}] - " in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_importing_the_config_is_light() -> None:

@@ -1,9 +1,9 @@
-"""The command line: one subcommand a stage, made from the stage's signature.
+"""The command line: each stage is a subcommand, and its signature gives the options.
 
-A stage is the function of a module in ``weatherpeft.stages`` that bears the module's name. Of its
-parameters, a ``Spec`` becomes an option that takes JSON or ``@file``, a ``Path`` an option that
-takes a path, ``list[Path]`` one that takes several, and a number, text, choice or switch an option
-of that type. A parameter with a default, or one that may be None, need not be given.
+A stage is a function in ``weatherpeft.stages`` that has the name of its module. Each parameter becomes
+an option. A ``Spec`` takes JSON or ``@file``, a ``Path`` takes one path, and ``list[Path]`` takes
+several. Numbers, text, choices and switches become options of that type. A parameter is optional if it
+has a default or may be None. The docstring becomes the help.
 """
 
 import argparse
@@ -33,18 +33,39 @@ Stage = Callable[..., None]
 _log = logging.getLogger(__name__)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
+PIPELINE = (
+    "download",
+    "regrid",
+    "moments",
+    "statistics",
+    "series",
+    "climatology",
+    "pack",
+    "standardization",
+    "efi",
+    "weights",
+    "pretrain",
+    "fisher",
+    "finetune",
+    "predict",
+    "baseline",
+    "evaluate",
+    "report",
+)
+"""The stages in the order in which a workflow runs them, which is the order of the help."""
+
 
 def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stages") -> int:
     """Run one subcommand.
 
     Args:
-        arguments: the command line without the program's name; the process's own by default.
+        arguments: the command line without the program's name; by default that of this process.
         stages: package whose modules are the stages.
 
     Returns:
-        The exit status: 0, 1 where the stage refused its data, 2 where the command line or a spec
-        is wrong. A training that was interrupted leaves the process with 75; any other exception of
-        a stage is a bug and leaves with its traceback.
+        The exit status: 0 on success, 1 if the stage refuses its data, 2 if the command line or a spec
+        is wrong, 130 if the user interrupts it. An interrupted training ends the process with 75. Any
+        other exception of a stage is a bug and ends the process with its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -69,7 +90,7 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
 
 
 def error_lines(error: ValidationError) -> list[str]:
-    """One line an error of a spec: the key's dotted path, what is wrong, and what was found.
+    """Describe each error of a spec in one line: the key's dotted path, the problem and the value found.
 
     >>> from weatherpeft.spec import Period
     >>> try:
@@ -109,18 +130,18 @@ def _one_line(error: Exception) -> str:
 
 
 def _set_up_logging() -> None:
-    """Log to standard error, from the level in WEATHERPEFT_LOG on; INFO by default."""
+    """Log to standard error at the level of WEATHERPEFT_LOG, INFO by default."""
     level = os.environ.get("WEATHERPEFT_LOG", "INFO").upper()
     if level not in _LEVELS:
         raise ValueError(f"WEATHERPEFT_LOG is {level!r}, expected one of {', '.join(_LEVELS)}")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    # Debug messages of other packages are never wanted.
+    # Nobody wants the debug messages of other packages.
     logging.getLogger().setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
     logging.getLogger("weatherpeft").setLevel(level)
 
 
 def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
-    """The parser; where the arguments name a stage, only that stage is imported."""
+    """Build the parser. If the arguments name a stage, import only that stage."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="log debug messages, show tracebacks")
     parser = argparse.ArgumentParser(prog="weatherpeft", description="Adapt weather foundation models.")
@@ -158,8 +179,10 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
 
 
 def _stage_names(stages: str) -> list[str]:
+    """The public modules of the package in the order of ``PIPELINE``; others follow by name."""
     package = importlib.import_module(stages)
-    return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if found.name[0] != "_")
+    names = {found.name for found in pkgutil.iter_modules(package.__path__) if found.name[0] != "_"}
+    return [name for name in PIPELINE if name in names] + sorted(names.difference(PIPELINE))
 
 
 def _load(stages: str, name: str) -> Stage:
@@ -170,13 +193,18 @@ def _load(stages: str, name: str) -> Stage:
     return stage
 
 
+def _documentation(stage: Stage) -> str:
+    """A stage's docstring without the marks of reStructuredText, which a terminal would show."""
+    return (inspect.getdoc(stage) or "").replace("``", "")
+
+
 def _summary(stage: Stage) -> str:
-    return (inspect.getdoc(stage) or "").partition("\n")[0]
+    return _documentation(stage).partition("\n")[0]
 
 
 def _argument_helps(stage: Stage) -> dict[str, str]:
-    """What the ``Args`` section of a stage's docstring says of each parameter."""
-    section = re.search(r"^Args:\n((?: .*\n?|\n)*)", inspect.getdoc(stage) or "", re.MULTILINE)
+    """The text for each parameter in the ``Args`` section of a stage's docstring."""
+    section = re.search(r"^Args:\n((?: .*\n?|\n)*)", _documentation(stage), re.MULTILINE)
     entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
 
@@ -185,7 +213,7 @@ _REQUIRED = inspect.Parameter.empty
 
 
 def _parameters(stage: Stage) -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of each parameter; None is the default of what may be None."""
+    """Annotation and default of each parameter. A parameter that may be None has the default None."""
     annotations = typing.get_type_hints(stage, include_extras=True)
     found = {}
     for name, parameter in inspect.signature(stage).parameters.items():
@@ -201,7 +229,7 @@ def _parameters(stage: Stage) -> dict[str, tuple[Any, Any]]:
 
 
 def _is_spec(annotation: Any) -> bool:
-    """Whether a type is a spec or a union of specs."""
+    """Tell whether a type is a spec or a union of specs."""
     if get_origin(annotation) is Annotated:
         return _is_spec(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -239,7 +267,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, annotation: Any, def
 def _binder(
     stage: Stage, parameters: dict[str, tuple[Any, Any]]
 ) -> Callable[[argparse.Namespace], Callable[[], None]]:
-    """A function that turns parsed options into a call of the stage, its specs validated."""
+    """Make the function that validates the specs among the options and returns the call of the stage."""
 
     def prepare(options: argparse.Namespace) -> Callable[[], None]:
         values = {name: getattr(options, name) for name in parameters}
