@@ -341,7 +341,7 @@ def test_preliminary_data_is_recorded_where_allowed(server: DataStore, tmp_path:
     assert "0005: 21 fields, 2001-01-31T06:00 to 2001-01-31T23:00" in found.attrs["expver"]
 
 
-JOB = "import sys; from weatherpeft.sources import cds_requests as own\n"
+JOB = "import sys; from weatherpeft.sources.transfer import cds_requests as own\n"
 JOB += "own.POLL_S, own.BLOCK = (0.02, 0.02), 100\n"
 JOB += "from weatherpeft.cli import main; sys.exit(main(sys.argv[1:]))"
 

@@ -1,4 +1,4 @@
-"""Providers of raw data: a source a file, or a package."""
+"""Providers of raw data, each source in a file or folder of its own."""
 
 from typing import Annotated
 
@@ -13,4 +13,4 @@ from weatherpeft.sources.weatherbench2 import WeatherBench2
 
 AnySource = Annotated[Toy | Local | Era5Cds | ArcoEra5 | WeatherBench2, Field(discriminator="name")]
 AnyForecastSource = Annotated[Ens10 | Local, Field(discriminator="name")]
-"""What brings ensemble forecasts; the toy planet makes them beside its analyses."""
+"""A source of ensemble forecasts. The toy planet, which makes them beside its analyses, needs none."""

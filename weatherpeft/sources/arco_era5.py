@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 class ArcoEra5(ZarrSource):
     """The analysis-ready store of ARCO-ERA5, or another in its layout.
 
-    Its time axis reaches decades beyond its data: the attributes ``valid_time_start`` and
-    ``valid_time_stop`` say where final ERA5 begins and ends. Preliminary data (ERA5T), which the store
-    has for some months after that, are refused.
+    The time axis reaches decades beyond the data. The attributes ``valid_time_start`` and
+    ``valid_time_stop`` say where final ERA5 begins and ends. The source refuses the preliminary data
+    (ERA5T) that the store has for some months after that.
     """
 
     name: Literal["arco_era5"]
-    """Discriminator."""
+    """Selects this source."""
     url: str = "gs://gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3"
-    """``gs://`` (anonymous), ``http://``, what else fsspec reads, or a folder."""
+    """Store to read: a ``gs://`` (anonymous), ``http://`` or other URL that fsspec reads, or a folder."""
 
     names: ClassVar[Mapping[str, str]] = {"10m_wind_gust": "10m_wind_gust_since_previous_post_processing"}
 
@@ -31,7 +31,8 @@ class ArcoEra5(ZarrSource):
         """Refuse days outside the store's final data.
 
         Raises:
-            ValueError: naming the store and the first day at fault, or what attribute is missing.
+            ValueError: the period is not all final data, or an attribute is missing. The message names
+                the store and the period or the attribute.
         """
         from datetime import date
 

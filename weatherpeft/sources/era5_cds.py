@@ -1,4 +1,4 @@
-"""ERA5 from the Climate Data Store: a request a variable and month, in GRIB."""
+"""ERA5 from the Climate Data Store as GRIB, with one request for each variable and month."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.bases.spans import check_apart, months
-from weatherpeft.spec import Period, Spec
+from weatherpeft.sources.bases.spans import SpanSource, months
+from weatherpeft.spec import Period
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,40 +21,33 @@ if TYPE_CHECKING:
     from weatherpeft.sources.transfer.cds_requests import Retrieval
 
 MEMBERS = 10
-"""Of ERA5's ensemble, numbered from 0."""
+"""Number of members of ERA5's ensemble, which are numbered from 0."""
 MEMBERS_STEP_HOURS = 3
 """Time step of ERA5's ensemble."""
 STATIC_DAY = Period(start=date(2000, 1, 1), end=date(2000, 1, 1))
-"""Fields without time are asked for on one old day, so that every month sends the same request."""
+"""Day on which static fields are requested: the same for every month, so that the request is too."""
 
 _CDS_NAMES = {
     "geopotential_at_surface": "geopotential",
     "10m_wind_gust": "10m_wind_gust_since_previous_post_processing",
 }
-"""The store's names, where they are not WeatherBench 2's."""
+"""The store's names of variables, by the WeatherBench 2 names from which they differ."""
 
 
-class Era5Cds(Spec):
-    """ERA5 from the Climate Data Store, through ECMWF's client and with the user's own key.
+class Era5Cds(SpanSource):
+    """ERA5 from the Climate Data Store, downloaded with ECMWF's client and the user's own key.
 
-    Members, where an experiment names some, come from ERA5's ensemble of ten.
+    Where an experiment names members, they come from ERA5's ensemble of ten.
     """
 
     name: Literal["era5_cds"]
-    """Discriminator."""
-    spans: tuple[Period, ...] = Field(min_length=1)
-    """What to download, a job for each calendar month."""
+    """Selects this source."""
     preliminary: Literal["refuse", "allow"] = "refuse"
-    """What to do with ERA5T, the last months, which may still change (expver 5)."""
+    """Whether to accept ERA5T (expver 5), the preliminary data of the last months, which may still change."""
     resolution_deg: float | None = Field(default=None, gt=0)
-    """Spacing that the store interpolates to; None for its own, 0.25° or, of members, 0.5°."""
+    """Grid spacing in degrees to which the store interpolates. By default its own: 0.25°, members 0.5°."""
     area: tuple[float, float, float, float] | None = None
-    """North, west, south and east border in degrees; west may be negative. None for the globe."""
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        check_apart(self.spans)
-        return self
+    """North, west, south and east border in degrees; west may be negative. By default the whole globe."""
 
     @model_validator(mode="after")
     def _area(self) -> Self:
@@ -67,30 +60,18 @@ class Era5Cds(Spec):
                 )
         return self
 
-    def periods(self) -> tuple[Period, ...]:
-        """The download jobs: every calendar month, clipped to the spans."""
-        return tuple(month for span in self.spans for month in months(span))
-
-    def narrowed(self, period: Period) -> Self:
-        """The source with this span alone (see ``interfaces.Source``)."""
-        return self.model_copy(update={"spans": (period,)})
-
-    def files(self) -> list[Path]:
-        """None: everything comes from the store."""
-        return []
-
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
-        """Request, await, download and verify a file a variable and month, and one of static fields.
+        """Request, await, download and verify one file for each variable and month, and one of static fields.
 
         Args:
             request: fields, pressure levels, period, time step and members.
             output: existing, empty directory.
-            work: where request ids and finished files survive a kill.
+            work: directory in which request ids and finished files survive a kill.
 
         Raises:
-            ValueError: what ERA5 has not; what the store refuses or fails at; a file that is not what
-                was asked for; preliminary data where it is not allowed. The message names the
-                variable and the month.
+            ValueError: ERA5 lacks what is requested, the store refuses or fails, a file does not hold
+                what was requested, or data is preliminary where that is not allowed. The message names
+                the variable and the month.
         """
         from weatherpeft.sources.formats.files import place
         from weatherpeft.sources.transfer.cds_requests import retrieve
@@ -107,10 +88,10 @@ class Era5Cds(Spec):
         return open_canonical(sorted(raw.glob("*.grib")), request)
 
     def retrievals(self, request: DataRequest) -> list[Retrieval]:
-        """What to ask the store for, one after another.
+        """The requests to the store and the files that they bring, in order.
 
         Raises:
-            ValueError: naming a time step, member or variable that ERA5 does not have.
+            ValueError: ERA5 lacks a time step, member or variable. The message names it.
         """
         _check(request)
         variables, levels = request.variables, request.variables.levels_hpa
@@ -160,7 +141,7 @@ class Era5Cds(Spec):
         )
 
     def _check_file(self, wanted: DataRequest, path: Path) -> None:
-        """Refuse a file whose headers do not hold what was asked for, or hold ERA5T."""
+        """Refuse a file that lacks requested fields or, where that is not allowed, holds ERA5T."""
         from weatherpeft.sources.formats.files import PRELIMINARY, open_canonical
 
         dataset = open_canonical([path], wanted)
@@ -174,7 +155,7 @@ class Era5Cds(Spec):
 
 
 def _check(request: DataRequest) -> None:
-    """Refuse, before anything is queued, what ERA5 does not have."""
+    """Refuse a request for what ERA5 does not have, before anything is queued."""
     step = MEMBERS_STEP_HOURS if request.members else 1
     if request.step_hours < 1 or 24 % request.step_hours or request.step_hours % step:
         raise ValueError(

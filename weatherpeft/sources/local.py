@@ -1,4 +1,4 @@
-"""Files that are already on disk: GRIB or NetCDF, as any provider ships them."""
+"""GRIB or NetCDF files that are already on disk, in the layout of any provider."""
 
 from __future__ import annotations
 
@@ -17,28 +17,34 @@ _log = logging.getLogger(__name__)
 
 
 class Local(Spec):
-    """Raw files of the user's own; one download job takes them all."""
+    """The user's own raw files, all copied by one download job."""
 
     name: Literal["local"]
-    """The source."""
+    """Selects this source."""
     paths: tuple[str, ...]
-    """Files or globs, ``**`` for any folders; relative to the working directory, ``~`` is expanded."""
+    """Files or glob patterns, relative to the working directory. ``**`` stands for any folders, and ``~`` for
+    the home folder."""
     span: Period
-    """What the files cover; they may hold more."""
+    """Period that the files cover; they may hold more."""
+
+    @property
+    def makes_forecasts(self) -> bool:
+        """Whether the source makes ensemble forecasts beside its analyses: it makes none."""
+        return False
 
     def periods(self) -> tuple[Period, ...]:
         """One job for the whole span."""
         return (self.span,)
 
     def narrowed(self, period: Period) -> Self:
-        """The source as it is: one job takes all files."""
+        """The source unchanged, because one job copies all files."""
         return self
 
     def files(self) -> list[Path]:
-        """The files that the patterns name, each once, a pattern's in order of their names.
+        """The files that match the patterns, each once, sorted by name within a pattern.
 
         Raises:
-            ValueError: naming a pattern that matches no file.
+            ValueError: a pattern matches no file. The message names it.
         """
         import glob
 
@@ -56,17 +62,17 @@ class Local(Spec):
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Copy the files into ``output``, so that a later change of the user's file changes no result.
 
-        A ZIP archive, as the Climate Data Store packs what has several kinds of fields, is unpacked
-        whatever its name. Names are kept; where two files share one, the later one gets a number
-        before it.
+        A ZIP archive is unpacked, whatever its name: the Climate Data Store packs requests for several
+        kinds of fields that way. Copies keep their names. Where two files share a name, the later one
+        gets a number before it.
 
         Args:
-            request: not used; every file is taken, and ``decode`` checks what it holds.
+            request: not used, because every file is copied and ``decode`` checks the contents.
             output: existing, empty directory.
             work: not used.
 
         Raises:
-            ValueError: naming a pattern that matches no file, or an archive that is damaged or empty.
+            ValueError: a pattern matches no file, or an archive is damaged or empty. The message names it.
         """
         import shutil
 
@@ -81,19 +87,19 @@ class Local(Spec):
                 _log.info("took %s as %s", file, target.name)
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
-        """Check the files in ``raw`` and read them lazily; see ``files.open_canonical``."""
+        """Check the files in ``raw`` and read them lazily (see ``files.open_canonical``)."""
         from weatherpeft.sources.formats.files import open_canonical, raw_files
 
         return open_canonical(raw_files(raw), request)
 
 
 def _free(output: Path, index: int, name: str) -> Path:
-    """Where a file goes that is called so."""
+    """The path in ``output`` for a file of that name; the index goes before a name that is taken."""
     return output / f"{index}_{name}" if (output / name).exists() else output / name
 
 
 def _unpack(archive: Path, index: int, output: Path) -> None:
-    """Write the files of an archive beside one another; a folder becomes a part of the name."""
+    """Write the files of an archive into one folder; their folders become part of their names."""
     import shutil
     import zlib
     from zipfile import BadZipFile, ZipFile

@@ -1,1 +1,1 @@
-"""What several sources share."""
+"""Base classes of sources."""

@@ -1,11 +1,20 @@
-"""Spans of days as download jobs: apart from one another, and cut at calendar months or years."""
+"""The base of sources that bring spans of days, each cut into download jobs."""
+
+from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import combinations
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
-from weatherpeft.spec import Period
+from pydantic import Field, model_validator
+
+from weatherpeft.spec import Period, Spec
+
+Spans: TypeAlias = Annotated[tuple[Period, ...], Field(min_length=1)]
+"""The periods that a source brings, at least one."""
 
 
 def months(period: Period) -> Iterator[Period]:
@@ -34,12 +43,44 @@ def years(period: Period) -> Iterator[Period]:
         yield Period(start=max(first, period.start), end=min(last, period.end))
 
 
-def check_apart(spans: Sequence[Period]) -> None:
-    """Refuse spans that share a day.
+class SpanSource(Spec):
+    """Spans of days and the download jobs that they give.
 
-    Raises:
-        ValueError: naming the two.
+    A subclass narrows ``name`` to its own and says with ``jobs`` what one download job is. It adds
+    ``fetch`` and ``decode``, and ``files`` where it reads files of the user's own.
     """
-    for one, other in combinations(spans, 2):
-        if one.overlaps(other):
-            raise ValueError(f"spans {one.label} and {other.label} overlap")
+
+    name: str
+    """Selects this source."""
+    spans: Spans
+    """Periods to download, with one job for each calendar month; they must not overlap."""
+
+    jobs: ClassVar[Literal["months", "years", "spans"]] = "months"
+    """What one download job is: a calendar month or year of a span, or a whole span."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for one, other in combinations(self.spans, 2):
+            if one.overlaps(other):
+                raise ValueError(f"spans {one.label} and {other.label} overlap")
+        return self
+
+    @property
+    def makes_forecasts(self) -> bool:
+        """Whether the source makes ensemble forecasts beside its analyses."""
+        return False
+
+    def periods(self) -> tuple[Period, ...]:
+        """The download jobs, in the order of the spans."""
+        if self.jobs == "spans":
+            return self.spans
+        cut = months if self.jobs == "months" else years
+        return tuple(part for span in self.spans for part in cut(span))
+
+    def narrowed(self, period: Period) -> Self:
+        """The source with this span alone (see ``interfaces.Source``)."""
+        return self.model_copy(update={"spans": (period,)})
+
+    def files(self) -> list[Path]:
+        """No files of the user's own, unless a subclass says otherwise."""
+        return []

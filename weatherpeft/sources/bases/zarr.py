@@ -1,58 +1,43 @@
-"""What the sources that read a Zarr store share: the spec, months as jobs, raw stores.
+"""The base of sources that read a Zarr store.
 
-A job copies what is asked for, in the provider's names, units and order, into a Zarr store of its own;
-``decode`` brings that to the canonical form, so that a download outlives a change of the form.
+A download job copies the requested fields into a Zarr store of its own and keeps the provider's names,
+units and order. ``decode`` brings them to the canonical form, so that a change of that form needs no new
+download.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, ClassVar
 
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.bases.spans import check_apart, months
-from weatherpeft.spec import Period, Spec
+from weatherpeft.sources.bases.spans import SpanSource
 
 if TYPE_CHECKING:
     import xarray as xr
 
 RAW_STORE = "fields.zarr"
-"""The raw store of a download."""
+"""File name of the store that a download job writes."""
 
 
-class ZarrSource(Spec):
-    """A Zarr store of one layout, at any URL; a subclass adds ``name``, ``url`` and the layout."""
+class ZarrSource(SpanSource):
+    """A Zarr store of one layout, at any URL.
 
-    name: str
+    A subclass narrows ``name``, gives ``url`` a default and describes the layout.
+    """
+
     url: str
-    """``gs://`` (anonymous), ``http://``, what else fsspec reads, or a folder."""
-    spans: tuple[Period, ...] = Field(min_length=1)
-    """What to copy, a job for each calendar month."""
+    """Store to read: a ``gs://`` (anonymous), ``http://`` or other URL that fsspec reads, or a folder."""
 
     names: ClassVar[Mapping[str, str]] = {}
-    """The store's names, where they are not WeatherBench 2's."""
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        check_apart(self.spans)
-        return self
-
-    def periods(self) -> tuple[Period, ...]:
-        """The download jobs: every calendar month, clipped to the spans."""
-        return tuple(month for span in self.spans for month in months(span))
-
-    def narrowed(self, period: Period) -> Self:
-        """The source with this span alone (see ``interfaces.Source``)."""
-        return self.model_copy(update={"spans": (period,)})
+    """The store's names of variables, by the WeatherBench 2 names from which they differ."""
 
     def files(self) -> list[Path]:
-        """The metadata file of a store in a folder; of a store elsewhere, none.
+        """The metadata file of a store in a folder; no file of a store elsewhere.
 
         Raises:
-            ValueError: naming a folder that holds no store.
+            ValueError: the folder holds no store. The message names it.
         """
         if "://" in self.url:
             return []
@@ -66,26 +51,28 @@ class ZarrSource(Spec):
         return [found[0].resolve()]
 
     def check_valid(self, dataset: xr.Dataset, request: DataRequest) -> None:
-        """Refuse days that a store has an axis but no data for; a layout may say how it tells.
+        """Refuse days that are on the store's time axis but have no data.
+
+        A layout that marks such days overrides this method, which accepts all days.
 
         Raises:
-            ValueError: naming the store and the day.
+            ValueError: a day has no data. The message names the store and the day.
         """
 
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
-        """Copy the fields of a request into a Zarr store in ``output``, a chunk a time.
+        """Copy the fields of a request into a Zarr store in ``output``, with one chunk for each time.
 
-        A killed job goes on after the last time that it has written. Memory holds a few of the
-        store's chunks, whatever the period.
+        A killed job resumes after the last time that it wrote. Memory holds a few of the store's
+        chunks, whatever the period.
 
         Args:
-            request: fields, levels, period and time step; no members.
+            request: fields, levels, period and time step. It must name no members.
             output: existing, empty directory.
-            work: where what is copied survives a kill.
+            work: directory in which the copied fields survive a kill.
 
         Raises:
-            ValueError: a store that cannot be opened, is of another layout or breaks off; a variable,
-                level or time that it has not; NaN. The message names the store.
+            ValueError: the store cannot be opened, has another layout or breaks off, lacks a variable,
+                level or time, or holds NaN. The message names the store.
         """
         import shutil
 
@@ -99,7 +86,7 @@ class ZarrSource(Spec):
         self.check_valid(dataset, request)
         copied = work / RAW_STORE
         copy_fields(select(dataset, self.url, request, self.names), self.url, copied)
-        # What a killed write leaves is no part of the store.
+        # A killed write leaves files that are no part of the store.
         leftovers = shutil.ignore_patterns("*.partial")
         shutil.copytree(
             copied,

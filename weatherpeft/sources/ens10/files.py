@@ -1,4 +1,4 @@
-"""The files of ENS-10: their headers indexed once, and single messages taken out of them."""
+"""The files of ENS-10: an index of their headers, and the messages that a request needs."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def extract(source: Ens10, request: DataRequest, output: Path) -> None:
-    """Write ``output.<kind>.<start>`` for every start of a request: its messages, in the files' order.
+    """Write the messages of every start of a request to ``output.<kind>.<start>``, in the files' order.
 
     Raises:
         ValueError: see ``Ens10.fetch``.
@@ -56,12 +56,13 @@ def extract(source: Ens10, request: DataRequest, output: Path) -> None:
 
 
 def index(path: Path) -> NDArray[Any]:
-    """Where each message of a file is, and what: one row a message, in the order of the file.
+    """Place and content of every message of a file, one row each, in the order of the file.
 
-    It is read from ``<file>.index.npz`` if that was made from the file as it is, and otherwise made.
+    The rows come from ``<file>.index.npz`` where that belongs to the current file. Otherwise the file is
+    scanned and the index written.
 
     Raises:
-        ValueError: a file that is missing, truncated or no GRIB, or a folder that cannot be written.
+        ValueError: the file is missing, truncated or not GRIB, or its folder cannot be written.
     """
     kind = sniff(path)
     if kind != "GRIB":
@@ -89,7 +90,7 @@ def index(path: Path) -> NDArray[Any]:
         ],
         _COLUMNS,
     )
-    draft = path.with_name(f".{stored.name}.{os.getpid()}")  # another job may be at the same file
+    draft = path.with_name(f".{stored.name}.{os.getpid()}")  # another job may index the same file
     try:
         with draft.open("wb") as stream:
             np.savez(stream, messages=rows, made_from=made_from)
@@ -103,10 +104,10 @@ def index(path: Path) -> NDArray[Any]:
 
 
 def _choose(path: Path, keys: list[Key], start: datetime, request: DataRequest) -> NDArray[Any]:
-    """The rows of an index that a request wants of one start, one a field and member.
+    """The rows of an index that a request needs from one start, one for each field and member.
 
     Raises:
-        ValueError: naming the first field that is missing, or there twice.
+        ValueError: a field is missing, or there twice. The message names the first one.
     """
     rows = index(path)
     what = f"{start:%Y-%m-%d} + {request.lead_hours} h"

@@ -4,77 +4,70 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import StringConstraints, model_validator
 
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.bases.spans import check_apart, years
-from weatherpeft.spec import Period, Spec
+from weatherpeft.sources.bases.spans import Spans, SpanSource
 
 if TYPE_CHECKING:
     import xarray as xr
 
 KINDS = ("sfc", "pl")
-"""Of files: single levels and pressure levels."""
+"""Kinds of files: single levels and pressure levels."""
 LEAD_HOURS = (24, 48)
 MEMBERS = tuple(range(1, 11))
 YEARS = range(1998, 2018)
-"""Of the starts."""
+"""Years in which the forecasts start."""
 DAYS = tuple(
     f"{day:%m%d}"
     for day in (date(2018, 1, 1) + timedelta(days=count) for count in range(365))
     if day.weekday() in (0, 3)
 )
-"""Month and day of the starts: the 105 Mondays and Thursdays of 2018."""
+"""Month and day on which the forecasts start: the 105 Mondays and Thursdays of 2018."""
 
 
-class Ens10(Spec):
+class Ens10(SpanSource):
     """The ensemble forecasts of ENS-10 (Ashkboos et al. 2022, arXiv 2206.14786; CC BY 4.0), at one lead time.
 
     A file, ``output.sfc.2018MMDD`` or ``output.pl.2018MMDD``, holds the forecasts that started on that day
-    in each year from 1998 to 2017: members 1 to 10 after 0, 24 and 48 hours. They come as ``time`` (the
-    valid time) and ``member``, with the start as ``init_time`` along ``time``. So the forecast of 31
-    December belongs to the next year.
+    in each year from 1998 to 2017: members 1 to 10 after 0, 24 and 48 hours. The dataset has the valid time
+    as ``time``, the members as ``member``, and the start as ``init_time`` along ``time``. A forecast that
+    starts on 31 December therefore belongs to the next year.
 
-    A job is a calendar year of valid times. It takes its own messages out of every file, found through
-    an index of the file's headers that is written beside it once, ``<file>.index.npz``: of 27 GB a
-    date 130 MB, in all 14 GB a year for the paper's variables.
+    A job is a calendar year of valid times. It takes its own messages out of every file. It finds them
+    through an index of the file's headers, ``<file>.index.npz``, which is written beside the file once.
+    Of 27 GB for each start day it takes 130 MB, in all 14 GB a year for the paper's variables.
     """
 
     name: Literal["ens10"]
-    """Discriminator."""
+    """Selects this source."""
     folder: str
-    """Where the files are, or are brought to: 3.4 GB (sfc) and 24 GB (pl) each. Must be writable, for
-    the indexes; links to files elsewhere will do."""
+    """Folder of the files, which take 3.4 GB (sfc) and 24 GB (pl) each. It must be writable, because the
+    indexes and downloads go there; it may hold links to files elsewhere."""
     url: str | None = None
-    """Base URL that files which the folder has not are brought from; None where all are there."""
-    spans: tuple[Period, ...] = Field(min_length=1)
-    """Valid times to take, a job for each calendar year; ENS-10 has 1998-01-03 to 2018-01-02 at 48 h."""
+    """Base URL from which to download files that the folder lacks. By default the folder has them all."""
+    spans: Spans
+    """Periods of valid times to take, with one job for each calendar year; they must not overlap. ENS-10
+    has 1998-01-03 to 2018-01-02 at 48 h."""
     days: tuple[Annotated[str, StringConstraints(pattern=r"^\d{4}$")], ...] = DAYS
     """Month and day, ``MMDD``, of the files to use."""
 
+    jobs: ClassVar[Literal["months", "years", "spans"]] = "years"
+
     @model_validator(mode="after")
     def _known(self) -> Self:
-        check_apart(self.spans)
         for day in self.days:
             if day not in DAYS:
                 raise ValueError(f"ENS-10 has no forecasts of {day}; it has Mondays and Thursdays of 2018")
         return self
 
-    def periods(self) -> tuple[Period, ...]:
-        """The download jobs: every calendar year of valid times, clipped to the spans."""
-        return tuple(year for span in self.spans for year in years(span))
-
-    def narrowed(self, period: Period) -> Self:
-        """The source with this span alone (see ``interfaces.Source``)."""
-        return self.model_copy(update={"spans": (period,)})
-
     def files(self) -> list[Path]:
-        """The files in the folder, of each kind that it has; none where a URL brings what is missing.
+        """The files in the folder, of each kind that it has; none where a URL brings missing ones.
 
         Raises:
-            ValueError: naming the first file that is missing.
+            ValueError: a file is missing. The message names the first one.
         """
         if self.url is not None:
             return []
@@ -89,10 +82,10 @@ class Ens10(Spec):
         return [path.resolve() for path in files]
 
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
-        """Take the messages of a request out of the files, a file of each kind and start in ``output``.
+        """Copy the messages of a request from the files into one file for each kind and start in ``output``.
 
-        A file that is brought from the URL stays in the folder; jobs that want the same one wait for
-        each other, and a killed download goes on where it was.
+        A file that is downloaded from the URL stays in the folder. Jobs that need the same file wait for
+        each other, and a killed download resumes where it was.
 
         Args:
             request: fields, levels, period of valid times, lead time (24 or 48 hours) and members.
@@ -100,15 +93,15 @@ class Ens10(Spec):
             work: not used.
 
         Raises:
-            ValueError: naming the file, and the variable, start, step or member that ENS-10 or the file
-                has not; a file that is truncated or no GRIB; what a server answers instead of it.
+            ValueError: ENS-10 or a file lacks a variable, start, step or member, a file is truncated or
+                not GRIB, or a server does not send it. The message names what is missing or at fault.
         """
         from weatherpeft.sources.ens10.files import extract
 
         extract(self, request, output)
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
-        """Open what ``fetch`` took as the canonical dataset of forecasts (see ``interfaces.Source``)."""
+        """Open the files that ``fetch`` wrote as the canonical dataset (see ``interfaces.Source``)."""
         import numpy as np
 
         from weatherpeft.sources.formats.files import open_canonical, raw_files
@@ -122,10 +115,10 @@ class Ens10(Spec):
         return Path(self.folder).expanduser() / f"output.{kind}.2018{day}"
 
     def starts(self, request: DataRequest) -> list[datetime]:
-        """Starts of the forecasts of a request, 00 UTC, in the order of the days' files.
+        """Starts of the requested forecasts, at 00 UTC, in the order of ``days``.
 
         Raises:
-            ValueError: naming the members, lead time or period that ENS-10 has not.
+            ValueError: ENS-10 lacks the members, lead time or period. The message names them.
         """
         if not request.members or not set(request.members) <= set(MEMBERS):
             raise ValueError(f"ENS-10 has members 1 to 10, found {request.members}")

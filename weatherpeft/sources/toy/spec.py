@@ -1,19 +1,19 @@
 """The toy planet: raw data for a machine that has none.
 
-A small atmosphere of our own is simulated and written as ERA5-like GRIB1, so that every later stage
-runs on real GRIB, offline and in minutes. It is a toy: its weather resembles the Earth's in kind,
-and nothing that is measured on it says how good a method is on the Earth.
+The package simulates a small atmosphere and writes it as ERA5-like GRIB1, so that every later stage runs
+on real GRIB, offline and in minutes. It is a toy: its weather resembles the Earth's in kind, and nothing
+that is measured on it says how good a method is on the Earth.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
-from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from weatherpeft.sources.bases.spans import Spans, SpanSource
 from weatherpeft.spec import Period, Spec
 
 if TYPE_CHECKING:
@@ -23,43 +23,46 @@ if TYPE_CHECKING:
 
 
 LEAD_HOURS = 48
-"""Of the ensemble forecasts."""
+"""Lead time of the ensemble forecasts."""
 
 
 class ToyEnsemble(Spec):
-    """48 h forecasts with a model that is coarser than the planet and partly wrong."""
+    """48 h ensemble forecasts with a model that is coarser than the planet and partly wrong."""
 
     members: int = Field(default=10, ge=2, le=50)
-    """Forecasts of one start, numbered from 1."""
+    """Number of members, which are numbered from 1."""
     every_hours: Literal[12, 24] = 24
-    """Between starts, from 00 UTC of a period's first day."""
+    """Hours between starts, from 00 UTC of a period's first day."""
     truncation: Literal[21, 31, 42] = 21
-    """Triangular truncation of the model."""
+    """Triangular truncation of the forecast model."""
     resolution_deg: float = Field(default=5.0, gt=0, le=15)
-    """Spacing of the model's grid: a multiple of the planet's."""
+    """Grid spacing of the forecast model in degrees: a multiple of the planet's."""
 
 
-class Toy(Spec):
-    """An embedded toy planet, simulated when it is asked for."""
+class Toy(SpanSource):
+    """A toy planet, simulated by the download jobs."""
 
     name: Literal["toy"]
-    """Discriminator."""
-    spans: tuple[Period, ...] = Field(min_length=1)
-    """Simulated periods. Each is one independent, single-threaded job with its own spin-up."""
+    """Selects this source."""
+    spans: Spans
+    """Periods to simulate, which must not overlap. Each is one independent, single-threaded job with its own
+    spin-up."""
     truncation: Literal[21, 31, 42, 63] = 63
     """Triangular truncation of the dynamics."""
     resolution_deg: float = Field(default=1.25, gt=0, le=15)
-    """Spacing of the raw grid, which has the poles; a whole number of millidegrees."""
+    """Spacing of the raw grid in degrees: a whole number of millidegrees. The grid includes the poles."""
     seed: int = Field(default=7, ge=0)
-    """Of the planet (coasts, mountains, soils) and, together with a period's start, of its weather."""
+    """Seed of the planet (coasts, mountains, soils) and, together with a period's start, of its weather."""
     coarse_spinup_days: int = Field(default=60, ge=0)
-    """First part of the spin-up: the dynamics alone, at the next lower truncation."""
+    """Days of the spin-up's first part: the dynamics alone, at the next lower truncation."""
     fine_spinup_days: int = Field(default=13, ge=0)
-    """Second part: the dynamics alone, at the full truncation."""
+    """Days of the spin-up's second part: the dynamics alone, at the full truncation."""
     full_spinup_days: int = Field(default=3, ge=1)
-    """Last part: the whole atmosphere, with moisture and rain."""
+    """Days of the spin-up's last part: the whole atmosphere, with moisture and rain."""
     ensemble: ToyEnsemble | None = None
-    """Ensemble forecasts to make beside the analyses, of the same fields and levels."""
+    """Ensemble forecasts to make beside the analyses, with the same fields and levels. By default none."""
+
+    jobs: ClassVar[Literal["months", "years", "spans"]] = "spans"
 
     @model_validator(mode="after")
     def _grid(self) -> Self:
@@ -84,38 +87,24 @@ class Toy(Spec):
                 )
         return self
 
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        for one, other in combinations(self.spans, 2):
-            if one.overlaps(other):
-                raise ValueError(f"spans {one.label} and {other.label} overlap")
-        return self
-
-    def periods(self) -> tuple[Period, ...]:
-        """The download jobs, one a span."""
-        return self.spans
-
-    def narrowed(self, period: Period) -> Self:
-        """The source with this span alone (see ``interfaces.Source``)."""
-        return self.model_copy(update={"spans": (period,)})
-
-    def files(self) -> list[Path]:
-        """None: the planet is made from the spec alone."""
-        return []
+    @property
+    def makes_forecasts(self) -> bool:
+        """Whether the planet makes ensemble forecasts beside its analyses."""
+        return self.ensemble is not None
 
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
-        """Simulate the period of a request and write it as GRIB1 files, laid out as ERA5's.
+        """Simulate the period of a request and write it as GRIB1 files in the layout of ERA5.
 
-        Equal specs and requests give identical bytes on one machine; another machine's linear
-        algebra rounds differently and, the flow being chaotic, gives other weather of the same kind.
+        Equal specs and requests give identical bytes on one machine. Another machine's linear algebra
+        rounds differently. Because the flow is chaotic, it then gives other weather of the same kind.
 
         Args:
-            request: fields, levels between 200 and 1000 hPa, period and time step; no members.
+            request: fields, levels between 200 and 1000 hPa, period and time step. It must name no members.
             output: existing, empty directory.
             work: not used.
 
         Raises:
-            ValueError: the planet has no such variable, level or member.
+            ValueError: the planet lacks a variable, level or member.
             FloatingPointError: the simulation left the plausible range.
         """
         from weatherpeft.sources.toy.files import write_files
@@ -125,7 +114,7 @@ class Toy(Spec):
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
         """Open the files that ``fetch`` wrote as the canonical dataset (see ``interfaces.Source``).
 
-        A request with ``lead_hours`` opens the ensemble forecasts, valid at ``forecast_times``.
+        A request with ``lead_hours`` opens the ensemble forecasts that are valid at ``forecast_times``.
         """
         import numpy as np
 
@@ -139,10 +128,10 @@ class Toy(Spec):
         return open_canonical(forecasts, request, times)
 
     def forecast_times(self, period: Period) -> list[datetime]:
-        """Valid times of the ensemble forecasts: of those that start and end in a period.
+        """Valid times of the ensemble forecasts that start and end in a period.
 
         Raises:
-            ValueError: where the planet has no ensemble, or the period is too short.
+            ValueError: the planet has no ensemble, or the period is too short.
         """
         if self.ensemble is None:
             raise ValueError("the toy planet makes forecasts only with the option ensemble")
