@@ -1,9 +1,9 @@
-# make demo   the whole workflow on the synthetic planet, to the score table
-# make demo-all   that, then rain to come and ensembles to correct, each an experiment of its own
-# make test   lint and every test
-# make test-slurm   the test on a real Slurm; installs Debian's packages, so run it as root
-# make benchmarks   memory and time of sparse tuning, of the prompt prefix, of precisions and of the data's path
-# Each sets up what it needs in .venv; a second run skips what is done.
+# make demo         run the whole workflow on the toy planet, from data to the score table
+# make demo-all     also run precipitation forecasting and ensemble post-processing on toy planets
+# make test         run lint and every test
+# make test-slurm   run the test on a real Slurm; it installs Debian's packages, so run it as root
+# make benchmarks   measure memory and time of sparse tuning, the prompt prefix, precisions and the data path
+# Each target sets up what it needs in .venv. A second run skips what is done.
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -15,21 +15,21 @@ REPORT := results/default/report
 SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow config tests docs benchmarks \
 	-type f -not -path '*/__pycache__/*')
 
-# The workflow's jobs call the command weatherpeft.
+# The jobs of the workflow call the command weatherpeft.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-# What trainings need before what only the scores need: the longest chain of jobs first.
+# The longest chain of jobs runs first: inputs of trainings come before inputs of scores.
 SNAKEMAKE := snakemake --cores all --prioritize finetune
 
 .PHONY: help
 help:
 	@echo "make demo    run config/default.yaml from data to report"
-	@echo "make demo-all    make demo, then config/precipitation_toy.yaml and config/postprocessing_toy.yaml"
-	@echo "make test    lint, then every test"
-	@echo "make test-slurm  the test on a real two-node Slurm on this machine (as root, Debian)"
-	@echo "make lint    style, types, import directions, the workflow's own linter"
-	@echo "make benchmarks  sparse tuning, prompt prefix, precision and data against the plain ways (about 30 minutes)"
-	@echo "make setup   only create $(VENV) (PYTHON=$(PYTHON))"
+	@echo "make demo-all    run make demo, then config/precipitation_toy.yaml and config/postprocessing_toy.yaml"
+	@echo "make test    run lint, then every test"
+	@echo "make test-slurm  run the test on a real two-node Slurm on this machine (as root, Debian)"
+	@echo "make lint    check style, types and import directions, and run the workflow's own linter"
+	@echo "make benchmarks  compare sparse tuning, prompt prefix, precision and data with the plain ways (about 30 minutes)"
+	@echo "make setup   create only $(VENV) (PYTHON=$(PYTHON))"
 	@echo "make clean   remove $(VENV) and caches, not data and results"
 
 .PHONY: setup
@@ -68,7 +68,7 @@ lint: $(INSTALLED)
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-# Tests that passed are not run again until a file changes; `make --always-make test` runs them anyway.
+# Tests that passed run again only after a file changes. `make --always-make test` runs them anyway.
 .PHONY: test
 test: $(TESTED)
 
@@ -77,7 +77,7 @@ $(TESTED): $(INSTALLED) $(SOURCES)
 	OMP_NUM_THREADS=1 pytest --numprocesses $(WORKERS)
 	@touch $@
 
-# The test says why, where it is skipped.
+# A skipped test says why.
 .PHONY: test-slurm
 test-slurm: $(INSTALLED)
 	-command -v slurmctld || { apt-get update && apt-get install -y --no-install-recommends slurm-wlm munge; }
@@ -90,7 +90,7 @@ benchmarks: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/precision.py
 	$(VENV)/bin/python benchmarks/data.py
 
-# Downloaded data and results stay: remove data/ and results/ by hand.
+# Downloaded data and results stay. Remove data/ and results/ by hand.
 .PHONY: clean
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build *.egg-info
