@@ -12,7 +12,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.tested
 REPORT := results/default/report
-SOURCES := $(shell find Snakefile environment.yml README.md weatherpeft workflow config tests docs benchmarks \
+SOURCES := $(shell find *.md CITATION.cff Snakefile environment.yml weatherpeft workflow config tests docs benchmarks \
 	-type f -not -path '*/__pycache__/*')
 
 # The jobs of the workflow call the command weatherpeft.
