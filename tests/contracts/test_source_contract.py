@@ -123,6 +123,10 @@ def test_a_source_narrowed_to_a_period_has_it_and_decodes_the_same(fetched: Fetc
     xr.testing.assert_identical(narrowed.decode(REQUEST, fetched.raw).load(), fetched.decoded().load())
 
 
+def test_a_source_says_that_it_brings_analyses_alone(fetched: Fetched) -> None:
+    assert fetched.source.makes_forecasts is False
+
+
 def test_files_of_the_users_own_are_there(fetched: Fetched) -> None:
     assert all(path.is_file() for path in fetched.source.files())
 

@@ -225,8 +225,8 @@ class _Handler(BaseHTTPRequestHandler):
         action = fault.action if fault else ""
         if action == "cut":
             self.cut()
-        elif isinstance(action, int):
-            self.reply(action, b'{"title": "busy"}', fault.headers)
+        elif fault and isinstance(fault.action, int):
+            self.reply(fault.action, b'{"title": "busy"}', fault.headers)
         elif action in ("page", "page as grib"):
             kind = "text/html; charset=utf-8" if action == "page" else "application/x-grib"
             self.reply(200, PAGE, {"Content-Type": kind})

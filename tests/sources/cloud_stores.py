@@ -17,6 +17,7 @@ import xarray as xr
 import zarr
 
 from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.bases.zarr import ZarrSource
 
 LEVELS = [
     1, 2, 3, 5, 7, 10, 20, 30, 50, 70, 100, 125, 150, 175, 200, 225, 250, 300, 350, 400, 450, 500, 550,
@@ -42,7 +43,7 @@ def value(name: str, time: Any, level: Any, latitude: Any, longitude: Any) -> An
 def expected(name: str, times: Any, latitude: Any, longitude: Any, levels: Any = None) -> Any:
     """The canonical field, ``([time,] [level,] latitude, longitude)``, from the formula."""
     axes = [np.asarray(axis) for axis in (times, levels, latitude, longitude) if axis is not None]
-    grids = dict(zip(("time", "level", "latitude", "longitude"), [None] * 4, strict=True))
+    grids: dict[str, Any] = dict.fromkeys(("time", "level", "latitude", "longitude"))
     names = [n for n, a in zip(grids, (times, levels, latitude, longitude), strict=True) if a is not None]
     for position, (one, axis) in enumerate(zip(names, axes, strict=True)):
         grids[one] = axis.reshape([-1 if position == i else 1 for i in range(len(axes))])
@@ -96,9 +97,10 @@ def write(
     template.to_zarr(path, zarr_format=2, compute=False, consolidated=True, encoding=encoding,
                      safe_chunks=False)  # fmt: skip
     group = zarr.open_group(path, mode="r+", zarr_format=2)
-    for name, array in dataset.data_vars.items():
-        part = ... if name in STATIC else slice(first, last + 1)
-        group[name][part] = array.values[part]
+    for own, array in dataset.data_vars.items():
+        part = ... if own in STATIC else slice(first, last + 1)
+        stored: Any = group[str(own)]
+        stored[part] = array.values[part]
 
 
 def arco(path: Path, resolution: float = 15.0, names: list[str] | None = None, **more: Any) -> Path:
@@ -203,6 +205,14 @@ def serve(folder: Path) -> Iterator[Server]:
 def request(start: str, end: str, step_hours: int = 6, **variables: Any) -> DataRequest:
     period = {"start": start, "end": end}
     return DataRequest.parse({"variables": variables, "period": period, "step_hours": step_hours})
+
+
+def fetch(one: ZarrSource, wanted: DataRequest, folder: Path) -> xr.Dataset:
+    """Fetch into ``folder/raw`` by way of ``folder/work``, and decode."""
+    raw = folder / "raw"
+    raw.mkdir(parents=True)
+    one.fetch(wanted, raw, folder / "work")
+    return one.decode(wanted, raw)
 
 
 def check_values(dataset: xr.Dataset) -> None:

@@ -7,15 +7,16 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
-from tests.sources.cloud_stores import Server, arco, check_values, request, serve
+from tests.sources.cloud_stores import Server, arco, check_values, fetch, request
 from weatherpeft.artifacts.store import artifact_digest, content_digest
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.arco_era5 import ArcoEra5
@@ -36,26 +37,11 @@ RAIN = request(*DAYS, accumulated=["total_precipitation"])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stores")
-    arco(folder / "arco.zarr")
-    return folder
-
-
-@pytest.fixture
-def server(folder: Path) -> Iterator[Server]:
-    with serve(folder) as server:
-        yield server
+    return arco(tmp_path_factory.mktemp("stores") / "arco.zarr").parent
 
 
 def source(url: str, start: str = DAYS[0], end: str = DAYS[1]) -> ArcoEra5:
     return ArcoEra5.parse({"name": "arco_era5", "url": url, "spans": [{"start": start, "end": end}]})
-
-
-def fetch(one: ArcoEra5, wanted: DataRequest, folder: Path) -> xr.Dataset:
-    raw = folder / "raw"
-    raw.mkdir(parents=True)
-    one.fetch(wanted, raw, folder / "work")
-    return one.decode(wanted, raw)
 
 
 def damaged(path: Path, change: Callable[[xr.Dataset], xr.Dataset]) -> str:
@@ -139,10 +125,11 @@ def test_memory_does_not_grow_with_the_period(
 def test_the_raw_store_has_a_chunk_a_time_in_the_providers_words(folder: Path, tmp_path: Path) -> None:
     fetch(source(str(folder / "arco.zarr")), EVERYTHING, tmp_path)
     raw = zarr.open_group(tmp_path / "raw/fields.zarr", mode="r")
-    found = raw["10m_wind_gust_since_previous_post_processing"]
+    found: Any = raw["10m_wind_gust_since_previous_post_processing"]
+    rain: Any = raw["total_precipitation"]
     assert found.shape == (8, 13, 24) and found.chunks == (1, 13, 24)
     assert found.attrs["units"] == "m s**-1"
-    assert raw["total_precipitation"].metadata.dimension_names[0] == "hourly_time"
+    assert rain.metadata.dimension_names[0] == "hourly_time"
 
 
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")

@@ -327,7 +327,8 @@ def test_a_field_that_is_missing(server: DataStore, tmp_path: Path) -> None:
 def test_preliminary_data_is_refused(server: DataStore, tmp_path: Path, name: str) -> None:
     server.preliminary_from = datetime(2001, 1, 31, 6)
     kind = "accumulated" if name == "total_precipitation" else "surface"
-    refused(tmp_path, f"^{name} of 2001-01: .*ERA5T .* from 2001-01-31T06:00 UTC", request(**{kind: [name]}))
+    variables: dict[str, Any] = {kind: [name]}
+    refused(tmp_path, f"^{name} of 2001-01: .*ERA5T .* from 2001-01-31T06:00 UTC", request(**variables))
     assert not list((tmp_path / "work").iterdir())  # when it is final, it is asked for anew
 
 

@@ -166,15 +166,16 @@ def test_inventory_reads_headers(tmp_path: Path) -> None:
     first, _, third, fourth = inventory(path)
     assert (first.param_id, first.type_of_level, first.level) == (130, "isobaricInhPa", 500)
     assert first.valid_time == np.datetime64("2001-01-01T06:00") and first.interval_hours == 0
-    assert (third.valid_time, fourth.valid_time) == tuple(np.datetime64("2001-01-01T00:00", "m") + [0, 60])
+    assert third.valid_time == np.datetime64("2001-01-01T00:00")
+    assert fourth.valid_time == np.datetime64("2001-01-01T01:00")
     assert (third.param_id, third.interval_hours) == (228, 1)
 
 
 @pytest.mark.parametrize("edition", [1, 2])
 @pytest.mark.parametrize("ascending", [False, True])
 def test_grib_is_read_as_cfgrib_reads_it(tmp_path: Path, edition: int, ascending: bool) -> None:
-    height = {"typeOfLevel": "heightAboveGround", "level": 2} if edition == 2 else {}
-    winds = {"typeOfLevel": "heightAboveGround", "level": 10} if edition == 2 else {}
+    height: dict[str, Any] = {"typeOfLevel": "heightAboveGround", "level": 2} if edition == 2 else {}
+    winds: dict[str, Any] = {"typeOfLevel": "heightAboveGround", "level": 10} if edition == 2 else {}
     messages = [*surface(**height), *surface(165, **winds), *pressure(), *surface(151)]
     path = grib(tmp_path / "data.grib", messages, edition=edition, ascending=ascending)
     wanted = request(
@@ -255,7 +256,7 @@ def test_missing_fields_are_named(tmp_path: Path) -> None:
 
 
 def test_two_versions_of_a_field(tmp_path: Path) -> None:
-    local = {"setLocalDefinition": 1}
+    local: dict[str, Any] = {"setLocalDefinition": 1}
     first = grib(tmp_path / "a.grib", surface(**local, expver="0001"))
     second = grib(tmp_path / "b.grib", surface(hours=(18,), **local, expver="0005"))
     with pytest.raises(ValueError, match=r"b\.grib: .*T18:00 UTC: found twice .*expver 0001 and 0005"):
@@ -265,7 +266,7 @@ def test_two_versions_of_a_field(tmp_path: Path) -> None:
 
 
 def test_versions_are_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    local = {"setLocalDefinition": 1}
+    local: dict[str, Any] = {"setLocalDefinition": 1}
     messages = [
         *surface(hours=(0, 6), **local, expver="0001"),
         *surface(hours=(12, 18), **local, expver="0005"),
@@ -471,13 +472,13 @@ def test_real_sums_over_six_hours(shared_data: Path) -> None:
     wanted = real("2023-07-18", "2023-07-20", 6, accumulated=["total_precipitation"])
     rain = open_canonical([path], wanted)["total_precipitation"].load()
     with netCDF4.Dataset(path) as opened:
-        hours = netCDF4.num2date(opened["valid_time"][:], opened["valid_time"].units)
+        hours: Any = netCDF4.num2date(opened["valid_time"][:], opened["valid_time"].units)
         whole = {(t.month, t.day, t.hour): opened["tp"][i].data for i, t in enumerate(hours)}
     for end in ("2023-07-18T06", "2023-07-19T00", "2023-07-20T18"):
         last = np.datetime64(end)
         found = rain.sel(hourly_time=slice(last - np.timedelta64(5, "h"), last)).sum("hourly_time")
-        moments = [(last - np.timedelta64(back, "h")).item() for back in range(6)]
-        expected = sum(whole[t.month, t.day, t.hour].astype(float) for t in moments)
+        moments = [datetime.fromisoformat(end) - timedelta(hours=back) for back in range(6)]
+        expected = np.sum([whole[t.month, t.day, t.hour].astype(float) for t in moments], axis=0)
         assert expected.max() > 1e-4
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
 
@@ -491,10 +492,10 @@ def test_the_change_of_version_is_dated(shared_data: Path, tmp_path: Path) -> No
     renamed["t2m"].attrs = {"units": "K"}
     renamed.to_netcdf(tmp_path / "mixed.nc")
     change = version["valid_time"].values[version.values != "0001"][0].astype("datetime64[m]")
-    days = [str(change.astype("datetime64[D]") + np.timedelta64(shift, "D")) for shift in (-1, 1)]
-    found = open_canonical([tmp_path / "mixed.nc"], real(*days, 6, surface=["2m_temperature"]))
+    first, last = (str(change.astype("datetime64[D]") + np.timedelta64(shift, "D")) for shift in (-1, 1))
+    found = open_canonical([tmp_path / "mixed.nc"], real(first, last, 6, surface=["2m_temperature"]))
     before = change - np.timedelta64(6, "h")
-    assert f"{days[0]}T00:00 to {before}; 0005:" in found.attrs["expver"]
+    assert f"{first}T00:00 to {before}; 0005:" in found.attrs["expver"]
     assert f"0005: {int((found['time'].values >= change).sum())} fields, {change} to" in found.attrs["expver"]
     np.testing.assert_array_equal(found["preliminary"], found["time"].values >= change)
     final = real("2024-01-01", "2024-01-31", 6, surface=["2m_temperature"])

@@ -20,7 +20,7 @@ from weatherpeft.sources.toy.spec import Toy
 
 PERIOD = {"start": "2001-01-15", "end": "2001-01-22"}
 MEMBERS = 6
-TARGETS = {
+TARGETS: dict[str, Any] = {
     "surface": ["2m_temperature", "10m_u_component_of_wind", "10m_v_component_of_wind"],
     "atmospheric": ["temperature", "geopotential"],
     "levels_hpa": [500, 850],
@@ -54,6 +54,11 @@ def forecasts(
 ) -> DataRequest:
     numbers = list(range(1, members + 1))
     return DataRequest.parse({"variables": variables, "period": period, "members": numbers, "lead_hours": 48})
+
+
+def test_a_planet_makes_forecasts_where_it_has_an_ensemble() -> None:
+    assert planet().makes_forecasts is True
+    assert planet(ensemble=None).makes_forecasts is False
 
 
 @pytest.fixture(scope="module")

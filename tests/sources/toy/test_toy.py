@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from weatherpeft.fields.variables import VARIABLES, VariableSet
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.toy.atmosphere import Atmosphere
-from weatherpeft.sources.toy.diagnostics import level_fields
+from weatherpeft.sources.toy.diagnostics import ATMOSPHERIC, STATIC, SURFACE, level_fields
 from weatherpeft.sources.toy.dynamics import (
     EARTH_RADIUS,
     ROTATION_RATE,
@@ -35,24 +35,6 @@ from weatherpeft.sources.toy.vertical import GAS_CONSTANT, GRAVITY, layer_weight
 from weatherpeft.spec import Period
 
 LEVELS = (250, 500, 850, 1000)
-SURFACE = (
-    "2m_temperature",
-    "10m_u_component_of_wind",
-    "10m_v_component_of_wind",
-    "mean_sea_level_pressure",
-    "surface_pressure",
-    "total_cloud_cover",
-    "total_column_water_vapour",
-)
-ATMOSPHERIC = (
-    "temperature",
-    "u_component_of_wind",
-    "v_component_of_wind",
-    "specific_humidity",
-    "geopotential",
-    "vertical_velocity",
-)
-STATIC = ("land_sea_mask", "geopotential_at_surface", "soil_type")
 EVERYTHING = VariableSet(
     surface=SURFACE,
     accumulated=("total_precipitation",),
@@ -168,7 +150,7 @@ def test_derivatives_and_laplacian_of_a_closed_form(poles: bool) -> None:
     sine, cosine = np.sin(latitude), np.cos(latitude)
     laplacian = synthesis.grid(coefficients * synthesis.laplacian)[0]
     # The shortest wave's eigenvalue, 21 · 22, multiplies the rounding of coefficients in float32.
-    rounding = 21 * 22 * np.finfo(np.float32).eps
+    rounding = 21 * 22 * float(np.finfo(np.float32).eps)
     np.testing.assert_allclose(laplacian, -6 * field, atol=rounding)
     northward = cosine * (cosine**2 - sine**2) * np.cos(longitude)
     np.testing.assert_allclose(synthesis.meridional_slope(coefficients)[0], northward, atol=1e-5)
