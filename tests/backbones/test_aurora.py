@@ -16,23 +16,11 @@ from aurora.normalisation import locations
 from pydantic import ValidationError
 from torch import Tensor
 
-from tests.peft.small_aurora import FIELDS, small_aurora, small_batch
-from weatherpeft.backbones.aurora.model import AuroraBackbone
-from weatherpeft.backbones.aurora.spec import Aurora
+from tests.backbones.small_aurora import FIELDS, activate, build, small_aurora, small_batch, small_spec
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.samples.batch import Batch, Fields
 
-SIZE = {
-    "embed_dim": 16,
-    "encoder_depths": (1, 1),
-    "encoder_num_heads": (2, 4),
-    "decoder_depths": (1, 1),
-    "decoder_num_heads": (4, 2),
-    "num_heads": 2,
-    "window_size": (2, 2, 4),
-    "latent_levels": 2,
-}
 SHORT = {
     "2m_temperature": "2t",
     "10m_u_component_of_wind": "10u",
@@ -52,20 +40,6 @@ def fields(surface: Iterable[str], atmospheric: Iterable[str], static: Iterable[
             static=tuple(static),
         )
     )
-
-
-def build(seen: FieldSet = FIELDS, seed: int = 0, residual: bool = False, **size: Any) -> AuroraBackbone:
-    spec = Aurora(name="aurora", **{**SIZE, **size})
-    return spec.build(seen, lead_hours=6, residual=residual, seed=seed)
-
-
-def perturb(model: torch.nn.Module) -> None:
-    """Upstream starts the modulation of its norms at zero, where every block is inert."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "ln_modulation" in name:
-                parameter.normal_(std=0.3, generator=generator)
 
 
 def upstream_batch(batch: Batch) -> upstream.Batch:
@@ -88,15 +62,14 @@ class TestUpstream:
             use_lora=False,
             autocast=False,
             timestep=timedelta(hours=lead_hours),
-            patch_size=4,
-            **SIZE,
+            **small_spec().model_dump(exclude={"name"}),
         )
         model.load_checkpoint_local(str(path), strict=True)
         return model.eval()
 
     def test_upstream_reads_a_saved_checkpoint_and_predicts_the_same(self, tmp_path: Path) -> None:
         model = build()
-        perturb(model)
+        activate(model)
         model.save(tmp_path / "pretrained.ckpt")
         batch = small_batch()
         with torch.no_grad():
@@ -133,7 +106,7 @@ class TestUpstream:
 class TestResidual:
     def without_heads(self, residual: bool) -> tuple[Fields, Batch]:
         model, batch = build(residual=residual), small_batch()
-        perturb(model)
+        activate(model)
         with torch.no_grad():
             for heads in (model.decoder.surf_heads, model.decoder.atmos_heads):
                 for parameter in heads.parameters():
@@ -162,7 +135,7 @@ class TestResidual:
         batch, predictions = small_batch(), []
         for residual in (True, False):
             model = build(residual=residual)
-            perturb(model)
+            activate(model)
             with torch.no_grad():
                 predictions.append(model.eval()(batch).surface["2m_temperature"])
         expected = batch.inputs.surface["2m_temperature"][:, -1] - locations["2t"]
@@ -226,7 +199,7 @@ class TestLoad:
         self, tmp_path: Path, size: dict[str, Any], weight: str
     ) -> None:
         build().save(tmp_path / "small.ckpt")
-        model = build(seed=1, **size)
+        model = build(spec=small_spec(**size), seed=1)
         before = {name: value.clone() for name, value in model.model.state_dict().items()}
         with pytest.raises(ValueError, match=rf"small\.ckpt: checkpoint does not fit the model: .*{weight}"):
             model.load(tmp_path / "small.ckpt")
@@ -257,7 +230,7 @@ def test_a_region_across_greenwich_begins_at_the_meridian_that_upstream_accepts(
 
 
 class TestCheck:
-    SPEC = Aurora(name="aurora", **SIZE)  # type: ignore[arg-type]
+    SPEC = small_spec()
 
     def test_grids_that_fit_pass(self) -> None:
         for resolution in (11.25, 5.625, 3.0):
@@ -317,7 +290,7 @@ class TestCheck:
     )
     def test_sizes_are_consistent(self, changes: dict[str, Any], message: str) -> None:
         with pytest.raises(ValidationError, match=message):
-            Aurora(name="aurora", **{**SIZE, **changes})
+            small_spec(**changes)
 
 
 class TestSeed:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.backbones.small_aurora import small_spec
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
@@ -16,18 +17,7 @@ from weatherpeft.spec import Spec
 
 _UNION = get_args(AnyBackbone)[0]
 KINDS: list[type[Spec]] = list(get_args(_UNION)) or [_UNION]
-SMALL: dict[str, dict[str, Any]] = {
-    "aurora": {
-        "embed_dim": 16,
-        "encoder_depths": (1, 1),
-        "encoder_num_heads": (2, 4),
-        "decoder_depths": (1, 1),
-        "decoder_num_heads": (4, 2),
-        "num_heads": 2,
-        "window_size": (2, 2, 4),
-        "latent_levels": 2,
-    },
-}
+SMALL: dict[str, Spec] = {"aurora": small_spec()}
 """A size for tests of every backbone; a new one needs a line here."""
 GRID = Grid(resolution_deg=11.25)
 FIELDS = FieldSet(
@@ -47,8 +37,7 @@ def name_of(kind: type[Spec]) -> str:
 
 @pytest.fixture(params=KINDS, ids=name_of)
 def spec(request: pytest.FixtureRequest) -> Any:
-    kind = request.param
-    return kind(name=name_of(kind), **SMALL[name_of(kind)])
+    return SMALL[name_of(request.param)]
 
 
 @pytest.fixture

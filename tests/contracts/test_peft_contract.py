@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from tests.peft.small_aurora import CONTEXT, loss, small_aurora, small_batch
+from tests.backbones.small_aurora import CONTEXT, loss, small_aurora, small_batch
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import Adapter, TuningContext
 from weatherpeft.peft import AnyMethod

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.peft.small_aurora import CONTEXT, FullAurora, small_aurora, small_batch
+from tests.backbones.small_aurora import CONTEXT, FullAurora, small_aurora, small_batch
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone, is_bias
 from weatherpeft.peft.full import Full

@@ -12,8 +12,8 @@ import xarray as xr
 from pydantic import TypeAdapter
 
 from tests import small_data as small
+from tests.backbones.small_aurora import build, small_spec
 from weatherpeft.artifacts import store
-from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
@@ -34,17 +34,7 @@ from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Training
 
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
-BACKBONE = Aurora(
-    name="aurora",
-    embed_dim=16,
-    encoder_depths=(1, 1),
-    encoder_num_heads=(2, 4),
-    decoder_depths=(1, 1),
-    decoder_num_heads=(4, 2),
-    num_heads=2,
-    window_size=(2, 2, 4),
-    latent_levels=2,
-)
+BACKBONE = small_spec()
 FIELDS = FieldSet(measured=small.VARIABLES, placeholders={"mean_sea_level_pressure": 101325.0})
 PERIODS = [small.period(f"200{year}-01-01", f"200{year}-01-02") for year in (1, 2, 3)]
 SPLITS = Splits(**dict(zip(("train", "validation", "test"), map(small.split, PERIODS), strict=True)))
@@ -125,7 +115,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def loaded(path: Path) -> torch.nn.Module:
-    model = BACKBONE.build(FIELDS, DOWNSCALING.lead_hours, DOWNSCALING.residual, 0)
+    model = build(FIELDS, lead_hours=DOWNSCALING.lead_hours, residual=True)
     model.load(path / "pretrained.ckpt")
     return model
 
@@ -142,7 +132,7 @@ class TestPretrain:
     def test_it_writes_weights_and_curves(self, project: Project) -> None:
         assert files(project.pretrained) == {"pretrained.ckpt", "history.zarr", store.PROVENANCE}
         weights = torch.load(project.pretrained / "pretrained.ckpt", weights_only=True)
-        start = BACKBONE.build(FIELDS, FORECASTING.lead_hours, True, 0).model.state_dict()
+        start = build(FIELDS, residual=True).model.state_dict()
         assert weights.keys() == start.keys()
         moved = {name.split(".")[0] for name, value in weights.items() if not torch.equal(value, start[name])}
         assert moved == {"encoder", "backbone", "decoder"}
@@ -224,7 +214,7 @@ def test_a_run_from_training_to_predictions(
 
     # what the record counts, and what the file holds
     context = TuningContext(TRAINING.steps, seed=0)
-    reference = BACKBONE.build(FIELDS, 0, True, 0)
+    reference = build(FIELDS, residual=True)
     if pretrained:
         reference.load(pretrained / "pretrained.ckpt")
     before = {name: value.clone() for name, value in reference.backbone_parameters().items()}

@@ -11,11 +11,10 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from tests.backbones.test_aurora import SIZE
+from tests.backbones.small_aurora import build, small_spec
 from tests.stages import hub_server
 from tests.stages.hub_server import Hub
 from weatherpeft.artifacts import store
-from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.stages import weights as stage
 from weatherpeft.stages.weights import WeightsSpec, weights
@@ -223,10 +222,8 @@ def test_published_weights_reach_the_model(hub: Hub, tmp_path: Path) -> None:
         )
 
     wind = ("10m_u_component_of_wind", "10m_v_component_of_wind")
-    spec = Aurora(name="aurora", **SIZE)
-    theirs = spec.build(
-        fields("2m_temperature", *wind, "mean_sea_level_pressure"), lead_hours=6, residual=False, seed=1
-    ).model.state_dict()
+    spec = small_spec()
+    theirs = build(fields("2m_temperature", *wind, "mean_sea_level_pressure"), seed=1).model.state_dict()
     hub.content = published(theirs)
     output = download(tmp_path)
 

@@ -10,32 +10,21 @@ import pytest
 import torch
 from aurora.normalisation import locations, scales
 from pydantic import TypeAdapter
+from weatherpeft.samples.ensemble_batch import samples_of
 
-from tests.peft.small_aurora import CONTEXT
+from tests.backbones.small_aurora import CONTEXT, build, small_spec
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import EVERY_MEMBER, FIELDS, SEA, TASK, TRAIN
 from weatherpeft.backbones.aurora.ensemble import SMALLEST_SPREAD, EnsembleAuroraBackbone
-from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.config import load
 from weatherpeft.fields.variables import RELATED, VARIABLES, FieldSet
 from weatherpeft.peft import AnyMethod
 from weatherpeft.samples.batch import Batch, Fields
-from weatherpeft.samples.ensemble_batch import samples_of
 from weatherpeft.stages.standardization import StandardizationSpec, standardization
 from weatherpeft.tasks.postprocessing import Postprocessing
 from weatherpeft.training.tuning import attach, build_model
 
-SPEC = Aurora(
-    name="aurora",
-    embed_dim=16,
-    encoder_depths=(1, 1),
-    encoder_num_heads=(2, 4),
-    decoder_depths=(1, 1),
-    decoder_num_heads=(4, 2),
-    num_heads=2,
-    window_size=(2, 2, 4),
-    latent_levels=2,
-)
+SPEC = small_spec()
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
 
 
@@ -172,7 +161,7 @@ class TestPretrained:
                 "atmospheric": ("temperature", "v_component_of_wind"),
             }
         )
-        model = SPEC.build(FieldSet(measured=analyses), 6, True, seed=7)
+        model = build(FieldSet(measured=analyses), residual=True, seed=7)
         model.save(path)
         return model.model.state_dict()
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 import xarray as xr
 from pydantic import ValidationError
+from weatherpeft.samples.ensemble_batch import samples_of
 
+from tests.backbones.small_aurora import small_spec
 from tests.small_data import write_store
 from tests.tasks.postprocessing_project import Project, configuration
 from weatherpeft.artifacts import store
-from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.config import Experiment
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.samples.batch import Fields
-from weatherpeft.samples.ensemble_batch import samples_of
 from weatherpeft.samples.standardization import training_standardization
 from weatherpeft.samples.window import Split
 from weatherpeft.sources.local import Local
@@ -127,10 +127,7 @@ def test_real_members_go_through_the_input_path(shared_data: Path, tmp_path: Pat
     )
     assert standardized.abs().max() <= np.sqrt(2) + 0.01  # the most that one of three can be off their mean
 
-    spec = Aurora(
-        name="aurora", embed_dim=16, encoder_depths=(1, 1), encoder_num_heads=(2, 4), decoder_depths=(1, 1),
-        decoder_num_heads=(4, 2), num_heads=2, window_size=(2, 5, 5), patch_size=3,
-    )  # fmt: skip
+    spec = small_spec(window_size=(2, 5, 5), patch_size=3)
     model = build_model(spec, SEEN, TASK, 0, None, tmp_path / "standardization")
     found = model(batch)
     assert set(found.atmospheric) == {"geopotential", "temperature", "geopotential_std", "temperature_std"}

@@ -7,9 +7,9 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.backbones.small_aurora import build, small_spec
 from tests.small_data import period, split, write_store
 from weatherpeft.artifacts import store
-from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.samples.batch import Batch, Fields, Samples
@@ -131,17 +131,7 @@ def test_moments_of_a_period_hold_the_sums_that_end_in_it(
 
 
 class TestModel:
-    SPEC = Aurora(
-        name="aurora",
-        embed_dim=16,
-        encoder_depths=(1, 1),
-        encoder_num_heads=(2, 4),
-        decoder_depths=(1, 1),
-        decoder_num_heads=(4, 2),
-        num_heads=2,
-        window_size=(2, 2, 2),
-        patch_size=2,
-    )
+    SPEC = small_spec(window_size=(2, 2, 2), patch_size=2)
     FIELDS = FieldSet(measured=VARIABLES)
 
     def batch(self, leads: tuple[int, ...], factor: float = 1.0) -> Batch:
@@ -167,7 +157,7 @@ class TestModel:
         )
 
     def model(self, factor: float = 1.0, residual: bool = False):  # noqa: ANN201
-        model = self.SPEC.build(self.FIELDS, 12, residual, seed=0).eval()
+        model = build(self.FIELDS, self.SPEC, lead_hours=12, residual=residual).eval()
         for parameter in model.decoder.parameters():  # heads start at zero
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(2))
         one, levels = torch.tensor(factor), torch.full((2, 1, 1), factor)
@@ -201,7 +191,7 @@ class TestModel:
         before = dict(locations), dict(scales)
         self.model(7.0)
         assert (locations, scales) == before
-        untouched = self.SPEC.build(self.FIELDS, 12, False, seed=0)
+        untouched = build(self.FIELDS, self.SPEC, lead_hours=12)
         with pytest.raises(ValueError, match="has no statistics of total_precipitation_6hr"):
             untouched(self.batch((12,)))
 

@@ -16,8 +16,9 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from tests import small_data as small
+from tests.backbones.small_aurora import activate, build
 from weatherpeft import cli
-from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.samples.batch import Batch, Fields, Samples
@@ -40,17 +41,6 @@ LISTS: dict[str, list[dict[str, Any]]] = {
     "weatherpeft": [TADP, SFAS],
 }
 TRAIN, VALIDATION = small.period("2001-01-01", "2001-01-03"), small.period("2001-02-01", "2001-02-02")
-TINY = Aurora(
-    name="aurora",
-    embed_dim=16,
-    encoder_depths=(1, 1),
-    encoder_num_heads=(2, 4),
-    decoder_depths=(1, 1),
-    decoder_num_heads=(4, 2),
-    num_heads=2,
-    window_size=(2, 2, 4),
-    latent_levels=2,
-)
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.training.processes"])
 
@@ -150,16 +140,9 @@ class Job:
             os.kill(os.getpid(), self.strike[0])
 
 
-def tiny_aurora() -> Any:
-    """With active blocks; upstream's are inert at first."""
-    task = Downscaling(name="downscaling", residual=True, input_grid=small.COARSE, target_grid=small.FINE)
-    model = TINY.build(small.FIELDS, task.lead_hours, task.residual, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.backbone.named_parameters():
-            if "ln_modulation" in name:
-                parameter.normal_(std=0.3, generator=generator)
-    return model
+def tiny_aurora() -> AuroraBackbone:
+    """A model for downscaling with active blocks."""
+    return activate(build(small.FIELDS, residual=True))
 
 
 def tiny_loss(double: bool) -> Callable[[Any, Batch], Tensor]:

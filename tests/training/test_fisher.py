@@ -9,7 +9,7 @@ import torch
 import zarr
 from torch import Tensor
 
-from tests.peft.small_aurora import loss, small_aurora, small_batch
+from tests.backbones.small_aurora import loss, small_aurora, small_batch
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
 from weatherpeft.training.fisher import estimate_fisher

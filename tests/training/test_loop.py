@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from tests import small_data as small
-from weatherpeft.backbones.aurora.spec import Aurora
+from tests.backbones.small_aurora import activate, build
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.sfas.fisher_store import write_fisher
@@ -26,17 +26,6 @@ from weatherpeft.training.tuning import TunedModel, attach, task_loss
 JANUARY = small.period("2001-01-01", "2001-01-03")
 FEBRUARY = small.period("2001-02-01", "2001-02-02")
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
-SMALL = Aurora(
-    name="aurora",
-    embed_dim=16,
-    encoder_depths=(1, 1),
-    encoder_num_heads=(2, 4),
-    decoder_depths=(1, 1),
-    decoder_num_heads=(4, 2),
-    num_heads=2,
-    window_size=(2, 2, 4),
-    latent_levels=2,
-)
 
 
 class Killed(BaseException):
@@ -303,12 +292,7 @@ class Run:
         grids = {"input_grid": small.COARSE, "target_grid": small.FINE}
         task = Downscaling(name="downscaling", residual=True, **grids)
         self.samples, self.validation = samples, validation
-        model = SMALL.build(small.FIELDS, task.lead_hours, task.residual, seed=0)
-        generator = torch.Generator().manual_seed(1)
-        with torch.no_grad():  # upstream's blocks are inert at first
-            for name, parameter in model.backbone.named_parameters():
-                if "ln_modulation" in name:
-                    parameter.normal_(std=0.3, generator=generator)
+        model = activate(build(small.FIELDS, residual=True))
         context = TuningContext(self.STEPS, seed=3, fisher=fisher)
         if not fisher.exists():
             values = {name: torch.rand(p.shape) for name, p in model.backbone_parameters().items()}

@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from tests.peft.small_aurora import CONTEXT, FIELDS, loss, small_aurora, small_batch
+from tests.backbones.small_aurora import CONTEXT, FIELDS, loss, small_aurora, small_batch
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.adapters.dense import DenseAdapter

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from tests.peft.small_aurora import small_aurora, small_batch
+from tests.backbones.small_aurora import small_aurora, small_batch
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.sfas.spec import Sfas

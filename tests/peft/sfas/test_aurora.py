@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.backbones.small_aurora import small_aurora, small_batch
 from tests.peft.sfas.aurora import SPEC, STEPS, mean_loss, run, run_rank
 from tests.peft.sfas.dense import Dense, attach, weights
-from tests.peft.small_aurora import small_aurora, small_batch
 
 Run = tuple[dict[str, Tensor], list[Tensor]]
 

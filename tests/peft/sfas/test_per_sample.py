@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tests.peft.small_aurora import loss, small_aurora, small_batch
+from tests.backbones.small_aurora import loss, small_aurora, small_batch
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.samples.batch import Batch, Fields

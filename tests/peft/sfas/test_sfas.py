@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.backbones.small_aurora import loss, small_aurora, small_batch
 from tests.peft.sfas.dense import RATE, STEPS, Dense, attach, train, tuned, weights
 from tests.peft.sfas.rank import SPEC, run, run_rank
-from tests.peft.small_aurora import loss, small_aurora, small_batch
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas import adapter as sfas_adapter
 from weatherpeft.peft.sfas.spec import Sfas

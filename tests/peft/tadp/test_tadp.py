@@ -10,7 +10,7 @@ from aurora.model.swin3d import WindowAttention
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from tests.peft.small_aurora import CONTEXT, loss, small_aurora, small_batch
+from tests.backbones.small_aurora import CONTEXT, loss, small_aurora, small_batch
 from tests.peft.tadp.token_form import TokenForm, reference_prompts
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas.per_sample import GradientStream

@@ -1,8 +1,9 @@
-"""A small Aurora with active blocks, a batch for it, and the full Aurora without values."""
+"""Small Auroras with active blocks, a batch for them, and the full Aurora without values."""
 
 import functools
 import unittest.mock
 from datetime import datetime
+from typing import Any, TypeVar
 
 import torch
 from aurora.model.swin3d import Swin3DTransformerBackbone, WindowAttention
@@ -23,29 +24,50 @@ FIELDS = FieldSet(
     )
 )
 CONTEXT = TuningContext(steps=10, seed=0)
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def small_spec(depth: int = 1, **changes: Any) -> Aurora:
+    """Two stages of ``depth`` blocks, each twice; windows are shifted in every second block."""
+    size: dict[str, Any] = {
+        "name": "aurora",
+        "embed_dim": 16,
+        "encoder_depths": (depth, depth),
+        "encoder_num_heads": (2, 4),
+        "decoder_depths": (depth, depth),
+        "decoder_num_heads": (4, 2),
+        "num_heads": 2,
+        "window_size": (2, 2, 4),
+        "latent_levels": 2,
+    }
+    return Aurora(**(size | changes))
+
+
+def build(
+    fields: FieldSet = FIELDS,
+    spec: Aurora | None = None,
+    *,
+    lead_hours: int = 6,
+    residual: bool = False,
+    seed: int = 0,
+) -> AuroraBackbone:
+    """A model as upstream makes it: random weights, and blocks that are inert at first."""
+    return (spec or small_spec()).build(fields, lead_hours=lead_hours, residual=residual, seed=seed)
+
+
+def activate(model: Model) -> Model:
+    """Upstream starts the modulation of its norms at zero, where every block is inert: perturb it."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".backbone." in name and "ln_modulation" in name:
+                parameter.normal_(std=0.3, generator=generator)
+    return model
 
 
 def small_aurora(depth: int = 1) -> AuroraBackbone:
-    """Two stages of ``depth`` blocks, the backbone frozen; windows are shifted in every second block.
-
-    Upstream starts the modulation of its norms at zero, where every block is inert: it is perturbed.
-    """
-    spec = Aurora(
-        name="aurora",
-        embed_dim=32,
-        encoder_depths=(depth, depth),
-        encoder_num_heads=(2, 4),
-        decoder_depths=(depth, depth),
-        decoder_num_heads=(4, 2),
-        num_heads=4,
-        window_size=(2, 2, 4),
-    )
-    model = spec.build(FIELDS, lead_hours=6, residual=False, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.backbone.named_parameters():
-            if "ln_modulation" in name:
-                parameter.normal_(std=0.3, generator=generator)
+    """Active blocks of widths 32 and 64, the backbone frozen."""
+    model = activate(build(spec=small_spec(depth, embed_dim=32)))
     model.backbone.requires_grad_(False)
     return model
 
@@ -74,7 +96,7 @@ def small_batch(size: int = 2) -> Batch:
     )
 
 
-def loss(model: AuroraBackbone, batch: Batch) -> Tensor:
+def loss(model: Any, batch: Batch) -> Tensor:
     """Mean square error over the fields' own deviations."""
     prediction, target = model(batch), batch.target
     pairs = [(prediction.surface[name], field) for name, field in target.surface.items()]
