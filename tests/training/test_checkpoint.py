@@ -1,5 +1,6 @@
 """Checkpoints and saved tensors; that a resumed training is bit-identical is tested with the loop."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.training.checkpoint import (
     load_checkpoint,
     load_tensors,
@@ -15,6 +17,7 @@ from weatherpeft.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
+from weatherpeft.training.fisher import _Sums
 
 
 class Count:
@@ -146,6 +149,24 @@ def test_the_same_tensors_are_the_same_bytes(tmp_path: Path) -> None:
     save_tensors(one, tmp_path / "one")
     save_tensors(dict(reversed(one.items())), tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_have_the_permissions_that_the_user_asks_for(umask: int, expected: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        for _ in range(2):
+            save_tensors({"a": torch.ones(1)}, tmp_path / "tuned.safetensors")
+        Running(0).save(tmp_path / "checkpoint.pt", 1)
+        _Sums(tmp_path / "work", {"w": nn.Parameter(torch.ones(2))}).complete(1)
+        write_fisher(tmp_path / "fisher.zarr", [("w", torch.ones(2))], samples=1)
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"tuned.safetensors", "checkpoint.pt", "sums-0", "progress.json"} <= {path.name for path in files}
+    assert {path.name: path.stat().st_mode & 0o777 for path in files} == {
+        path.name: expected for path in files
+    }
 
 
 def test_tensors_that_did_not_arrive_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

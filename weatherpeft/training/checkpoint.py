@@ -116,10 +116,15 @@ def load_checkpoint(
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write tensors as safetensors and check that all of them arrived.
 
+    The file gets the permissions of any new file; safetensors alone would hide it from other users.
+
     Raises:
-        ValueError: if the file does not hold what was given.
+        ValueError: the file does not hold what was given.
     """
+    path.touch()
+    permissions = path.stat().st_mode
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    path.chmod(permissions)
     found = load_file(path)
     if set(found) != set(tensors):
         raise ValueError(f"{path}: wrote {len(tensors)} tensors, found {len(found)}")

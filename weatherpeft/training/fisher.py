@@ -114,6 +114,7 @@ class _Sums:
         self._paths = [directory / f"sums-{turn}" for turn in (0, 1)]
         self._files: list[dict[str, torch.Tensor]] = []
         for path in self._paths:
+            path.touch()  # torch alone would hide it from other users
             everything = torch.from_file(
                 str(path), shared=True, size=sum(sizes.values()), dtype=torch.float64
             )
