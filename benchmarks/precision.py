@@ -33,7 +33,8 @@ def measure(
     arguments: argparse.Namespace, device: torch.device, precision: Precision, recompute: bool
 ) -> Any:
     """A line of the table."""
-    model, batch = build(arguments.model, device), build_batch(*arguments.grid, device)
+    rows, columns = arguments.grid
+    model, batch = build(arguments.model, device), build_batch(rows, columns, device)
     attach(model, [Lora(name="lora")], TuningContext(1, seed=0))
     save_memory(model, precision, recompute)
     inputs = [*batch.inputs.surface.values(), *batch.inputs.atmospheric.values(), *batch.static.values()]

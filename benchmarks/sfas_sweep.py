@@ -14,6 +14,7 @@ import argparse
 import math
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from compare_runs import higher_percent, read_runs
 from safetensors import safe_open
@@ -42,7 +43,7 @@ def main() -> None:
     runs = read_runs(arguments.results, "rmse").items()
     found = {name: seeds for name, seeds in runs if (arguments.results / "runs" / f"{name}-seed0").exists()}
     probe, published = found[REFERENCE], found[PUBLISHED]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, seeds in found.items():
         shared = sorted(seeds.keys() & probe.keys() & published.keys())
         skill = [-higher_percent(seeds[seed], probe[seed]) for seed in shared]

@@ -52,6 +52,7 @@ from aurora_models import SIZES, build, build_batch, loss
 from table import machine, ratio, save, show
 from torch.profiler import ProfilerActivity, profile
 
+import weatherpeft
 from weatherpeft.allocator import give_freed_memory_back
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import PeftMethod, TuningContext
@@ -68,8 +69,9 @@ STEPS_OF_RUN = 1000
 RATE = 1e-5
 FRACTION = 0.001
 MIB = 2**20
-OWN_FOLDERS = ("peft", "training", "benchmarks")
-"""Whose functions a profile lists."""
+PACKAGE = Path(weatherpeft.__file__).parent
+OWN_FOLDERS = (PACKAGE / "peft", PACKAGE / "training", Path(__file__).parent)
+"""A profile lists the functions of their modules."""
 LEAST_SHARE = 0.02
 """Of the time, for a function to be listed."""
 FULL, LORA, DENSE = "full AdamW", "LoRA r=8", "dense SFAS"
@@ -282,6 +284,14 @@ def live_peak(case: Case) -> float:
     return float(max(accumulate(size for _, size in changes)) - mapped)
 
 
+def own_module(path: Path) -> str | None:
+    """Path of a module in one of ``OWN_FOLDERS``, without its suffix; None for any other file."""
+    for folder in OWN_FOLDERS:
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).with_suffix("").as_posix()
+    return None
+
+
 def time_profile(case: Case) -> list[dict[str, Any]]:
     """What takes a noticeable share of a row's steps, the longest first; calls and milliseconds a step."""
     with case.start() as attach_method:
@@ -296,8 +306,7 @@ def time_profile(case: Case) -> list[dict[str, Any]]:
     per_step = 1000 / case.steps
     found = []
     for (file, _, name), (_, calls, own, total, _) in statistics.stats.items():  # type: ignore[attr-defined]
-        path = Path(file)
-        where = path.stem if path.parent.name in OWN_FOLDERS else "torch" if "torch" in name else None
+        where = own_module(Path(file)) or ("torch" if "torch" in name else None)
         if where and total >= least:
             found.append(
                 {

@@ -56,7 +56,7 @@ def test_profile_of_a_step() -> None:
     times = {tuple(line.split()[:2]): list(map(float, line.split()[-2:])) for line in printed[start + 1 :]}
     whole, _ = times["sparse_tuning", "step"]
     assert all(own <= total <= whole for total, own in times.values())
-    assert times["sfas_adapter", "_offer"][0] < times["sfas_adapter", "_consume"][0] < whole
+    assert times["sfas/adapter", "_offer"][0] < times["sfas/adapter", "_consume"][0] < whole
 
 
 def test_prefix(tmp_path: Path) -> None:

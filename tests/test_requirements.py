@@ -36,10 +36,12 @@ def project() -> dict[str, SpecifierSet]:
 
 def environment() -> dict[str, SpecifierSet]:
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    found = {}
+    found: dict[str, SpecifierSet] = {}
     for entry in entries:
         for text in entry["pip"] if isinstance(entry, dict) else [entry]:
-            name, bounds = re.fullmatch(r"([\w-]+)\s*(.*)", text).groups()
+            match = re.fullmatch(r"([\w-]+)\s*(.*)", text)
+            assert match, text
+            name, bounds = match.groups()
             found[canonicalize_name(PYPI_NAMES.get(name, name))] = SpecifierSet(bounds)
     return found
 

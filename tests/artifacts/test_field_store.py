@@ -34,7 +34,7 @@ def stores(folder: Path, members: tuple[int, ...] = ()) -> list[Path]:
 def test_what_is_read_is_what_others_read(tmp_path: Path, members: tuple[int, ...], shard_times: int) -> None:
     for path in stores(tmp_path, members):
         stored = StoredFields(path, NAMES)
-        array = zarr.open_group(path, mode="r")["fields"]
+        array: Any = zarr.open_group(path, mode="r")["fields"]
         kvstore = {"driver": "file", "path": f"{path}/fields/"}
         other = tensorstore.open({"driver": "zarr3", "kvstore": kvstore}).result()
         assert stored.members == list(members)
@@ -53,7 +53,7 @@ def test_what_is_read_is_what_others_read(tmp_path: Path, members: tuple[int, ..
 @pytest.mark.parametrize("members", [0, 2])
 def test_hourly_sums(tmp_path: Path, members: int, shard_times: int) -> None:
     random, grid = np.random.default_rng(5), small.COARSE
-    dims = ("hourly_time", "latitude", "longitude")
+    dims: tuple[str, ...] = ("hourly_time", "latitude", "longitude")
     shape: tuple[int, ...] = (7, *grid.shape)
     if members:
         dims, shape = ("member", *dims), (members, *shape)

@@ -44,7 +44,7 @@ def instance(kind: type[Spec]) -> Any:
     """With default hyperparameters; what has no default is a grid."""
     required = {name for name, field in kind.model_fields.items() if field.is_required()} - {"name"}
     assert all(kind.model_fields[name].annotation is Grid for name in required), "extend this test"
-    return kind(name=name_of(kind), **dict.fromkeys(required, GRID))
+    return kind.model_validate({"name": name_of(kind), **dict.fromkeys(required, GRID)})
 
 
 def random_fields(seed: int, requires_grad: bool = False) -> Fields:

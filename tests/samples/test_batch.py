@@ -2,6 +2,7 @@ import os
 import threading
 import time
 import tracemalloc
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -167,10 +168,17 @@ class TestBatches:
         expected = [samples.batch(list(islice(order, 2))) for _ in range(12)]
         assert all(map(same, expected, found))
 
-    def test_as_many_are_read_ahead_as_asked_for(self, data: list[Path]) -> None:
+    def test_as_many_are_read_ahead_as_asked_for(
+        self, data: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         samples, read = self.samples(data), []
         plain = samples.batch
-        samples.batch = lambda indices: read.append(threading.current_thread().name) or plain(indices)
+
+        def recorded(indices: Sequence[int]) -> Batch:
+            read.append(threading.current_thread().name)
+            return plain(indices)
+
+        monkeypatch.setattr(samples, "batch", recorded)
         batches = samples.batches(3, 2, ahead=3)
         for taken in (1, 2):
             next(batches)

@@ -79,19 +79,19 @@ def test_a_cycle_keeps_its_phase_and_loses_what_the_triangle_takes() -> None:
 
 @pytest.mark.parametrize("share", [0, 0.25, 2 / 3, 1])
 def test_quantiles_are_xarrays(share: float) -> None:
-    values = np.round(RANDOM.gamma(0.7, 3.0, (5, 40)), 1)
+    values = np.round(RANDOM.gamma(0.7, 3.0, (5, 40)), 1).astype(np.float32)
     values[RANDOM.random(values.shape) < 0.3] = np.nan
     values[3], values[4, 1:] = np.nan, np.nan
     weights = RANDOM.integers(1, 31, 40).astype(float)
-    array = xr.DataArray(values, dims=("point", "sample"))
+    array = xr.DataArray(values.astype(np.float64), dims=("point", "sample"))
     expected = array.weighted(xr.DataArray(weights, dims="sample")).quantile(share, dim="sample")
     np.testing.assert_allclose(weighted_quantile(values, weights, share), expected, rtol=1e-12)
 
 
 def test_quantiles_of_equal_weights_are_numpys() -> None:
-    values = RANDOM.random((4, 31))
+    values = RANDOM.random((4, 31), np.float32)
     found = weighted_quantile(values, np.full(31, 0.3), 2 / 3)
-    np.testing.assert_allclose(found, np.quantile(values, 2 / 3, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(found, np.quantile(values.astype(np.float64), 2 / 3, axis=1), rtol=1e-12)
 
 
 def test_seeps_thresholds_are_weatherbenchs() -> None:

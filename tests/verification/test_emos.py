@@ -60,10 +60,11 @@ def test_no_other_optimizer_finds_better():
 
 SHAPE = (60, 40)
 MEAN, SPREAD, NOISE = RANDOM.normal(size=SHAPE), RANDOM.gamma(4, 0.25, SHAPE), RANDOM.normal(size=SHAPE)
-ODD = {
+FAR = 5e4 + MEAN
+ODD: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {
     "reliable": (MEAN, SPREAD, MEAN + SPREAD * NOISE),
     "five samples": (MEAN[:5], SPREAD[:5], (MEAN + SPREAD * NOISE)[:5]),
-    "float32": tuple(each.astype(np.float32) for each in (5e4 + MEAN, SPREAD, 5e4 + MEAN + SPREAD * NOISE)),
+    "float32": (FAR.astype(np.float32), SPREAD.astype(np.float32), (FAR + SPREAD * NOISE).astype(np.float32)),
     "no spread": (MEAN, 0 * SPREAD, MEAN + NOISE),
     "far too little spread": (MEAN, 1e-4 * SPREAD, MEAN + NOISE),
     "a constant mean": (0 * MEAN + 3, SPREAD, MEAN + NOISE),

@@ -148,7 +148,7 @@ def test_real_fields_against_scores(shared_data: Path):
         climatology = members[2:, :, 0].mean(axis=(0, 1), dtype=np.float64)
         centered = [each - (each - climatology).mean(("latitude", "longitude")) for each in (ours, theirs)]
         normal = np.broadcast_to(climatology, prediction.shape)
-        found = latitude_weighted_acc(*(each.values for each in centered), normal, np.ones(61))
+        found = latitude_weighted_acc(centered[0].values, centered[1].values, normal, np.ones(61))
         pearson = scores.continuous.correlation.pearsonr(
             *(each - climatology for each in centered), preserve_dims="time"
         )

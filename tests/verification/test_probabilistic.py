@@ -12,6 +12,7 @@ from tests.real_samples import ensemble_members
 from weatherpeft.fields.grid import Grid
 from weatherpeft.verification.metrics import area_weighted_mean
 from weatherpeft.verification.probabilistic import (
+    EfiForm,
     crps_ensemble,
     crps_gaussian,
     ensemble_variance,
@@ -94,7 +95,8 @@ def test_efi_of_an_ensemble_beyond_the_climate():
     climate = np.random.default_rng(3).normal(size=(40, 3))
     members = np.stack([climate.max(axis=0) + 1, climate.max(axis=0) + 2])
     assert LARGEST_ENS10 == pytest.approx(0.791, abs=5e-4)
-    for form, largest in (("exact", 1), ("ens10", LARGEST_ENS10)):
+    forms: tuple[tuple[EfiForm, float], ...] = (("exact", 1), ("ens10", LARGEST_ENS10))
+    for form, largest in forms:
         np.testing.assert_allclose(extreme_forecast_index(members, climate, form), largest, rtol=1e-12)
         np.testing.assert_allclose(extreme_forecast_index(-members, -climate, form), -largest, rtol=1e-12)
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 KILLED_FIELD = 6
 """Of 7 variables on 2 grids."""
@@ -28,15 +29,16 @@ def arm(stage: str) -> None:
     if stage == "regrid":
         from weatherpeft.fields.regridding import Regridder
 
-        regrid, calls = Regridder.__call__, []
+        regrid = Regridder.__call__
+        calls: list[None] = []
 
         def counted(self: Any, values: Any) -> Any:
-            calls.append(1)
+            calls.append(None)
             if len(calls) == KILLED_FIELD:
                 kill()
             return regrid(self, values)
 
-        Regridder.__call__ = counted
+        patch.object(Regridder, "__call__", counted).start()
     elif stage == "finetune":
         from weatherpeft.training import loop
 
@@ -47,7 +49,7 @@ def arm(stage: str) -> None:
                 kill()
             return learning_rate(training, step)
 
-        loop.learning_rate = stepped
+        patch.object(loop, "learning_rate", stepped).start()
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_a_truncated_grib_file(built: Checkout, tmp_path: Path) -> None:
     period = record["spec"]["request"]["period"]
     source = {"name": "local", "paths": [str(tmp_path / "*.grib")], "span": period}
     spec = json.dumps({"source": source, "request": record["spec"]["request"]})
-    command = ["weatherpeft", "download", "--spec", spec, "--work", tmp_path / "work", "--output"]
+    command = ("weatherpeft", "download", "--spec", spec, "--work", tmp_path / "work", "--output")
     built.run(*command, tmp_path / "raw/whole")
 
     damaged = tmp_path / "pressure_levels.grib"

@@ -123,7 +123,7 @@ def test_status_comes_from_sacct_where_it_answers(
 def test_a_dry_run_needs_no_slurm_and_shows_what_would_be_asked_for(tmp_path: Path) -> None:
     checkout = Checkout.of_repository(tmp_path / "checkout")
     command = ["snakemake", "--nocolor", "--profile", "slurm", "-n", "-p", "--configfile", CONFIG]
-    text = checkout.run(*command, **SITE).stdout
+    text = checkout.run(*command, variables=SITE).stdout
     jobs = re.split(r"^ *(?=rule \w+:)", text, flags=re.MULTILINE)
     by_rule = {found[1]: job for job in jobs if (found := re.match(r"rule (\w+):", job))}
     finetune = by_rule["finetune"]
@@ -168,6 +168,6 @@ def test_the_launcher_tells_each_process_its_place(tmp_path: Path) -> None:
     program.write_text('#!/bin/sh\necho "$1 $RANK $LOCAL_RANK $WORLD_SIZE" > "$2/$RANK"\n')
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [ROOT / "workflow/scripts/launch", "1", "2", program, "two words", tmp_path]
+    command = (ROOT / "workflow/scripts/launch", "1", "2", program, "two words", tmp_path)
     subprocess.run(command, env=environment, check=True)
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["two words 0 0 2\n", "two words 1 1 2\n"]

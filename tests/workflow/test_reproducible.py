@@ -21,7 +21,9 @@ def killed(checkout: Checkout, who: str, job: str) -> int:
     program = Path(__file__).with_name("killed.py")
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{program}" "$@"\n')
     command.chmod(0o755)
-    return checkout.snakemake(check=False, commands=folder, KILL=who, KILL_JOB=job).returncode
+    return checkout.snakemake(
+        check=False, commands=folder, variables={"KILL": who, "KILL_JOB": job}
+    ).returncode
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ class Checkout:
         return Checkout(folder)
 
     def run(
-        self, *command: str | Path, check: bool = True, commands: Path | None = None, **variables: str
+        self,
+        *command: str | Path,
+        check: bool = True,
+        commands: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder, in a process group of its own; standard error joins the output.
 
@@ -60,7 +64,7 @@ class Checkout:
             command: program and arguments.
             check: whether it must succeed.
             commands: folder with programs that come before those of this Python's environment.
-            variables: of the process's environment.
+            variables: more of the process's environment, beside this process's own.
         """
         folders = [*([commands] if commands else []), Path(sys.executable).parent, os.environ["PATH"]]
         environment = {
@@ -70,7 +74,7 @@ class Checkout:
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
             "WEATHERPEFT_LOG": "INFO",
-            **variables,
+            **(variables or {}),
         }
         done = subprocess.run(
             [str(word) for word in command],
