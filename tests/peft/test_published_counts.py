@@ -18,11 +18,8 @@ NAMES = ("downscaling", "postprocessing", "precipitation")
 
 def build(own: Experiment) -> Backbone:
     linspace = functools.partial(torch.linspace, device="cpu")  # upstream reads values from it
-    task = own.task
-    fields = own.inputs if own.forecasts else own.fields
-    ensemble = (task.window.ensemble,) if own.forecasts else ()
     with torch.device("meta"), unittest.mock.patch("torch.linspace", linspace):
-        return own.backbone.build(fields, task.lead_hours, task.residual, 0, *ensemble)
+        return own.backbone.build(own.inputs, own.task, 0)
 
 
 def trained(name: str, run: str) -> int:

@@ -15,6 +15,11 @@ class Full(PeftMethod):
 
     name: Literal["full"]
 
+    @property
+    def trains_everything(self) -> bool:
+        """Yes."""
+        return True
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Unfreeze the backbone.
 

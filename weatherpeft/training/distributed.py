@@ -17,7 +17,7 @@ import torch
 import torch.distributed as distributed
 from torch import nn
 
-from weatherpeft.peft.sfas.per_sample import several_ranks
+from weatherpeft.peft.adapters.ranks import several_ranks
 
 TIMEOUT = timedelta(minutes=15)
 """How long a process waits for the others, the first one's writing of a checkpoint included."""

@@ -153,7 +153,28 @@ class TestMemoryOfTheFisherInformation:
             attach(Toy(), spec, fisher=tmp_path / "other.zarr")
 
 
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_forward_pass_without_a_backward_pass_does_not_change_the_selection(size: int) -> None:
+    (model, expected), other = tuned(), Toy()
+    adapter, chosen = attach(other), []
+    for step in range(STEPS):
+        loss = toy_loss(other, toy_batch(step, 3))
+        toy_loss(other, toy_batch(99, size))  # say, a validation that forgets no_grad
+        loss.backward()
+        adapter.step(step, RATE / (step + 1))
+        chosen.append(adapter.selection)
+    assert all(torch.equal(one, another) for one, another in zip(chosen, expected, strict=True))
+    assert torch.equal(weights(other), weights(model))
+
+
 class TestErrors:
+    def test_several_forward_passes_of_one_backward_pass(self) -> None:
+        model = Toy()
+        attach(model)
+        loss = toy_loss(model, toy_batch(0, 2)) + toy_loss(model, toy_batch(1, 3))
+        with pytest.raises(ValueError, match="several forward passes of the backbone in one backward pass"):
+            loss.backward()
+
     def test_nothing_frozen(self) -> None:
         with pytest.raises(ValueError, match="no frozen backbone parameter"):
             attach(Toy().requires_grad_(True))

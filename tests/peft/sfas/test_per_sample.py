@@ -1,5 +1,7 @@
 """Per-sample squares of one backward pass against backward passes of their own."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -131,6 +133,95 @@ def test_other_parameters_get_their_own_gradients() -> None:
         expected = torch.stack([sample[name] for sample in samples]).mean(0)
         torch.testing.assert_close(bias.grad, expected, rtol=1e-12, atol=1e-15)
     assert model.encoder.weight.grad is not None and model.decoder.weight.grad is not None
+
+
+class TestSeveralForwardPasses:
+    """Which samples a gradient is of is a matter of its own forward pass, whatever came after it."""
+
+    model: Toy
+    stream: GradientStream
+    found: Found
+
+    @pytest.fixture(autouse=True, params=["plain", "checkpointed"])
+    def attached(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        self.model, self.found = Toy(), {}
+        forward = self.model.backbone.forward
+        if request.param == "checkpointed":
+            self.model.backbone.forward = lambda tokens: checkpoint(forward, tokens, use_reentrant=False)  # type: ignore[method-assign]
+        self.model.backbone.requires_grad_(True)
+        parameters = self.model.backbone_parameters()
+        with GradientStream(self.model.backbone, parameters, self.consume) as self.stream:
+            yield
+
+    def consume(self, name: str, gradient: Tensor, square: Tensor | None) -> None:
+        assert name not in self.found
+        self.found[name] = gradient, gradient.square() if square is None else square
+
+    def loss(self, step: int, size: int) -> Tensor:
+        return toy_loss(self.model, toy_batch(step, size))
+
+    def assert_found(self, step: int, size: int) -> None:
+        """Gradients and squares are those of a batch."""
+        samples = sample_gradients(self.model, toy_batch(step, size))
+        assert self.found.keys() == samples[0].keys() - {"idle.weight"}
+        for name, (gradient, square) in self.found.items():
+            expected = torch.stack([sample[name] for sample in samples])
+            torch.testing.assert_close(gradient, expected.mean(0), rtol=1e-12, atol=1e-15)
+            torch.testing.assert_close(square, expected.square().mean(0), rtol=1e-12, atol=1e-15)
+        self.found = {}
+
+    @pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (3, 3), (1, 4), (4, 1)])
+    def test_one_without_a_backward_pass_changes_nothing(self, sizes: tuple[int, int]) -> None:
+        for first, then in (sizes, sizes[::-1]):
+            own, _ = self.loss(0, first), self.loss(1, then)  # say, a validation that forgets no_grad
+            own.backward()
+            assert self.stream.batch_size == first
+            self.assert_found(0, first)
+
+    @pytest.mark.parametrize("sizes", [(2, 3), (3, 3), (1, 4), (4, 1)])
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    def test_each_may_have_its_own_backward_pass(
+        self, sizes: tuple[int, int], order: tuple[int, int]
+    ) -> None:
+        losses = [self.loss(step, size) for step, size in enumerate(sizes)]
+        for step in order:
+            losses[step].backward()
+            self.assert_found(step, sizes[step])
+
+    @pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (3, 3), (1, 4), (4, 1), (1, 1)])
+    def test_two_in_one_backward_pass_are_refused(self, sizes: tuple[int, int]) -> None:
+        both = self.loss(0, sizes[0]) + self.loss(1, sizes[1])
+        with pytest.raises(ValueError, match="found several forward passes of the backbone in one backward"):
+            both.backward()
+        self.found = {}
+        self.model.zero_grad()
+        self.loss(2, 3).backward()
+        self.assert_found(2, 3)
+
+    @pytest.mark.parametrize("size", [1, 3])
+    def test_squares_that_are_wanted_too_late_are_refused(self, size: int) -> None:
+        self.stream.squares = False
+        early = self.loss(0, size)
+        self.stream.squares = True
+        with pytest.raises(ValueError, match="squared gradients are wanted now, but were not when"):
+            early.backward()
+
+    @pytest.mark.parametrize("size", [1, 3])
+    def test_squares_that_are_not_wanted_any_more_are_still_right(self, size: int) -> None:
+        own = self.loss(0, size)
+        self.stream.squares = False
+        own.backward()
+        self.assert_found(0, size)
+
+    def test_a_backward_pass_that_fails_leaves_nothing(self) -> None:
+        handle = self.model.backbone.condition.weight.register_hook(lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            self.loss(0, 3).backward()
+        handle.remove()
+        self.found = {}
+        self.model.zero_grad()
+        self.loss(1, 3).backward()
+        self.assert_found(1, 3)
 
 
 def test_layers_and_outputs_are_left_as_they_were() -> None:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from weatherpeft.interfaces import Backbone, TuningContext
+from weatherpeft.peft.adapters.ranks import mean_over_ranks, several_ranks
 from weatherpeft.peft.sfas.file_tensors import FileTensors
 from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.peft.sfas.noise import BLOCK, UniformNoise, reached_level
 from weatherpeft.peft.sfas.normalizer import new_normalizer
-from weatherpeft.peft.sfas.per_sample import GradientStream, mean_over_ranks, several_ranks
+from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.peft.sfas.pool import EntrySet, Pool
 from weatherpeft.peft.sfas.recompute import RecomputedActivations
 from weatherpeft.peft.sfas.selection import Selection
