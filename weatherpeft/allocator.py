@@ -1,19 +1,19 @@
-"""What the C library does with memory that is freed."""
+"""How the C library handles freed memory."""
 
 import ctypes
 
 _M_MMAP_THRESHOLD = -3
-"""Of glibc's mallopt."""
+"""The parameter of glibc's ``mallopt``."""
 
 
 def give_freed_memory_back(smallest: int) -> None:
-    """Have glibc give blocks back to the system when they are freed; of another C library nothing is asked.
+    """Make glibc return freed blocks to the system; with another C library, do nothing.
 
-    By itself glibc raises the size from which it does so to that of what it has given back, at most 32 MiB,
-    and keeps smaller gaps where something that is in use lies behind them.
+    By default glibc adapts the smallest size that it returns: whenever it returns a block, it raises that
+    size to the size of the block, up to 32 MiB. It keeps smaller gaps that lie in front of memory in use.
 
     Args:
-        smallest: bytes from which on a block is given back; each takes a call of the system.
+        smallest: size in bytes from which a freed block is returned. Each such block costs a system call.
 
     Reference: ``M_MMAP_THRESHOLD`` in mallopt(3).
     """

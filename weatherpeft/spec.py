@@ -1,4 +1,4 @@
-"""The base of every specification: frozen, strict, and without unknown keys."""
+"""The base class of every specification: frozen, strict, and without unknown keys."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Spec(BaseModel):
-    """A frozen, strict pydantic object; a misspelt key is an error that names the key.
+    """A frozen, strict pydantic model; a misspelt key is an error that names the key.
 
     Specs are light: a module that defines one imports nothing heavy at its top, so that Snakemake
     can parse the workflow without importing torch or xarray.
@@ -21,19 +21,20 @@ class Spec(BaseModel):
     def parse(cls, values: Any) -> Self:
         """Validate what a YAML or JSON reader returned.
 
-        Validation runs in pydantic's JSON mode, where a list may stand for a tuple and a string
-        for a date, and every other type must match exactly.
+        Validation runs in pydantic's JSON mode: a list may stand for a tuple and a string for a date, and
+        every other type must match exactly.
 
         Args:
             values: nested dicts, lists, strings, numbers, dates.
 
         Raises:
-            pydantic.ValidationError: naming every key that is unknown, missing or of a wrong type.
+            pydantic.ValidationError: if a key is unknown, missing or of a wrong type; the message names
+                every such key.
         """
         return cls.model_validate_json(json.dumps(values, default=str))
 
     def canonical_json(self) -> str:
-        """JSON with sorted keys, the same for equal specs."""
+        """JSON with sorted keys; equal specs have the same."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
@@ -42,7 +43,7 @@ class Spec(BaseModel):
 
 
 class Period(Spec):
-    """Whole days, both ends included."""
+    """A period of whole days, both ends included."""
 
     start: date
     """First day."""
@@ -57,7 +58,7 @@ class Period(Spec):
 
     @property
     def label(self) -> str:
-        """A file name for the period, for example ``20010115-20010223``."""
+        """Name of the period in paths, for example ``20010115-20010223``."""
         return f"{self.start:%Y%m%d}-{self.end:%Y%m%d}"
 
     @property

@@ -1,8 +1,9 @@
-"""Climatology by WeatherBench 2's rules: every day of year stands in the middle of a window.
+"""Climatology by the rules of WeatherBench 2: a moving window around every day of year.
 
-The window is a triangle of 61 days that goes around the year's end. Day 365 of a year without a leap
-day counts as its day 366 too. Reference: Rasp et al. 2024, doi:10.1029/2023MS004019; SEEPS: Rodwell
-et al. 2010, doi:10.1002/qj.656.
+The window is a triangle of 61 days that wraps around the end of the year. Day 365 of a common year counts
+as day 366 too.
+
+References: Rasp et al. 2024, doi:10.1029/2023MS004019; SEEPS: Rodwell et al. 2010, doi:10.1002/qj.656.
 """
 
 import numpy as np
@@ -13,14 +14,17 @@ from weatherpeft.fields.moments import Moments
 Values = NDArray[np.float32]
 DAYS = 366
 DRY_THRESHOLD_M = {6: 1e-4, 24: 2.5e-4}
-"""Less than this is dry, in meters, by the hours of the sum; the threshold itself is light."""
+"""Dry thresholds of WeatherBench 2 in meters, by the hours of the sum; the threshold itself is light."""
 
 
 def window_weights(days: int) -> NDArray[np.float64]:
-    """Weights of the days around a day, from 0 at both ends to the middle, with mean 1.
+    """Triangular weights of a window, 0 at both ends, largest in the middle, with mean 1.
 
     Args:
-        days: length of the window, odd.
+        days: length of the window in days, odd.
+
+    Raises:
+        ValueError: if the length is even, below 3, or a year or more.
 
     >>> window_weights(5).tolist()
     [0.0, 1.25, 2.5, 1.25, 0.0]
@@ -33,11 +37,11 @@ def window_weights(days: int) -> NDArray[np.float64]:
 
 
 class Calendar:
-    """Samples by day of year.
+    """Assigns samples to days of year, and reduces those in the window around each day.
 
     Args:
-        times: of the samples, shape ``(sample,)``.
-        window_days: length of the window.
+        times: times of the samples, ``(sample,)``.
+        window_days: length of the window in days, odd.
     """
 
     def __init__(self, times: NDArray[np.datetime64], window_days: int = 61) -> None:
@@ -54,13 +58,13 @@ class Calendar:
         return np.arange(day - half, day + half + 1) % DAYS
 
     def moments(self, values: Values) -> Moments:
-        """Weighted moments in the window of every day; NaN where it holds no value.
+        """Weighted moments in the window of every day.
 
         Args:
-            values: shape ``(sample, point)``; NaN has no weight.
+            values: ``(sample, point)``; NaN has no weight.
 
         Returns:
-            Arrays of shape ``(dayofyear, point)``.
+            Moments ``(dayofyear, point)``; NaN where the window holds no value.
         """
         ones = np.ones(())
         by_day = [Moments.of(values[self._samples[self._days == day]], ones, axis=0) for day in range(DAYS)]
@@ -72,14 +76,14 @@ class Calendar:
         return Moments.stacked(found)
 
     def dry_fraction(self, values: Values, dry_threshold_m: float) -> NDArray[np.float64]:
-        """Plain share of dry samples in the window of every day; NaN where it holds none.
+        """Share of dry samples in the window of every day, each with the same weight.
 
         Args:
-            values: sums of precipitation in meters, shape ``(sample, point)``.
-            dry_threshold_m: less is dry.
+            values: sums of precipitation in meters, ``(sample, point)``.
+            dry_threshold_m: a smaller sum is dry, in meters.
 
         Returns:
-            Shape ``(dayofyear, point)``.
+            ``(dayofyear, point)``; NaN where the window holds no sample.
         """
         dry, count = np.zeros((DAYS, values.shape[1])), np.zeros(DAYS)
         np.add.at(dry, self._days, values[self._samples] < np.float32(dry_threshold_m))
@@ -89,14 +93,14 @@ class Calendar:
             return np.stack([dry[days].sum(axis=0) / count[days].sum() for days in near])
 
     def wet_threshold(self, values: Values, dry_threshold_m: float) -> NDArray[np.float64]:
-        """Two thirds of the precipitation that is not dry are less than this, by weight.
+        """Threshold between light and heavy: the weighted 2/3 quantile of the sums that are not dry.
 
         Args:
-            values: sums of precipitation in meters, shape ``(sample, point)``.
-            dry_threshold_m: less is dry.
+            values: sums of precipitation in meters, ``(sample, point)``.
+            dry_threshold_m: a smaller sum is dry, in meters.
 
         Returns:
-            Shape ``(dayofyear, point)``; NaN where the window holds no precipitation.
+            ``(dayofyear, point)``, in meters; NaN where all samples in the window are dry.
         """
         wet = np.where(values < np.float32(dry_threshold_m), np.nan, values)
         by_point = np.ascontiguousarray(wet[self._samples].T)
@@ -110,18 +114,18 @@ class Calendar:
 
 
 def weighted_quantile(values: Values, weights: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Quantile of weighted samples, as xarray and thus WeatherBench 2 define it.
+    """Quantile of weighted samples, by the definition of xarray and thus of WeatherBench 2.
 
-    Linear interpolation between order statistics (type 7 of Hyndman and Fan 1996), with Kish's effective
-    sample size in the place of the number of samples (Akinshin 2023, arXiv:2304.07265).
+    It interpolates linearly between order statistics (type 7 of Hyndman and Fan 1996), with Kish's effective
+    sample size in place of the number of samples (Akinshin 2023, arXiv:2304.07265).
 
     Args:
-        values: shape ``(point, sample)``; NaN has no weight.
-        weights: above zero, shape ``(sample,)``.
-        share: of the samples below the quantile, 0 to 1.
+        values: ``(point, sample)``; NaN has no weight.
+        weights: above zero, ``(sample,)``.
+        share: share of the samples below the quantile, 0 to 1.
 
     Returns:
-        Shape ``(point,)``; NaN where there is no value.
+        ``(point,)``; NaN where there is no value.
     """
     values = np.where(np.isnan(values), np.inf, values)  # sorts faster than NaN
     order = np.argsort(values, axis=1)
@@ -134,7 +138,7 @@ def weighted_quantile(values: Values, weights: NDArray[np.float64], share: float
     with np.errstate(invalid="ignore"):
         size = total**2 / (spread**2).sum(axis=1, keepdims=True)
         position = (size - 1) * share + 1
-        # Of each sample counts as much as lies between (position - 1) / size and position / size.
+        # A sample counts by the part of its weight between (position - 1) / size and position / size.
         low, high = total * (position - 1) / size, total * position / size
         reached = np.clip(np.cumsum(spread, axis=1), low, high)
         first = (values[:, :1] * (reached[:, :1] - low)).sum(axis=1)

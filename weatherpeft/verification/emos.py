@@ -1,7 +1,9 @@
 """Ensemble model output statistics (EMOS): the statistical baseline of ensemble post-processing.
 
-Every grid cell has a forecast N(a + b · mean, c + d · spread²) of its own, whose coefficients have the
-smallest mean CRPS on the training samples. Reference: Gneiting et al. 2005, doi:10.1175/MWR2904.1.
+The forecast of a grid cell is N(a + b · mean, c + d · spread²). Each cell has its own coefficients, which
+minimize the mean CRPS of the training samples.
+
+Reference: Gneiting et al. 2005, doi:10.1175/MWR2904.1.
 """
 
 import logging
@@ -16,12 +18,13 @@ from weatherpeft.verification.probabilistic import crps_gaussian
 _log = logging.getLogger(__name__)
 
 BLOCK_VALUES = 2**18
-"""Samples × cells that are fitted together: about 30 float64 arrays of this size are held."""
+"""Samples × cells of a block that is fitted at once; it holds about 30 float64 arrays of this size."""
 MAX_STEPS = 100
+"""Steps after which a search is cut off."""
 TOLERANCE = 1e-6
-"""A cell is done when the gradient of its CRPS, in units of its residuals, is below this."""
+"""The search of a cell ends when the gradient of its CRPS, in units of its residuals, is below this."""
 SMALLEST_CONSTANT = 1e-8
-"""Lower bound of c, as a share of the residuals' variance: no variance is 0."""
+"""Lower bound of c as a share of the residuals' variance; it keeps the variance above 0."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class Emos:
 
     Attributes:
         intercept: a, in the units of the variable, ``(...)``.
-        slope: b, likewise shaped, as are the others.
-        constant: c, 0 or more, in squared units.
-        factor: d, 0 or more.
+        slope: b, ``(...)``.
+        constant: c, 0 or more, in squared units, ``(...)``.
+        factor: d, 0 or more, ``(...)``.
     """
 
     intercept: np.ndarray
@@ -42,14 +45,15 @@ class Emos:
 
     @classmethod
     def fit(cls, mean: np.ndarray, spread: np.ndarray, target: np.ndarray) -> Self:
-        """Coefficients with the smallest mean CRPS; in no cell is it above that of N(mean, spread²).
+        """Find the coefficients with the smallest mean CRPS.
 
-        Cells are fitted in blocks of bounded size.
+        In no cell is the CRPS of the training samples above that of N(mean, spread²). Cells are fitted in
+        blocks of bounded size.
 
         Args:
-            mean: of the ensemble, ``(sample, ...)``.
-            spread: its standard deviation, likewise.
-            target: likewise.
+            mean: mean of the ensemble, ``(sample, ...)``.
+            spread: standard deviation of the ensemble, ``(sample, ...)``.
+            target: ``(sample, ...)``.
 
         Raises:
             ValueError: if shapes differ, samples are too few, or a value is not finite.
@@ -70,16 +74,25 @@ class Emos:
         return cls(*found.reshape(4, *mean.shape[1:]))
 
     def predict(self, mean: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the forecast, from the ensemble's, both ``([sample,] ...)``."""
+        """Mean and standard deviation of the forecast.
+
+        Args:
+            mean: mean of the ensemble, ``([sample,] ...)``.
+            spread: standard deviation of the ensemble, ``([sample,] ...)``.
+
+        Returns:
+            Both ``([sample,] ...)``, in the units of the variable.
+        """
         coefficients = np.stack([self.intercept, self.slope, self.constant, self.factor])
         return _forecast(coefficients, mean, np.square(spread, dtype=np.float64))
 
 
 def _fit(mean: np.ndarray, spread: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Coefficients of some cells, ``(4, cell)``, of float64 arrays ``(sample, cell)``.
+    """Coefficients of some cells, ``(4, cell)``, from float64 arrays ``(sample, cell)``.
 
-    Predictors are scaled to deviation and mean 1, the target to the residuals of a linear regression, which
-    is where the search begins: all coefficients but the slope are of order 1 then.
+    The search begins at a linear regression. The ensemble mean is scaled to deviation 1, the ensemble
+    variance to mean 1, the target to residuals of deviation 1; all coefficients but the slope are then of
+    order 1.
     """
     center, level = mean.mean(axis=0), target.mean(axis=0)
     width, strength = _nonzero(mean.std(axis=0)), _nonzero(np.mean(spread**2, axis=0))
@@ -100,7 +113,7 @@ def _fit(mean: np.ndarray, spread: np.ndarray, target: np.ndarray) -> np.ndarray
 
 
 def _descend(start: np.ndarray, x: np.ndarray, variance: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Levenberg-Marquardt of every cell on its own, within the bounds of c and d, ``(4, cell)``."""
+    """Levenberg-Marquardt search of each cell, within the bounds of c and d, ``(4, cell)``."""
     best, score = start.copy(), _score(start, x, variance, y)
     damping = np.full(score.size, 1e-3)
     cells = np.arange(score.size)
@@ -125,9 +138,9 @@ def _step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients after one damped Gauss-Newton step, ``(4, cell)``, and the gradient's size before it.
 
-    With z = error / sigma, the CRPS is a convex function of (error, sigma): its Hessian is
-    2 φ(z) / sigma · (1, -z)(1, -z)ᵀ. The curvature of sigma itself, which is left out, averages to 0 for a
-    calibrated forecast.
+    With z = error / sigma, the CRPS is a convex function of (error, sigma) with the Hessian
+    2 φ(z) / sigma · (1, -z)(1, -z)ᵀ. The step leaves out the curvature of sigma itself, which averages to 0
+    for a calibrated forecast.
     """
     center, sigma = _forecast(at, x, variance)
     z = (y - center) / sigma

@@ -1,8 +1,9 @@
 """Verification scores of fields.
 
-Every score is that of one time, so that parts computed apart, by time or month, go together: the score of
-a period is the mean over its times. What is not a mean itself is made from such means at the end:
-``root_of_time_mean``, ``probabilistic.spread_skill_ratio``, ``precipitation_scores.forecast_given_observed``.
+Each score is computed for one time. The score of a period is the mean over its times, so single times or months
+can be scored separately and averaged later. A few scores of a period are not means of scores; they are
+computed from such means at the end: ``root_of_time_mean``, ``probabilistic.spread_skill_ratio`` and
+``precipitation.forecast_given_observed``.
 """
 
 import numpy as np
@@ -11,18 +12,19 @@ import numpy as np
 def area_weighted_mean(
     values: np.ndarray, weights: np.ndarray, where: np.ndarray | None = None
 ) -> np.ndarray:
-    """Mean over the cells of a grid by their area.
+    """Area-weighted mean over the cells of a grid.
 
     Args:
         values: ``(..., latitude, longitude)``.
-        weights: area weights, ``(latitude,)``; a region's are its part of the global grid's.
-        where: cells that count, broadcastable to ``values``; None for all of them.
+        weights: area weights, ``(latitude,)``. Their mean need not be 1: a region takes its rows of the
+            global grid's weights.
+        where: mask of the cells to average over, broadcastable to ``values``; None averages over all cells.
 
     Returns:
         ``(...)``, in the units of ``values``.
 
     Raises:
-        ValueError: if no cell counts.
+        ValueError: if the mask selects no cell.
     """
     if where is None:
         total = weights.sum() * values.shape[-1]
@@ -37,18 +39,21 @@ def area_weighted_mean(
 
 
 def latitude_weighted_mse(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area-weighted mean squared error of one time, in squared units; arguments as of the RMSE."""
+    """Area-weighted mean squared error of one time, in squared units.
+
+    The arguments are those of ``latitude_weighted_rmse``.
+    """
     return area_weighted_mean(difference(prediction, target) ** 2, weights)
 
 
 def latitude_weighted_rmse(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Root of the area-weighted mean squared error of one time.
 
-    The score of a period is the mean of this over its times (METHOD: the root is taken before averaging).
+    The score of a period is the mean of this over its times: the root is taken before averaging.
 
     Args:
         prediction: ``(..., latitude, longitude)``.
-        target: likewise.
+        target: ``(..., latitude, longitude)``.
         weights: area weights with mean 1, ``(latitude,)``.
 
     Returns:
@@ -58,37 +63,40 @@ def latitude_weighted_rmse(prediction: np.ndarray, target: np.ndarray, weights: 
 
 
 def root_of_time_mean(squared: np.ndarray, axis: int = 0) -> np.ndarray:
-    """RMSE of a period whose root is taken after averaging over its times.
+    """RMSE of a period, with the root taken after averaging over its times.
 
     Args:
         squared: ``latitude_weighted_mse`` of every time.
-        axis: of the times.
+        axis: the axis of the times.
 
     Returns:
-        Without that axis, in the field's units.
+        ``squared`` without that axis, in the field's units.
     """
     return np.sqrt(np.mean(squared, axis=axis, dtype=np.float64))
 
 
 def latitude_weighted_bias(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area-weighted mean error of one time; arguments as of ``latitude_weighted_rmse``."""
+    """Area-weighted mean error of one time, in the field's units.
+
+    The arguments are those of ``latitude_weighted_rmse``.
+    """
     return area_weighted_mean(difference(prediction, target), weights)
 
 
 def latitude_weighted_acc(
     prediction: np.ndarray, target: np.ndarray, climatology: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Anomaly correlation coefficient of one time, of anomalies that are not centered.
+    """Uncentered anomaly correlation coefficient of one time.
 
     Args:
         prediction: ``(..., latitude, longitude)``.
-        target: likewise.
-        climatology: likewise, of the hour and day of year of the target.
+        target: ``(..., latitude, longitude)``.
+        climatology: for the hour and day of year of the target, ``(..., latitude, longitude)``.
         weights: area weights with mean 1, ``(latitude,)``.
 
     Returns:
-        ``(...)`` from -1 to 1; NaN where the prediction or the target is the climatology everywhere, up to
-        the rounding of float32, which leaves the correlation undefined.
+        ``(...)`` from -1 to 1. The correlation is undefined, and NaN, where the prediction or the target
+        equals the climatology everywhere, up to the rounding of float32.
     """
     predicted, true = difference(prediction, climatology), difference(target, climatology)
     covariance = area_weighted_mean(predicted * true, weights)
@@ -102,10 +110,10 @@ def latitude_weighted_acc(
 
 
 def difference(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Values less a reference of the same shape, in float64.
+    """Values minus a reference of the same shape, in float64.
 
     Raises:
-        ValueError: naming both shapes, where they differ.
+        ValueError: if the shapes differ; the message names both.
     """
     if values.shape != reference.shape:
         raise ValueError(f"prediction has shape {values.shape}, target {reference.shape}")

@@ -1,7 +1,7 @@
 """Scores of precipitation by category: dry, light or heavy.
 
-Categories come from a climatology (``climatology.py``). Tables have rows for the forecast category and
-columns for the observed one.
+A climatology (``climatology.py``) gives the threshold between light and heavy. The rows of a table are the
+forecast categories, its columns the observed ones.
 """
 
 import numpy as np
@@ -10,27 +10,29 @@ from weatherpeft.verification.metrics import area_weighted_mean, difference
 
 DRY, LIGHT, HEAVY = range(3)
 DRY_FRACTIONS = 0.1, 0.85
-"""SEEPS is defined between these, both excluded."""
+"""SEEPS is defined where the climatological share of dry periods lies between these, both excluded."""
 
 
 def precipitation_category(
     precipitation: np.ndarray, wet_threshold: np.ndarray, dry_threshold_m: float
 ) -> np.ndarray:
-    """0 dry, 1 light, 2 heavy; what equals a threshold belongs to the wetter category.
+    """Category of precipitation: 0 dry, 1 light, 2 heavy.
 
-    Compared in float32, in which fields and climatology are stored.
+    A sum that equals a threshold belongs to the wetter category. The comparison is in float32, the type in
+    which fields and climatology are stored.
 
     Args:
         precipitation: sums in meters, ``(..., latitude, longitude)``.
-        wet_threshold: of the hour and day of year, in meters, broadcastable to it; without one (NaN) all
-            that is not dry counts as heavy, and ``seeps_points`` leaves the point out.
-        dry_threshold_m: less is dry.
+        wet_threshold: threshold between light and heavy for the hour and day of year, in meters,
+            broadcastable to ``precipitation``. Where it is NaN, every sum that is not dry counts as heavy,
+            and ``seeps_points`` excludes the point.
+        dry_threshold_m: a smaller sum is dry, in meters.
 
     Returns:
-        int8, like ``precipitation``.
+        int8, of the shape of ``precipitation``.
 
     Raises:
-        ValueError: if precipitation is NaN somewhere.
+        ValueError: if ``precipitation`` holds NaN.
     """
     if np.isnan(precipitation).any():
         raise ValueError(f"precipitation: expected no NaN, found {np.isnan(precipitation).sum()}")
@@ -40,11 +42,16 @@ def precipitation_category(
 
 
 def seeps_points(dry_fraction: np.ndarray, wet_threshold: np.ndarray) -> np.ndarray:
-    """Points that SEEPS is defined at: neither too dry nor too wet, and with a wet threshold.
+    """Points at which SEEPS is defined: neither too dry nor too wet, and with a wet threshold.
 
     Args:
-        dry_fraction: share of dry periods in the climatology, averaged over hours and days of year.
-        wet_threshold: of the hour and day of year, in meters, broadcastable to it.
+        dry_fraction: share of dry periods in the climatology, averaged over hours and days of year,
+            ``(latitude, longitude)``.
+        wet_threshold: threshold between light and heavy for the hour and day of year, in meters,
+            ``(..., latitude, longitude)``.
+
+    Returns:
+        Mask of the shape of ``wet_threshold``.
     """
     low, high = DRY_FRACTIONS
     inside: np.ndarray = (dry_fraction > low) & (dry_fraction < high) & ~np.isnan(wet_threshold)
@@ -52,14 +59,14 @@ def seeps_points(dry_fraction: np.ndarray, wet_threshold: np.ndarray) -> np.ndar
 
 
 def seeps_matrix(dry_fraction: np.ndarray) -> np.ndarray:
-    """Error of a forecast category where another was observed, light being twice as likely as heavy.
+    """Error matrix of SEEPS for a climatology in which light is twice as likely as heavy.
 
     Args:
         dry_fraction: share of dry periods in the climatology, above 0 and below 1, ``(...)``.
 
     Returns:
-        ``(forecast, observed, ...)``. A category drawn at random from the climatology, or one that is
-        always the same, has an expected error of 1.
+        Error of each forecast category for each observed one, ``(forecast, observed, ...)``. A forecast
+        drawn at random from the climatology has an expected error of 1, and so has a constant category.
 
     Reference: Rodwell et al. 2010, doi:10.1002/qj.656, eq. 15.
     """
@@ -81,18 +88,19 @@ def seeps(
     wet_threshold: np.ndarray,
     dry_threshold_m: float,
 ) -> np.ndarray:
-    """Stable equitable error in probability space, by point.
+    """Stable equitable error in probability space (SEEPS) of every point.
 
     Args:
         forecast: sums of precipitation in meters, ``(..., latitude, longitude)``.
-        observed: likewise.
+        observed: sums of precipitation in meters, ``(..., latitude, longitude)``.
         dry_fraction: share of dry periods in the climatology, averaged over hours and days of year,
             ``(latitude, longitude)``.
-        wet_threshold: of the hour and day of year, in meters, broadcastable to ``forecast``.
-        dry_threshold_m: less is dry.
+        wet_threshold: threshold between light and heavy for the hour and day of year, in meters,
+            broadcastable to ``forecast``.
+        dry_threshold_m: a smaller sum is dry, in meters.
 
     Returns:
-        Like ``forecast``, 0 where the categories agree; NaN where ``seeps_points`` is not.
+        Of the shape of ``forecast``: 0 where the categories agree, NaN at points outside ``seeps_points``.
 
     Reference: Rodwell et al. 2010, doi:10.1002/qj.656.
     """
@@ -115,21 +123,21 @@ def latitude_weighted_seeps(
     dry_threshold_m: float,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """SEEPS of one time, over the area that it is defined on.
+    """SEEPS of one time, averaged over the area where it is defined.
 
     Args:
-        forecast: as of ``seeps``.
-        observed: likewise.
-        dry_fraction: likewise.
-        wet_threshold: likewise.
-        dry_threshold_m: likewise.
+        forecast: sums of precipitation in meters, ``(..., latitude, longitude)``.
+        observed: sums of precipitation in meters, ``(..., latitude, longitude)``.
+        dry_fraction: climatological share of dry periods, see ``seeps``.
+        wet_threshold: threshold between light and heavy in meters, see ``seeps``.
+        dry_threshold_m: a smaller sum is dry, in meters.
         weights: area weights with mean 1, ``(latitude,)``.
 
     Returns:
-        ``(...)``; 0 is perfect, 1 what a climatology reaches.
+        ``(...)``: 0 for a perfect forecast, 1 in expectation for one that knows only the climatology.
 
     Raises:
-        ValueError: if SEEPS is defined nowhere, or precipitation is NaN.
+        ValueError: if SEEPS is defined at no point, or precipitation holds NaN.
     """
     field = seeps(forecast, observed, dry_fraction, wet_threshold, dry_threshold_m)
     return area_weighted_mean(field, weights, where=~np.isnan(field))
@@ -138,16 +146,16 @@ def latitude_weighted_seeps(
 def contingency_table(
     forecast: np.ndarray, observed: np.ndarray, points: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Share of the area of one time with each pair of categories.
+    """Share of the area with each pair of forecast and observed category, at one time.
 
     Args:
         forecast: categories, ``(..., latitude, longitude)``.
-        observed: likewise.
-        points: the cells that count, broadcastable to it; see ``seeps_points``.
+        observed: categories, ``(..., latitude, longitude)``.
+        points: mask of the cells to count, broadcastable to ``forecast``; see ``seeps_points``.
         weights: area weights with mean 1, ``(latitude,)``.
 
     Returns:
-        ``(..., forecast, observed)`` with sum 1; the mean over times is that of a period.
+        ``(..., forecast, observed)`` with sum 1. The table of a period is the mean over its times.
     """
     difference(forecast, observed)
     rows = [
@@ -161,13 +169,14 @@ def contingency_table(
 
 
 def forecast_given_observed(table: np.ndarray) -> np.ndarray:
-    """How often each category was forecast where one was observed.
+    """Frequency of each forecast category, given the observed one.
 
     Args:
         table: ``contingency_table``, averaged over times, ``(..., forecast, observed)``.
 
     Returns:
-        Likewise, columns with sum 1; NaN where a category was never observed.
+        ``(..., forecast, observed)``. Each column has sum 1, and is NaN where the category was never
+        observed.
     """
     with np.errstate(invalid="ignore"):
         shares: np.ndarray = table / table.sum(axis=-2, keepdims=True)

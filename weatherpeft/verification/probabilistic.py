@@ -1,7 +1,7 @@
 """Scores of ensembles and of Gaussian forecasts.
 
-Fields of scores are averaged by ``metrics.area_weighted_mean``; histograms are shares of the area at one
-time. The mean over times is the score of a period.
+``metrics.area_weighted_mean`` averages the fields of scores. A histogram holds shares of the area at one
+time. The score of a period is the mean over its times.
 """
 
 from typing import Literal
@@ -18,12 +18,16 @@ def crps_gaussian(mean: np.ndarray, sigma: np.ndarray, target: np.ndarray) -> np
     """Continuous ranked probability score of N(mean, sigma²).
 
     Args:
-        mean: of the forecast, any shape.
-        sigma: standard deviation, not negative, likewise; 0 gives the absolute error.
-        target: likewise.
+        mean: mean of the forecast, of any shape.
+        sigma: standard deviation of the forecast, of the shape of ``mean``, not negative; for 0 the score
+            is the absolute error.
+        target: of the shape of ``mean``.
 
     Returns:
-        Likewise, in the units of ``target``.
+        Of the shape of ``mean``, in the units of ``target``.
+
+    Raises:
+        ValueError: if ``mean`` and ``target`` differ in shape, or ``sigma`` is negative or NaN.
 
     Reference: Gneiting et al. 2005, doi:10.1175/MWR2904.1.
     """
@@ -35,7 +39,7 @@ def crps_gaussian(mean: np.ndarray, sigma: np.ndarray, target: np.ndarray) -> np
 
 
 def crps_ensemble(members: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """CRPS of the step function that an ensemble is.
+    """CRPS of the empirical distribution of an ensemble, a step function.
 
     Args:
         members: ``(member, ...)``.
@@ -51,7 +55,9 @@ def crps_ensemble(members: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def fair_crps_ensemble(members: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """CRPS that an infinite ensemble of which these members are a sample would have, in expectation.
+    """CRPS corrected for the size of the ensemble.
+
+    Its expectation is the CRPS of an infinite ensemble of which the members are a sample.
 
     Args:
         members: ``(member, ...)``, two or more.
@@ -59,6 +65,9 @@ def fair_crps_ensemble(members: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Returns:
         ``(...)``, in the units of ``target``; it may be negative.
+
+    Raises:
+        ValueError: if there is one member only, or shapes do not fit.
 
     Reference: Ferro 2014, doi:10.1002/qj.2270.
     """
@@ -70,22 +79,23 @@ def fair_crps_ensemble(members: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def extreme_forecast_index(members: np.ndarray, climate: np.ndarray, form: EfiForm) -> np.ndarray:
-    """How far an ensemble departs from the model's climate: 2/π ∫ (p - F(p)) / √(p(1 - p)) dp.
+    """Extreme forecast index (EFI): 2/π ∫ (p - F(p)) / √(p(1 - p)) dp.
 
-    F(p) is the share of members below the p-quantile of the climate.
+    The index measures how far an ensemble departs from the model's climate. F(p) is the share of members
+    below the p-quantile of the climate.
 
-    ``exact``: each member adds 1 to F from its own p on, its rank in the climate, and the integral of that
-    step is known. The index reaches -1 and 1 for an ensemble beyond the climate, and is 0 on average for
-    one that is drawn from it.
+    ``exact``: F is a step function that rises at the rank of each member in the climate, and each step has a
+    closed integral. The index reaches -1 and 1 for an ensemble beyond the climate. It is 0 on average for an
+    ensemble that is drawn from the climate.
 
-    ``ens10``: the ENS-10 benchmark's sum over p = 0.05, 0.10 … 0.95, with the ensemble by its quantiles
-    0, 0.05 … 0.95, of which as many as are below the climate's make F. It ends at -0.791 and 0.791, and
-    lies below 0 on average.
+    ``ens10``: the sum of the ENS-10 benchmark over p = 0.05, 0.10 … 0.95. The quantiles 0, 0.05 … 0.95
+    represent the ensemble, and F is the share of these below the climate's p-quantile. The index ends at
+    -0.791 and 0.791, and lies below 0 on average.
 
     Args:
         members: ``(member, ...)``.
         climate: a sample of the model climate, ``(sample, ...)``.
-        form: which of the two.
+        form: ``exact`` or ``ens10``.
 
     Returns:
         ``(...)`` from -1 to 1.
@@ -112,14 +122,17 @@ def extreme_forecast_index(members: np.ndarray, climate: np.ndarray, form: EfiFo
 
 
 def extreme_event_weighted_crps(crps: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """CRPS where the forecast is extreme, |EFI| · CRPS (EECRPS).
+    """CRPS weighted by how extreme the forecast is (EECRPS): |EFI| · CRPS.
 
     Args:
-        crps: any shape.
-        index: extreme forecast index, likewise.
+        crps: of any shape.
+        index: extreme forecast index, of the shape of ``crps``.
 
     Returns:
-        Likewise, in the units of ``crps``.
+        Of the shape of ``crps``, in its units.
+
+    Raises:
+        ValueError: if the shapes differ.
 
     Reference: Ashkboos et al. 2022, arXiv:2206.14786.
     """
@@ -129,7 +142,17 @@ def extreme_event_weighted_crps(crps: np.ndarray, index: np.ndarray) -> np.ndarr
 
 
 def ensemble_variance(members: np.ndarray) -> np.ndarray:
-    """Variance of the members with one less than their number below it, ``(member, ...)`` to ``(...)``."""
+    """Unbiased variance of the members, with divisor M - 1 for M members.
+
+    Args:
+        members: ``(member, ...)``, two or more.
+
+    Returns:
+        ``(...)``, in squared units.
+
+    Raises:
+        ValueError: if there is one member only.
+    """
     if len(members) < 2:
         raise ValueError(f"a variance expects 2 members or more, found {len(members)}")
     return np.var(members, axis=0, ddof=1, dtype=np.float64)
@@ -138,15 +161,15 @@ def ensemble_variance(members: np.ndarray) -> np.ndarray:
 def spread_skill_ratio(
     variance: np.ndarray, squared_error: np.ndarray, members: int | None = None
 ) -> np.ndarray:
-    """Spread over error of a period, 1 for a forecast that is as uncertain as it says.
+    """Ratio of spread and error of a period, 1 for a reliable forecast.
 
-    √(variance / squared error), for an ensemble of M members times √((M + 1) / M): their mean is in error
-    by its own sampling too.
+    The ratio is √(variance / squared error). For an ensemble of M members it is multiplied by √((M + 1) / M),
+    since the ensemble mean has a sampling error of its own.
 
     Args:
-        variance: of the forecast, ``ensemble_variance`` or sigma², averaged over area and times.
-        squared_error: of the forecast's mean, averaged likewise.
-        members: M, None for a forecast that is a distribution.
+        variance: variance of the forecast, ``ensemble_variance`` or sigma², averaged over area and times.
+        squared_error: squared error of the forecast's mean, averaged over area and times.
+        members: M; None for a forecast that is a distribution.
 
     Reference: Fortin et al. 2014, doi:10.1175/JHM-D-14-0008.1.
     """
@@ -155,9 +178,9 @@ def spread_skill_ratio(
 
 
 def rank_histogram(members: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the area where so many members are below the target.
+    """Share of the area with each rank of the target, the number of members below it.
 
-    A target that equals members counts in equal parts for every rank that it may have among them.
+    A target that equals some members counts in equal parts for every rank it may have among them.
 
     Args:
         members: ``(member, ..., latitude, longitude)``.
@@ -166,6 +189,9 @@ def rank_histogram(members: np.ndarray, target: np.ndarray, weights: np.ndarray)
 
     Returns:
         ``(..., member + 1)`` with sum 1; flat for a reliable ensemble.
+
+    Raises:
+        ValueError: if shapes do not fit, or a value is not finite.
 
     Reference: Hamill 2001, doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2.
     """
@@ -182,17 +208,23 @@ def rank_histogram(members: np.ndarray, target: np.ndarray, weights: np.ndarray)
 def pit_histogram(
     mean: np.ndarray, sigma: np.ndarray, target: np.ndarray, weights: np.ndarray, bins: int = 20
 ) -> np.ndarray:
-    """Share of the area by the probability that N(mean, sigma²) is below the target.
+    """Histogram of the probability integral transform (PIT).
+
+    The PIT is the probability that N(mean, sigma²) is below the target.
 
     Args:
         mean: ``(..., latitude, longitude)``.
-        sigma: standard deviation, not negative, likewise.
-        target: likewise.
+        sigma: standard deviation, not negative, ``(..., latitude, longitude)``.
+        target: ``(..., latitude, longitude)``.
         weights: area weights with mean 1, ``(latitude,)``.
-        bins: of equal width from 0 to 1.
+        bins: number of bins of equal width from 0 to 1.
 
     Returns:
-        ``(..., bin)`` with sum 1; flat for a reliable forecast.
+        Share of the area in each bin, ``(..., bin)`` with sum 1; flat for a reliable forecast.
+
+    Raises:
+        ValueError: if ``mean`` and ``target`` differ in shape or are not finite, or ``sigma`` is negative
+            or NaN.
 
     Reference: Gneiting, Balabdaoui and Raftery 2007, doi:10.1111/j.1467-9868.2007.00587.x.
     """
@@ -203,7 +235,7 @@ def pit_histogram(
 
 
 def _errors(members: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Members less target, ``(member, ...)``, in float64."""
+    """Members minus target, ``(member, ...)``, in float64."""
     if members.shape[1:] != target.shape:
         raise ValueError(f"members have shape {members.shape}, target {target.shape}")
     return members.astype(np.float64) - target.astype(np.float64)
@@ -223,7 +255,7 @@ def _standard_deviation(sigma: np.ndarray) -> np.ndarray:
 
 
 def _standardized(error: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Error over sigma; where sigma is 0, infinite with the sign of the error, or 0 without error."""
+    """Error over sigma; for sigma 0 it is infinite with the sign of the error, or 0 without error."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where((sigma == 0) & (error == 0), 0, error / sigma)
 
