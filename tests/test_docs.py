@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 PATH = re.compile(r"`((?:weatherpeft|tests|config|docs|benchmarks|workflow)/[\w/.-]+)`")
+MODULE = re.compile(r"`(weatherpeft(?:\.\w+)+)`")
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([\w-]+))?\)")
 
 
@@ -20,7 +21,8 @@ def anchors(document: Path) -> set[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_named_paths_exist(document: Path) -> None:
     text = document.read_text()
-    assert [path for path in PATH.findall(text) if not (ROOT / path).exists()] == []
+    paths = PATH.findall(text) + [f"{name.replace('.', '/')}.py" for name in MODULE.findall(text)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
     for target, anchor in LINK.findall(text):
         linked = document.parent / target if target else document
         assert linked.exists(), target
