@@ -26,7 +26,9 @@ from table import machine, save, show
 from torch import Tensor, nn
 
 from weatherpeft.interfaces import TuningContext
-from weatherpeft.peft.tadp.prompting import PromptedWindowAttention, PromptGenerator
+from weatherpeft.peft.tadp.attention import PromptedWindowAttention
+from weatherpeft.peft.tadp.generator import PromptGenerator
+from weatherpeft.peft.tadp.kept_prompts import KeptPrompts, Key
 from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.training.tuning import attach
 
@@ -53,6 +55,18 @@ class TokenForm(PromptedWindowAttention):
         return WindowAttention.forward(self, tokens, mask, rollout_step)[:, len(prompts) :]
 
 
+class Constant(KeptPrompts):
+    """Prompts of one attention that nothing changes."""
+
+    def __init__(self) -> None:
+        self._prompts = {}
+
+    def get(self, key: Key, make: Callable[[], Tensor]) -> Tensor:
+        """See ``KeptPrompts.get``."""
+        self._current = not torch.is_grad_enabled()
+        return super().get(key, make)
+
+
 FORMS = {"token": TokenForm, "prefix": PromptedWindowAttention}
 
 
@@ -64,7 +78,7 @@ class Module:
         attention = WindowAttention(512, (2, 6, 12), num_heads=8)
         generator = PromptGenerator(512, 11, 32, prompts)
         self.embedding = nn.Parameter(torch.randn(512, 11, 32, device=device))
-        PromptedWindowAttention.prompt(attention, generator, lambda: self.embedding)
+        PromptedWindowAttention.prompt(attention, generator, lambda: self.embedding, Constant())
         self.module: nn.Module = attention.to(device)
         self.inputs = torch.randn(windows, 144, 512, device=device, requires_grad=True)
         blocked = torch.rand(windows, 144, 144, device=device) < 0.3

@@ -2,7 +2,9 @@
 
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +14,11 @@ from torch import Tensor, nn
 
 from tests.backbones.small_aurora import CONTEXT, loss, small_aurora, small_batch
 from tests.peft.tadp.token_form import TokenForm, reference_prompts
+from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas.per_sample import GradientStream
-from weatherpeft.peft.tadp.prompting import PromptedWindowAttention, PromptGenerator
+from weatherpeft.peft.tadp.attention import PromptedWindowAttention
+from weatherpeft.peft.tadp.generator import PromptGenerator
 from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.samples.batch import Fields
 
@@ -76,7 +80,7 @@ def test_attention_is_the_token_form(
     model.to(dtype)
     own = copy.deepcopy(generator)
     prompted = PromptedWindowAttention.prompt(attention.to(dtype), own, model.embedding_weights)
-    prompted.samples = samples
+    prompted.qkv._stream = SimpleNamespace(capturing=samples > 1, batch_size=samples)
 
     x = torch.randn(2 * 4, 12, width, dtype=dtype)  # 2 samples of 4 windows
     mask = torch.where(torch.rand(4, 12, 12) < 0.4, -100.0, 0.0).to(dtype) if masked else None
@@ -233,49 +237,160 @@ def test_model_is_the_token_form(dtype: torch.dtype, methods: list[Tadp | Lora])
     assert len(embedding) == 5
 
 
-def test_cached_inference_is_the_training_forward_and_never_stale() -> None:
-    model, batch = small_aurora(), small_batch()
-    adapter = TADP.attach(model, CONTEXT)
-    attention = next(iter(model.attention_modules().values()))
-
-    def predict() -> Tensor:
-        with torch.no_grad():
-            return model(batch).channels()
-
-    expected = model.train()(batch).channels().detach()
-    model.eval()
-    torch.testing.assert_close(predict(), expected, rtol=1e-6, atol=0)
-    assert attention._prefixes
-    first = predict()
-    assert torch.equal(predict(), first)
-
-    loss(model, batch).backward()  # training in evaluation mode
-    with torch.no_grad():
-        for other in model.attention_modules().values():
-            other.generator.mix.weight += 0.1
-    assert not torch.equal(predict(), first)
-
-    before = predict()
-    adapter.load_result({name: tensor + 0.1 for name, tensor in adapter.result().items()})
-    after = predict()
-    assert not torch.equal(after, before)
-    torch.testing.assert_close(model.train()(batch).channels().detach(), after, rtol=1e-6, atol=0)
-    model.eval()
-    predict()
-    model.double()
-    assert not attention._prefixes
+def predict(
+    model: AuroraBackbone, mode: type[torch.no_grad | torch.inference_mode] = torch.no_grad
+) -> Tensor:
+    with mode():
+        return model(small_batch()).channels()
 
 
-def test_cached_inference_calls_no_generator() -> None:
-    model, batch = small_aurora().eval(), small_batch()
+def afresh(model: AuroraBackbone) -> Tensor:
+    """A prediction of a model that has never predicted."""
+    fresh = small_aurora().eval()
+    LORA.attach(fresh, CONTEXT)
+    TADP.attach(fresh, CONTEXT)
+    fresh.load_state_dict(model.state_dict())
+    return predict(fresh)
+
+
+def embedding(model: AuroraBackbone) -> nn.Parameter:
+    return model.model.encoder.surf_token_embeds.weights["2t"]
+
+
+def generator(model: AuroraBackbone) -> PromptGenerator:
+    return list(model.attention_modules().values())[-1].generator
+
+
+def projection(model: AuroraBackbone) -> nn.Module:
+    return list(model.attention_modules().values())[-1].qkv
+
+
+@torch.no_grad()
+def add(parameter: Tensor) -> None:
+    parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5)))
+
+
+def load(module: nn.Module, **options: bool) -> None:
+    """Load other weights into a part of a model."""
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    for value in state.values():
+        add(value)
+    module.load_state_dict(state, **options)
+
+
+def replace_parameter(model: AuroraBackbone) -> None:
+    other = nn.Parameter(embedding(model).detach().clone())
+    add(other)
+    model.model.encoder.surf_token_embeds.weights["2t"] = other
+
+
+def replace_generator(model: AuroraBackbone) -> None:
+    other = copy.deepcopy(generator(model))
+    load(other)
+    list(model.attention_modules().values())[-1].generator = other
+
+
+def step(model: AuroraBackbone) -> None:
+    """Of a training in evaluation mode."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    loss(model, small_batch()).backward()
+    optimizer.step()
+
+
+CHANGES: dict[str, Callable[[AuroraBackbone], None]] = {
+    "weights are loaded into the model": lambda model: load(model),
+    "weights are loaded into the encoder": lambda model: load(model.encoder),
+    "weights are loaded into a generator": lambda model: load(generator(model)),
+    "weights are loaded into a projection and its LoRA": lambda model: load(projection(model)),
+    "weights take the place of a generator's": lambda model: load(generator(model), assign=True),
+    "an embedding changes in place": lambda model: add(embedding(model)),
+    "an embedding's data changes in place": lambda model: add(embedding(model).data),
+    "an embedding's data is replaced": lambda model: setattr(
+        embedding(model), "data", 2 * embedding(model).data
+    ),
+    "an embedding is replaced": replace_parameter,
+    "a generator changes in place": lambda model: add(generator(model).mix.weight),
+    "a generator's data changes in place": lambda model: add(generator(model).mix.weight.data),
+    "a generator is replaced": replace_generator,
+    "a projection changes in place": lambda model: add(projection(model).base_layer.weight),
+    "a LoRA layer changes in place": lambda model: add(projection(model).lora_B.default.weight),
+    "a step is taken": step,
+    "weights are rounded and back": lambda model: model.bfloat16().float(),
+}
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("change", CHANGES)
+def test_prompts_that_are_kept_are_never_stale(
+    change: str, mode: type[torch.no_grad | torch.inference_mode]
+) -> None:
+    model = small_aurora().eval()  # once: a change of the mode might forget
+    LORA.attach(model, CONTEXT)
     TADP.attach(model, CONTEXT)
+    before = predict(model, mode)
+    CHANGES[change](model)
+    after = predict(model, mode)
+    assert torch.equal(after, afresh(model))
+    assert not torch.equal(after, before)
+
+
+def test_a_prediction_is_the_training_forward() -> None:
+    model, batch = small_aurora(), small_batch()
+    TADP.attach(model, CONTEXT)
+    expected = model.train()(batch).channels().detach()
+    for training in (True, False, False):
+        torch.testing.assert_close(predict(model.train(training)), expected, rtol=1e-6, atol=0)
+
+
+def count_prompts(model: AuroraBackbone) -> list[int]:
+    """Grows with every call of a generator."""
     calls: list[int] = []
     for attention in model.attention_modules().values():
         attention.generator.register_forward_hook(lambda *_: calls.append(1))
-    with torch.inference_mode():
-        for _ in range(3):
-            model(batch)
-    assert len(calls) == len(model.attention_modules())
+    return calls
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_predictions_make_prompts_once(mode: type[torch.no_grad | torch.inference_mode]) -> None:
+    model = small_aurora().eval()
+    TADP.attach(model, CONTEXT)
+    calls, blocks = count_prompts(model), len(model.attention_modules())
+    for _ in range(3):
+        predict(model, mode)
+    assert len(calls) == blocks
+    loss(model, small_batch()).backward()  # a pass with gradients keeps none and uses none
+    assert len(calls) == 2 * blocks
+    predict(model, mode)
+    assert len(calls) == 2 * blocks
+    add(embedding(model))
+    predict(model, mode)
+    assert len(calls) == 3 * blocks
+
+
+def test_an_attention_by_itself_keeps_nothing() -> None:
+    """Only a call of the whole backbone looks for changes."""
+    model = small_aurora().eval()
+    TADP.attach(model, CONTEXT)
+    predict(model)
+    calls, attention = count_prompts(model), next(iter(model.attention_modules().values()))
+    with torch.no_grad():
+        for _ in range(2):
+            attention(torch.randn(4, 16, 32))
+    assert len(calls) == 2
+
+
+def test_a_call_that_fails_leaves_nothing_behind() -> None:
+    model = small_aurora().eval()
+    TADP.attach(model, CONTEXT)
+    attention = next(iter(model.attention_modules().values()))
+    handle = attention.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predict(model)
+    handle.remove()
+    calls = count_prompts(model)
+    with torch.no_grad():
+        attention(torch.randn(4, 16, 32))
+    assert calls == [1]
 
 
 def test_a_deep_copy_reads_its_own_encoder() -> None:
@@ -391,5 +506,5 @@ def test_no_prompts_is_an_error() -> None:
 def test_a_second_attach_is_an_error() -> None:
     model = small_aurora()
     TADP.attach(model, CONTEXT)
-    with pytest.raises(TypeError, match="encoder_layers.0.blocks.0.attn"):
+    with pytest.raises(ValueError, match="tadp: encoder_layers.0.blocks.0.attn is a Prompted"):
         TADP.attach(model, CONTEXT)

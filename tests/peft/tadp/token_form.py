@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weatherpeft.peft.tadp.prompting import PromptGenerator
+from weatherpeft.peft.tadp.generator import PromptGenerator
 
 
 def reference_prompts(generator: PromptGenerator, embedding: Tensor, width: int) -> Tensor:

@@ -35,10 +35,10 @@ class Tadp(PeftMethod):
         """Give each block's attention a prompt generator of its own.
 
         Raises:
-            TypeError: an attention that is of another kind than Aurora's window attention.
+            ValueError: an attention that is of another kind than Aurora's window attention.
         """
         from weatherpeft.peft.adapters.dense import frozen_backbone, is_bias
-        from weatherpeft.peft.tadp.prompting import attach_prompts
+        from weatherpeft.peft.tadp.adapter import attach_prompts
 
         biases = frozen_backbone(model, is_bias) if self.biases else {}
         return attach_prompts(model, self, biases, context.seed)

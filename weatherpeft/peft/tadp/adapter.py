@@ -1,0 +1,44 @@
+"""Prompts put into the attentions of a backbone."""
+
+from collections.abc import Mapping
+
+from aurora.model.swin3d import WindowAttention
+from torch import nn
+
+from weatherpeft.interfaces import Backbone
+from weatherpeft.peft.adapters.dense import DenseAdapter, seeded
+from weatherpeft.peft.tadp.attention import PromptedWindowAttention
+from weatherpeft.peft.tadp.generator import PromptGenerator
+from weatherpeft.peft.tadp.kept_prompts import KeptPrompts
+from weatherpeft.peft.tadp.spec import Tadp
+
+
+def attach_prompts(
+    model: Backbone, spec: Tadp, biases: Mapping[str, nn.Parameter], seed: int
+) -> DenseAdapter:
+    """Prompt every attention of the backbone, each with a generator of its own.
+
+    Args:
+        model: with Aurora's window attentions.
+        spec: number of prompts and what they are made by.
+        biases: backbone parameters to train along, by name.
+        seed: of the initialization.
+
+    Raises:
+        ValueError: an attention of another kind.
+    """
+    modules = model.attention_modules()
+    for path, module in modules.items():
+        if type(module) is not WindowAttention:
+            raise ValueError(f"tadp: {path} is a {type(module).__name__}, expected Aurora's WindowAttention")
+    width, variables, patch = model.embedding_weights().shape
+    parameters = dict(biases)
+    kept = KeptPrompts(model)
+    with seeded(seed):
+        for path, module in modules.items():
+            generator = PromptGenerator(
+                width, variables, patch, spec.prompts, internal=spec.internal, external=spec.external
+            ).to(next(module.parameters()))
+            PromptedWindowAttention.prompt(module, generator, model.embedding_weights, kept)
+            parameters |= {f"tadp.{path}.{name}": value for name, value in generator.named_parameters()}
+    return DenseAdapter(parameters)
