@@ -3,19 +3,19 @@
 import hashlib
 import json
 import re
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from itertools import product
+from threading import Event, Lock
 from typing import Any
 
 import eccodes
 import numpy as np
+
+from tests.loopback import Handler, serving
 
 KEY = "5f0c9d7e-1a2b-4c3d-8e4f-0123456789ab"
 PAGE = b"<!DOCTYPE html><html><body>Please log in.</body></html>"
@@ -25,6 +25,7 @@ PARAMS = {
     "10m_u_component_of_wind": 165, "10m_v_component_of_wind": 166,
 }  # fmt: skip
 STATIC = ("land_sea_mask", "soil_type")
+JSON, GRIB = {"Content-Type": "application/json"}, {"Content-Type": "application/x-grib"}
 
 
 @dataclass
@@ -77,6 +78,8 @@ class DataStore:
         self.checksum: str | None = None
         self.cut_files_to: int | None = None
         self.url = ""
+        self.lock = Lock()
+        self.stopping = Event()
 
     def asked(self, pattern: str) -> list[dict[str, str]]:
         """Headers of the requests that a pattern finds."""
@@ -198,45 +201,34 @@ def message(
         eccodes.codes_release(handle)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: "_Server"
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing on the test's standard error."""
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def do_POST(self) -> None:
-        self.answer()
+class _Handler(Handler):
+    def __init__(self, store: DataStore, *arguments: Any) -> None:
+        self.store = store
+        super().__init__(*arguments)
 
     def answer(self) -> None:
-        store = self.server.store
+        store = self.store
         path = self.path.partition("?")[0]
         line = f"{self.command} {path}"
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        with self.server.lock:
+        with store.lock:
             store.requests.append((line, dict(self.headers)))
             fault = store.fault(line)
         action = fault.action if fault else ""
         if action == "cut":
             self.cut()
         elif fault and isinstance(fault.action, int):
-            self.reply(fault.action, b'{"title": "busy"}', fault.headers)
+            self.reply(fault.action, b'{"title": "busy"}', JSON | fault.headers)
         elif action in ("page", "page as grib"):
             kind = "text/html; charset=utf-8" if action == "page" else "application/x-grib"
             self.reply(200, PAGE, {"Content-Type": kind})
         elif path.startswith("/store/"):
             self.send_file(store.body(store.jobs[path[7:-5]]), str(action))
         else:
-            with self.server.lock:
+            with store.lock:
                 status, answer = self.api(store, path, sent)
             limit = int(str(action)[4:]) if str(action).startswith("cut:") else None
-            self.reply(status, json.dumps(answer).encode(), limit=limit)
+            self.reply(status, json.dumps(answer).encode(), JSON, limit=limit)
 
     def api(self, store: DataStore, path: str, sent: bytes) -> tuple[int, Any]:
         if path == "/api/catalogue/v1/messages":
@@ -277,65 +269,24 @@ class _Handler(BaseHTTPRequestHandler):
     def send_file(self, body: bytes, action: str) -> None:
         kind, _, number = action.partition(":")
         if kind == "short":
-            return self.reply(200, body[: int(number)], {"Content-Type": "application/x-grib"})
+            return self.reply(200, body[: int(number)], GRIB)
         if kind == "damage":
             middle = len(body) // 2
             body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
-        start, headers = 0, {"Content-Type": "application/x-grib", "Accept-Ranges": "bytes"}
-        if (wanted := self.headers.get("Range")) and kind != "no range":
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        if kind == "no range":
+            return self.reply(200, body, GRIB | {"Accept-Ranges": "bytes"})
         limit = int(number) if kind in ("cut", "stall") else None
-        self.reply(206 if start else 200, body[start:], headers, limit, stall=kind == "stall")
-
-    def reply(
-        self,
-        status: int,
-        body: bytes,
-        headers: dict[str, str] | None = None,
-        limit: int | None = None,
-        stall: bool = False,
-    ) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[:limit])
-        if stall:
-            self.wfile.flush()
-            while not self.server.stopping:
-                time.sleep(0.05)
-        if limit is not None:
-            self.cut()
-
-    def cut(self) -> None:
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, store: DataStore) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.store = store
-        self.lock = threading.Lock()
-        self.stopping = False
+        stall = self.store.stopping if kind == "stall" else None
+        self.reply_from_start_asked_for(body, GRIB, limit=limit, stall=stall)
 
 
 @contextmanager
 def running() -> Iterator[DataStore]:
     """A data store that answers at its ``url``."""
     store = DataStore()
-    server = _Server(store)
-    store.url = f"http://127.0.0.1:{server.server_port}/api"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield store
-    finally:
-        server.stopping = True
-        server.shutdown()
-        server.server_close()
+    with serving(partial(_Handler, store)) as url:
+        store.url = f"{url}/api"
+        try:
+            yield store
+        finally:
+            store.stopping.set()

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from tests.loopback import serving
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.bases.zarr import ZarrSource
 
@@ -189,17 +190,11 @@ class _Handler(SimpleHTTPRequestHandler):
 def serve(folder: Path) -> Iterator[Server]:
     """Serve a folder over HTTP on the loopback interface."""
     state = Server()
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(_Handler, directory=str(folder), server_state=state)
-    )  # fmt: skip
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield state
-    finally:
-        state.go.set()
-        server.shutdown()
-        server.server_close()
+    with serving(partial(_Handler, directory=str(folder), server_state=state)) as state.url:
+        try:
+            yield state
+        finally:
+            state.go.set()
 
 
 def request(start: str, end: str, step_hours: int = 6, **variables: Any) -> DataRequest:

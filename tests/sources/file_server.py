@@ -1,12 +1,13 @@
 """Files over HTTP on loopback, with ranges, and faults on demand."""
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from tests.loopback import serving
 
 
 @dataclass
@@ -64,12 +65,6 @@ def running(folder: Path) -> Iterator[FileServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state = FileServer(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as url:
+        state = FileServer(url)
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from typing import Any
 from urllib.parse import quote
+
+from tests.loopback import Handler, serving
 
 PAGE = b"<!DOCTYPE html><html><body>Please log in.</body></html>"
 
@@ -43,21 +43,13 @@ class Hub:
         return [headers for line, headers in self.requests if re.search(pattern, line)]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: "_Server"
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing on the test's standard error."""
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        self.answer()
+class _Handler(Handler):
+    def __init__(self, hub: Hub, *arguments: Any) -> None:
+        self.hub = hub
+        super().__init__(*arguments)
 
     def answer(self) -> None:
-        hub = self.server.hub
+        hub = self.hub
         if self.path.startswith("/api/"):  # the client's own affairs, once a process: not about a file
             return self.reply(404, b"", {})
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -65,7 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.page:
             self.reply(200, PAGE, {"Content-Type": "text/html"})
         elif self.path == "/storage":
-            self.storage(hub)
+            body = hub.bodies.pop(0) if hub.bodies else hub.content
+            self.reply_from_start_asked_for(body, {}, limit=hub.cuts.pop(0) if hub.cuts else None)
         elif self.path != hub.path:
             self.reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
         elif hub.status != 302:
@@ -81,45 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
             stated |= hub.stated
             self.reply(302, b"", {name: value for name, value in stated.items() if value is not None})
 
-    def storage(self, hub: Hub) -> None:
-        body = hub.bodies.pop(0) if hub.bodies else hub.content
-        start, headers = 0, {"Accept-Ranges": "bytes"}
-        if wanted := self.headers.get("Range"):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self.reply(206 if start else 200, body[start:], headers, hub.cuts.pop(0) if hub.cuts else None)
-
-    def reply(self, status: int, body: bytes, headers: dict[str, str], limit: int | None = None) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[:limit])
-        if limit is not None:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.hub = hub
-
 
 @contextmanager
 def running(hub: Hub) -> Iterator[Hub]:
     """The hub, answering at its ``url``."""
-    server = _Server(hub)
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(partial(_Handler, hub)) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
