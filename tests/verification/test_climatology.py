@@ -104,13 +104,17 @@ def test_seeps_thresholds_are_weatherbenchs() -> None:
     np.testing.assert_allclose(calendar.dry_fraction(values, DRY), share, rtol=1e-12)
 
 
-def test_the_dry_threshold_itself_is_light() -> None:
+@pytest.mark.parametrize(("hours", "threshold_mm"), [(6, 0.1), (24, 0.25)])
+def test_dry_thresholds_are_weatherbenchs_and_are_light_themselves(hours: int, threshold_mm: float) -> None:
+    """Of WeatherBench 2's ``scripts/compute_climatology.py``: 0.1 mm in 6 hours, 0.25 mm in 24."""
     times = days("2004-01-01", "2004-12-31")
-    below = np.nextafter(np.float32(DRY), np.float32(0))
-    for value, dry in ((np.float32(DRY), 0), (below, 1)):
+    threshold = np.float32(threshold_mm / 1000)
+    below = np.nextafter(threshold, np.float32(0))
+    for value, dry in ((threshold, 0), (below, 1)):
         values = np.full((times.size, 1), value, np.float32)
-        np.testing.assert_array_equal(Calendar(times).dry_fraction(values, DRY), dry)
-        assert np.isnan(Calendar(times).wet_threshold(values, DRY)).all() == dry
+        calendar, limit = Calendar(times), DRY_THRESHOLD_M[hours]
+        np.testing.assert_array_equal(calendar.dry_fraction(values, limit), dry)
+        assert np.isnan(calendar.wet_threshold(values, limit)).all() == dry
 
 
 def test_light_is_twice_as_likely_as_heavy() -> None:

@@ -35,15 +35,15 @@ def test_rmse_of_a_known_function_of_latitude():
     assert latitude_weighted_bias(error, target, WEIGHTS) == pytest.approx(0, abs=1e-12)
 
 
-def test_rmse_by_brute_force():
+def test_rmse_of_single_precision_by_brute_force_in_double():
     random = np.random.default_rng(1)
-    prediction, target = random.normal(size=(2, *GRID.shape))
+    prediction, target = 280 + random.normal(size=(2, *GRID.shape)).astype(np.float32)
     total = weight = 0.0
     for row, latitude in enumerate(GRID.latitude):
         half = GRID.resolution_deg / 2
         area = np.sin(np.deg2rad(latitude + half)) - np.sin(np.deg2rad(latitude - half))
         for column in range(GRID.shape[1]):
-            total += area * (prediction[row, column] - target[row, column]) ** 2
+            total += area * (float(prediction[row, column]) - float(target[row, column])) ** 2
             weight += area
     assert latitude_weighted_rmse(prediction, target, WEIGHTS) == pytest.approx(
         np.sqrt(total / weight), rel=1e-12
@@ -65,6 +65,15 @@ def test_the_root_before_and_after_the_time_mean():
     assert latitude_weighted_rmse(prediction, target, WEIGHTS).mean() == pytest.approx(3.5)
     after = root_of_time_mean(latitude_weighted_mse(prediction, target, WEIGHTS))
     assert after == pytest.approx(np.sqrt((9 + 16) / 2))
+
+
+def test_the_root_of_a_long_period_is_taken_of_a_mean_in_double():
+    """A field a column, most times with a small error; the running sum of float32 would be off by 1e-3."""
+    times = np.full((300_000, 2), 0.1, np.float32)
+    times[::3, 1] = 7
+    small = float(np.float32(0.1))
+    np.testing.assert_allclose(root_of_time_mean(times), np.sqrt([small, (7 + 2 * small) / 3]), rtol=1e-12)
+    np.testing.assert_allclose(root_of_time_mean(times.T, axis=-1), root_of_time_mean(times), rtol=1e-12)
 
 
 def test_a_mean_over_some_cells():

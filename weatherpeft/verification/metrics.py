@@ -1,8 +1,8 @@
 """Verification scores of fields.
 
-Each score is computed for one time. The score of a period is the mean over its times, so single times or months
-can be scored separately and averaged later. A few scores of a period are not means of scores; they are
-computed from such means at the end: ``root_of_time_mean``, ``probabilistic.spread_skill_ratio`` and
+Each score is computed for one time. The score of a period is the mean over its times, so single times or
+months can be scored separately and averaged later. A few scores of a period are not means of scores; they
+are computed from such means at the end: ``root_of_time_mean``, ``probabilistic.spread_skill_ratio`` and
 ``precipitation.forecast_given_observed``.
 """
 
