@@ -26,9 +26,9 @@ from table import machine, save, show
 from torch import Tensor, nn
 
 from weatherpeft.interfaces import TuningContext
-from weatherpeft.peft.tadp.attention import PromptedWindowAttention
 from weatherpeft.peft.tadp.generator import PromptGenerator
 from weatherpeft.peft.tadp.kept_prompts import KeptPrompts, Key
+from weatherpeft.peft.tadp.prompting import PromptedWindowAttention
 from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.training.tuning import attach
 

@@ -17,8 +17,8 @@ from tests.peft.tadp.token_form import TokenForm, reference_prompts
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas.per_sample import GradientStream
-from weatherpeft.peft.tadp.attention import PromptedWindowAttention
 from weatherpeft.peft.tadp.generator import PromptGenerator
+from weatherpeft.peft.tadp.prompting import PromptedWindowAttention
 from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.samples.batch import Fields
 

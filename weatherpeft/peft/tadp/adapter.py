@@ -7,9 +7,9 @@ from torch import nn
 
 from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.adapters.dense import DenseAdapter, seeded
-from weatherpeft.peft.tadp.attention import PromptedWindowAttention
 from weatherpeft.peft.tadp.generator import PromptGenerator
 from weatherpeft.peft.tadp.kept_prompts import KeptPrompts
+from weatherpeft.peft.tadp.prompting import PromptedWindowAttention
 from weatherpeft.peft.tadp.spec import Tadp
 
 
