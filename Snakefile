@@ -13,8 +13,8 @@ include: "workflow/rules/common.smk"
 
 rule all:
     input:
-        REPORT,
-        [CLIMATOLOGY] if experiment.task.needs_climatology else [],
+        paths.report,
+        jobs.climatology_path,
 
 
 include: "workflow/rules/data.smk"

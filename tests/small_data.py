@@ -9,7 +9,8 @@ from weatherpeft.artifacts import store
 from weatherpeft.artifacts.field_store import FieldWriter, shard_times
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
-from weatherpeft.samples.window import Split, Window
+from weatherpeft.samples.splits import Split
+from weatherpeft.samples.window import Window
 from weatherpeft.spec import Period
 
 COARSE, FINE = Grid(resolution_deg=22.5), Grid(resolution_deg=11.25)

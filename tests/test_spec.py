@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet, channel_label
-from weatherpeft.samples.window import Splits
+from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Period, Spec
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting

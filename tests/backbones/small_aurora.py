@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.tasks.forecasting import Forecasting
 
 FIELDS = FieldSet(
     measured=VariableSet(
@@ -52,7 +54,10 @@ def build(
     seed: int = 0,
 ) -> AuroraBackbone:
     """A model as upstream makes it: random weights, and blocks that are inert at first."""
-    return (spec or small_spec()).build(fields, lead_hours=lead_hours, residual=residual, seed=seed)
+    task = Forecasting(
+        name="forecasting", grid=Grid(resolution_deg=11.25), lead_time_hours=lead_hours, residual=residual
+    )
+    return (spec or small_spec()).build(fields, task, seed)
 
 
 def activate(model: Model) -> Model:

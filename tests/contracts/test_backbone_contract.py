@@ -14,12 +14,14 @@ from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.spec import Spec
+from weatherpeft.tasks.forecasting import Forecasting
 
 _UNION = get_args(AnyBackbone)[0]
 KINDS: list[type[Spec]] = list(get_args(_UNION)) or [_UNION]
 SMALL: dict[str, Spec] = {"aurora": small_spec()}
 """A size for tests of every backbone; a new one needs a line here."""
 GRID = Grid(resolution_deg=11.25)
+TASK = Forecasting(name="forecasting", grid=GRID, lead_time_hours=6)
 FIELDS = FieldSet(
     measured=VariableSet(
         surface=("2m_temperature", "10m_u_component_of_wind"),
@@ -42,7 +44,7 @@ def spec(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def model(spec: Any) -> Any:
-    return spec.build(FIELDS, lead_hours=6, residual=False, seed=0)
+    return spec.build(FIELDS, TASK, 0)
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def test_gradients_reach_every_part(model: Any, batch: Batch) -> None:
 def test_a_residual_model_has_the_same_weights_and_another_prediction(
     spec: Any, model: Any, batch: Batch
 ) -> None:
-    residual = spec.build(FIELDS, lead_hours=6, residual=True, seed=0)
+    residual = spec.build(FIELDS, TASK.model_copy(update={"residual": True}), 0)
     weights = model.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in residual.state_dict().items())
     with torch.no_grad():
@@ -158,7 +160,7 @@ def test_a_residual_model_has_the_same_weights_and_another_prediction(
 
 
 def test_what_is_saved_is_loaded(spec: Any, model: Any, tmp_path: Path) -> None:
-    other = spec.build(FIELDS, lead_hours=6, residual=False, seed=1)
+    other = spec.build(FIELDS, TASK, 1)
     weights = model.state_dict()
     assert any(not torch.equal(weights[name], value) for name, value in other.state_dict().items())
     model.save(tmp_path / "pretrained.ckpt")

@@ -1,6 +1,7 @@
-"""What every method of the union promises, with its default hyperparameters."""
+"""What every method of the union promises, alone and together with others."""
 
 import copy
+import itertools
 import subprocess
 import sys
 from typing import Any, get_args
@@ -8,53 +9,89 @@ from typing import Any, get_args
 import pytest
 import torch
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.backbones.small_aurora import CONTEXT, loss, small_aurora, small_batch
-from weatherpeft.backbones.aurora.model import AuroraBackbone
-from weatherpeft.interfaces import Adapter, TuningContext
-from weatherpeft.peft import AnyMethod
+from weatherpeft.interfaces import Adapter, PeftMethod, TuningContext
+from weatherpeft.peft import AnyMethod, AnyMethods
+from weatherpeft.training.tuning import TunedModel, attach
 
-METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
-NAMES = [get_args(kind.model_fields["name"].annotation)[0] for kind in get_args(get_args(AnyMethod)[0])]
+KINDS: list[type[PeftMethod]] = list(get_args(get_args(AnyMethod)[0]))
+NAMES = [get_args(kind.model_fields["name"].annotation)[0] for kind in KINDS]
+LISTS: TypeAdapter[tuple[PeftMethod, ...]] = TypeAdapter(AnyMethods)
+PREDICTION = TuningContext(steps=0, seed=1)
 CHANGES_THE_START = {"tadp"}
 """Methods that are not the identity before their first step."""
 RATE = 1e-3
 
 
-def attach(model: AuroraBackbone, *names: str, context: TuningContext = CONTEXT) -> list[Adapter]:
-    return [METHODS.validate_python({"name": name}).attach(model, context) for name in names]
+def variants() -> list[dict[str, Any]]:
+    """Every method with its defaults, and with each of its switches the other way."""
+    found: list[dict[str, Any]] = []
+    for name, kind in zip(NAMES, KINDS, strict=True):
+        switches = {
+            key: field.default for key, field in kind.model_fields.items() if field.annotation is bool
+        }
+        found += [{"name": name}, *({"name": name, key: not value} for key, value in switches.items())]
+    return found
 
 
-def predict(model: AuroraBackbone) -> Tensor:
+def label(methods: Any) -> str:
+    if isinstance(methods, str):
+        return methods
+    values = [f"{method['name']}{''.join(f'-{key}' for key in list(method)[1:])}" for method in methods]
+    return "+".join(values)
+
+
+DEFAULTS = [{"name": name} for name in NAMES]
+PAIRS = [
+    pair for pair in itertools.product(variants(), repeat=2) if any(method in DEFAULTS for method in pair)
+]
+TRIPLES = list(itertools.permutations(DEFAULTS, 3))
+OTHERS = [({"name": "lora", "targets": ("fc1",)}, {"name": "lora", "rank": 2})]
+
+
+def tuned(*methods: str | dict[str, Any], context: TuningContext = CONTEXT) -> TunedModel:
+    """A small model in training with methods, refused as a configuration would refuse them."""
+    values = [{"name": method} if isinstance(method, str) else method for method in methods]
+    return attach(small_aurora().train(), LISTS.validate_python(tuple(values)), context)
+
+
+def predict(model: Any) -> Tensor:
     with torch.no_grad():
-        return model.eval()(small_batch()).channels()
+        prediction: Tensor = model.eval()(small_batch()).channels()
+    return prediction
+
+
+def weights(model: TunedModel) -> dict[str, Tensor]:
+    """Copies of all parameters, by name."""
+    return {name: value.detach().clone() for name, value in parameters(model).items()}
+
+
+def parameters(model: TunedModel) -> dict[str, nn.Parameter]:
+    assert isinstance(model.model, nn.Module)
+    return dict(model.model.named_parameters())
 
 
 class Training:
-    """One method under the trainer's rules: AdamW on what is dense, then the method's own step."""
+    """Methods under the trainer's rules: AdamW on what is dense, then each method's own step."""
 
-    def __init__(self, *names: str, context: TuningContext = CONTEXT) -> None:
-        self.model = small_aurora().train()
-        self.adapters = attach(self.model, *names, context=context)
-        self.outside = [*self.model.encoder.parameters(), *self.model.decoder.parameters()]
-        self.dense = {name: p for adapter in self.adapters for name, p in adapter.dense_parameters().items()}
-        self.optimizer = torch.optim.AdamW([*self.outside, *self.dense.values()], lr=RATE, weight_decay=0.0)
+    def __init__(self, *methods: str | dict[str, Any]) -> None:
+        self.tuned = tuned(*methods)
+        self.dense = self.tuned.dense_parameters()
+        self.optimizer = torch.optim.AdamW(self.dense.values(), lr=RATE, weight_decay=0.0)
 
     def step(self, number: int) -> None:
         self.optimizer.zero_grad()
-        loss(self.model, small_batch()).backward()
+        loss(self.tuned.model, small_batch()).backward()
         self.optimizer.step()
-        for adapter in self.adapters:
+        for adapter in self.tuned.adapters:
             adapter.step(number, RATE)
 
-    def backbone(self) -> dict[str, Tensor]:
-        return {name: p.detach().clone() for name, p in self.model.backbone_parameters().items()}
 
-    def copy_outside(self, other: "Training") -> None:
-        with torch.no_grad():
-            for own, source in zip(self.outside, other.outside, strict=True):
-                own.copy_(source)
+def own(adapter: Adapter) -> int:
+    """Entries that a method trains at a step beside its dense parameters."""
+    return adapter.trainable_backbone() - sum(p.numel() for p in adapter.dense_parameters().values())
 
 
 def test_parsing_the_union_imports_nothing_heavy() -> None:
@@ -71,7 +108,7 @@ class TestEveryMethod:
         pretrained = model.backbone_parameters()
         objects = {key: id(parameter) for key, parameter in pretrained.items()}
         values = {key: parameter.clone() for key, parameter in pretrained.items()}
-        attach(model, name)
+        attach(model, LISTS.validate_python(({"name": name},)), CONTEXT)
 
         found = predict(model)
         assert torch.isfinite(found).all()
@@ -85,57 +122,26 @@ class TestEveryMethod:
         assert inside >= set(objects.values())
         assert all(p.requires_grad for side in (model.encoder, model.decoder) for p in side.parameters())
 
-    def test_dense_parameters_are_named_once(self, name: str) -> None:
-        model = small_aurora()
-        pretrained = {f"backbone.{key}": parameter for key, parameter in model.backbone_parameters().items()}
-        (adapter,) = attach(model, name)
-        dense = adapter.dense_parameters()
-        assert len({id(parameter) for parameter in dense.values()}) == len(dense)
-        for key, parameter in dense.items():
-            assert parameter.requires_grad
+    def test_dense_parameters_have_names_of_the_method_or_of_the_backbone(self, name: str) -> None:
+        model = tuned(name)
+        pretrained = {f"backbone.{key}": p for key, p in model.model.backbone_parameters().items()}
+        (adapter,) = model.adapters
+        for key, parameter in adapter.dense_parameters().items():
             assert key.startswith(f"{name}.") or parameter is pretrained[key]
-        assert adapter.trainable_backbone() >= sum(parameter.numel() for parameter in dense.values())
-
-    def test_a_step_moves_what_it_must_and_nothing_else(self, name: str) -> None:
-        training = Training(name)
-        before = training.backbone()
-        dense = {key: parameter.detach().clone() for key, parameter in training.dense.items()}
-        training.step(0)
-        (adapter,) = training.adapters
-        for key, parameter in training.dense.items():
-            assert parameter.grad is not None
-            assert parameter.grad.any() != torch.equal(parameter, dense[key])
-        moved = {key: int((value != before[key]).sum()) for key, value in training.backbone().items()}
-        own = sum(p.numel() for key, p in training.dense.items() if not key.startswith("backbone."))
-        outside_dense = sum(count for key, count in moved.items() if f"backbone.{key}" not in training.dense)
-        dense_entries = sum(parameter.numel() for parameter in training.dense.values())
-        assert outside_dense <= adapter.trainable_backbone() - dense_entries
-        assert (sum(moved.values()) + own > 0) == (adapter.trainable_backbone() > 0)
-
-    def test_a_result_rebuilds_the_tuned_model(self, name: str) -> None:
-        tuned = Training(name)
-        for number in range(2):
-            tuned.step(number)
-        fresh = Training(name, context=TuningContext(steps=10, seed=1))
-        fresh.copy_outside(tuned)
-        for adapter, source in zip(fresh.adapters, tuned.adapters, strict=True):
-            result = source.result()
-            assert all(isinstance(tensor, Tensor) for tensor in result.values())
-            adapter.load_result(result)
-        assert torch.equal(predict(fresh.model), predict(tuned.model))
-        assert all(torch.equal(value, tuned.backbone()[key]) for key, value in fresh.backbone().items())
+        assert own(adapter) >= 0
 
     def test_a_result_is_a_copy(self, name: str) -> None:
         training = Training(name)
-        (adapter,) = training.adapters
+        (adapter,) = training.tuned.adapters
         training.step(0)
         result = adapter.result()
+        assert all(isinstance(tensor, Tensor) for tensor in result.values())
         kept = {key: tensor.clone() for key, tensor in result.items()}
         training.step(1)
         assert all(torch.equal(tensor, kept[key]) for key, tensor in result.items())
 
     def test_a_wrong_result_is_an_error_that_names_the_key(self, name: str) -> None:
-        (adapter,) = attach(small_aurora(), name)
+        (adapter,) = tuned(name).adapters
         result = adapter.result()
         with pytest.raises(ValueError, match="stranger"):
             adapter.load_result({**result, "stranger": torch.zeros(1)})
@@ -146,47 +152,110 @@ class TestEveryMethod:
     def test_a_killed_run_resumes(self, name: str) -> None:
         straight, resumed = Training(name), Training(name)
         straight.step(0)
-        resumed.copy_outside(straight)
+        resumed.tuned.load_result(straight.tuned.result())
         resumed.optimizer.load_state_dict(copy.deepcopy(straight.optimizer.state_dict()))
-        for adapter, source in zip(resumed.adapters, straight.adapters, strict=True):
+        for adapter, source in zip(resumed.tuned.adapters, straight.tuned.adapters, strict=True):
             state = source.state_dict()
             assert all(isinstance(tensor, Tensor) for tensor in state.values())
-            adapter.load_result(source.result())
             adapter.load_state_dict(state)
         for training in (straight, resumed):
             for number in (1, 2):
                 training.step(number)
-        for one, other in zip(straight.adapters, resumed.adapters, strict=True):
-            expected, found = one.result(), other.result()
-            assert expected.keys() == found.keys()
-            assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
-        assert torch.equal(predict(straight.model), predict(resumed.model))
+        expected, found = straight.tuned.result(), resumed.tuned.result()
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+        assert torch.equal(predict(straight.tuned.model), predict(resumed.tuned.model))
 
 
 @pytest.mark.parametrize(
-    "names", [("lora", "tadp"), ("tadp", "lora"), ("full", "tadp"), ("lora", "tadp", "sfas")]
+    "methods", [*((method,) for method in variants()), *PAIRS, *TRIPLES, *OTHERS], ids=label
 )
-def test_composed_methods_share_no_parameter(names: tuple[str, ...]) -> None:
-    training = Training(*names)
-    counts = [len(adapter.dense_parameters()) for adapter in training.adapters]
-    assert len(training.dense) == sum(counts) == len({id(parameter) for parameter in training.dense.values()})
-    assert all(parameter.requires_grad for parameter in training.dense.values())
-    training.step(0)
-    assert all(parameter.grad is not None for parameter in training.dense.values())
+def test_methods_compose_or_a_configuration_refuses_them(methods: tuple[dict[str, Any], ...]) -> None:
+    """What a configuration accepts can be attached, trained, saved and rebuilt."""
+    try:
+        LISTS.validate_python(methods)
+    except ValueError as error:
+        assert any(reason in str(error) for reason in ("put it last", "expected one of the two"))
+        return
+    training = Training(*methods)
+    model, dense = training.tuned, training.dense
+    all_parameters = parameters(model)
+    identities = {id(parameter): name for name, parameter in all_parameters.items()}
+    assert all(id(parameter) in identities for parameter in dense.values())
+    assert len(dense) == len({id(parameter) for parameter in dense.values()})
+    assert all(parameter.requires_grad for parameter in dense.values())
+    ends = sum(p.numel() for side in (model.model.encoder, model.model.decoder) for p in side.parameters())
+    elsewhere = sum(own(adapter) for adapter in model.adapters)
+    assert (
+        sum(parameter.numel() for parameter in dense.values()) + elsewhere
+        == model.counts()["trainable_total"]
+    )
+    assert model.counts()["trainable_total"] - ends == model.counts()["trainable_backbone"]
+
+    trained = {identities[id(parameter)] for parameter in dense.values()}
+    before = weights(model)
+    for number in range(2):  # at the first one, half of a product that starts at zero has no gradient
+        training.step(number)
+    after = weights(model)
+    assert [name for name in trained if torch.equal(after[name], before[name])] == []
+    moved = sum(int((after[name] != before[name]).sum()) for name in after.keys() - trained)
+    assert (0 < moved <= 2 * elsewhere) if elsewhere else moved == 0
+
+    rebuilt = tuned(*methods, context=PREDICTION)
+    rebuilt.load_result(model.result())
+    assert rebuilt.counts() == model.counts()
+    assert all(torch.equal(value, after[name]) for name, value in parameters(rebuilt).items())
+    assert torch.equal(predict(rebuilt.model), predict(model.model))
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        *(({"name": "linear_probe"}, method) for method in variants()),
+        ({"name": "lora"}, {"name": "tadp"}),
+        ({"name": "tadp"}, {"name": "lora"}),
+        ({"name": "tadp"}, {"name": "full"}),
+        ({"name": "lora"}, {"name": "tadp"}, {"name": "sfas"}),
+        *OTHERS,
+    ],
+    ids=label,
+)
+def test_a_configuration_accepts(methods: tuple[dict[str, Any], ...]) -> None:
+    LISTS.validate_python(methods)
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (("lora", "lora"), "lora needs the backbone's qkv layers, which lora takes before it"),
+        (("tadp", "tadp"), "tadp needs the backbone's attentions, which tadp takes before it"),
+        (("full", "full"), "full needs the backbone's weights, which full takes before it"),
+        (("full", "tadp", "sfas"), "sfas needs the backbone's weights, which full takes before it"),
+        (("sfas", "sfas"), "sfas works on what the others leave frozen: put it last, found sfas, sfas"),
+        (("sfas", "full"), "sfas works on what the others leave frozen: put it last, found sfas, full"),
+    ],
+)
+def test_methods_that_do_not_compose_are_named(methods: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LISTS.validate_python(tuple({"name": name} for name in methods))
+    unchecked = [TypeAdapter(AnyMethod).validate_python({"name": name}) for name in methods]
+    with pytest.raises(ValueError, match=message):
+        attach(small_aurora(), unchecked, CONTEXT)
 
 
 @pytest.mark.skipif("sfas" not in NAMES, reason="sfas is not in the union")
 def test_sfas_leaves_out_what_tadp_trains() -> None:
-    training = Training("tadp", "sfas")
-    tadp, sfas = training.adapters
+    model = tuned("tadp", "sfas")
+    tadp, sfas = model.adapters
     assert not set(tadp.dense_parameters()) & set(sfas.dense_parameters())
     dense = {key: parameter.detach().clone() for key, parameter in tadp.dense_parameters().items()}
-    biases = [key for key in training.backbone() if key.endswith(".bias")]
+    before = {name: p.detach().clone() for name, p in model.model.backbone_parameters().items()}
+    biases = [key for key in before if key.endswith(".bias")]
     assert biases and all(f"backbone.{key}" in dense for key in biases)
-    before = training.backbone()
 
-    loss(training.model, small_batch()).backward()
+    loss(model.model, small_batch()).backward()
     sfas.step(0, RATE)  # without AdamW
     assert all(torch.equal(parameter, dense[key]) for key, parameter in tadp.dense_parameters().items())
-    moved = sum(int((value != before[key]).sum()) for key, value in training.backbone().items())
+    after = model.model.backbone_parameters()
+    moved = sum(int((value != before[key]).sum()) for key, value in after.items())
     assert 0 < moved <= sfas.trainable_backbone()

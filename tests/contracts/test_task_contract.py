@@ -62,7 +62,7 @@ def random_fields(seed: int, requires_grad: bool = False) -> Fields:
 
 def certain(task: Any, prediction: Fields) -> Fields:
     """The prediction as a task takes it: where it wants distributions, without any spread."""
-    if task.window.ensemble is None:
+    if task.ensemble is None:
         return prediction
 
     def spread(fields: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ class TestEveryTask:
             surface = {name: 2 * field for name, field in fields.surface.items()}
             return Fields(surface, {name: 2 * field for name, field in fields.atmospheric.items()})
 
-        expected = (2 if task.window.ensemble else 1) * counts(task, prediction, target)
+        expected = (2 if task.ensemble else 1) * counts(task, prediction, target)
         found = counts(task, doubled(prediction), doubled(target), doubled(SCALE))
         torch.testing.assert_close(found, expected)
 

@@ -118,6 +118,32 @@ def test_interpolation_matrices_clamp_at_the_poles() -> None:
     np.testing.assert_array_equal(rows[:2], np.eye(32)[[0, 0]])
 
 
+def test_bilinear_keeps_a_field_that_is_linear() -> None:
+    source, target = Grid(resolution_deg=10, poles=True), Grid(resolution_deg=0.4)
+    field = np.broadcast_to(source.latitude[:, None], source.shape)
+    found = between(source, target, "bilinear")(field)
+    np.testing.assert_allclose(found, np.broadcast_to(target.latitude[:, None], target.shape), atol=2e-5)
+
+
+def test_bilinear_takes_the_value_itself_at_a_shared_point() -> None:
+    """Also where the quotient of the coordinates misses the whole number by rounding."""
+    source, target = Grid(resolution_deg=1.2, poles=True), Grid(resolution_deg=3.6, poles=True)
+    rows, columns = interpolation_matrices(source, target)
+    np.testing.assert_array_equal(rows, np.eye(151)[::3])
+    np.testing.assert_array_equal(columns, np.eye(300)[::3])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_source_axes_in_millidegrees_are_the_exact_ones(method: Method) -> None:
+    exact = between(FINE, COARSE, method)
+    rounded = Regridder(np.round(FINE.latitude, 3), np.round(FINE.longitude, 3), COARSE, method)
+    for found, expected in (
+        (rounded.latitude_matrix, exact.latitude_matrix),
+        (rounded.longitude_matrix, exact.longitude_matrix),
+    ):
+        np.testing.assert_allclose(found.toarray(), expected.toarray(), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_order_of_the_source_axes_does_not_matter(method: Method) -> None:
     source = Grid(resolution_deg=3, poles=True)
@@ -189,6 +215,72 @@ def test_nothing_is_extrapolated(method: Method) -> None:
             Regridder(latitude, longitude, Grid(resolution_deg=0.5, region=region), method)
 
 
+def test_bilinear_reaches_half_a_step_beyond_the_source() -> None:
+    latitude, longitude = np.arange(50, 9, -10.0), np.arange(10, 91, 10.0)
+    field = np.random.default_rng(5).normal(size=(5, 9))
+    borders = {"north": 55.0, "south": 5.0, "west": 5.0, "east": 95.0}
+    target = Grid(resolution_deg=0.25, poles=True, region=Region(**borders))
+    found = Regridder(latitude, longitude, target, "bilinear")(field)
+    inside = Region(north=50, south=10, west=10, east=90)
+    nearest = Regridder(latitude, longitude, target.model_copy(update={"region": inside}), "bilinear")(field)
+    np.testing.assert_array_equal(found, np.pad(nearest, 20, mode="edge"))
+    for side, axis, farther in (
+        ("north", "latitude", 55.25),
+        ("south", "latitude", 4.75),
+        ("west", "longitude", 4.75),
+        ("east", "longitude", 95.25),
+    ):
+        region = Region(**(borders | {side: farther}))
+        message = rf"does not reach 1 of \d+ target {axis}s, the first at {farther}°"
+        with pytest.raises(ValueError, match=message):
+            Regridder(latitude, longitude, Grid(resolution_deg=0.25, poles=True, region=region), "bilinear")
+
+
+def test_conservative_needs_half_of_a_cell_covered() -> None:
+    """Area in latitude: half of the degrees are 46 % of the cell in the north of it, and 54 % in the south."""
+    one = Grid(resolution_deg=20, region=Region(north=40, south=40, west=20, east=20))  # 30-50°N, 10-30°E
+    south, north, east = np.array([35.0, 25.0]), np.array([55.0, 45.0]), np.array([25.0, 35.0])
+    field = np.array([[5.0, 7.0], [5.0, 7.0]])
+    found = Regridder(south, east, one, "conservative")(field)  # a quarter of the cell, half of each axis
+    np.testing.assert_allclose(found, 5, rtol=1e-6)
+    with pytest.raises(ValueError, match="latitudes, the first at 40°: expected 50% .* covered, found 46%"):
+        Regridder(north, east, one, "conservative")
+    with pytest.raises(ValueError, match="longitudes, the first at 20°: expected 50% .* covered, found 45%"):
+        Regridder(south, east + 1, one, "conservative")
+    for share, accepted in ((0.45, True), (0.47, False), (0.53, False)):
+        if accepted:
+            less = Regridder(north, east, one, "conservative", share)(field)
+            np.testing.assert_allclose(less, 5, rtol=1e-6)
+        else:
+            with pytest.raises(ValueError, match=f"expected {share:.0%} of the cell covered, found 46%"):
+                Regridder(north, east, one, "conservative", share)
+
+
+def test_half_of_a_cell_must_be_valid() -> None:
+    """The default share, which decides where a variable with holes has values."""
+    source, target = Grid(resolution_deg=1), Grid(resolution_deg=20)
+    for missing, held in ((10, True), (11, False)):
+        field = np.ones(source.shape)
+        field[:, 10 : 10 + missing] = np.nan  # of the columns from 9.5°E; the cell is 10°E to 30°E
+        found = between(source, target, "conservative")(field)
+        assert np.isfinite(found[:, 1]).all() == held and np.isfinite(found[:, [0, 2]]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gap_of_one_column_is_not_bridged(method: Method) -> None:
+    """The source goes once around the globe, from 350°E to 330°E; the target from 200°E to 10°E."""
+    source = Grid(resolution_deg=10, poles=True)
+    kept = source.longitude != 340
+    field = np.broadcast_to(np.where(source.longitude == 330, 4.0, 1.0), source.shape)[:, kept]
+    region = Region(north=40, south=-40, west=200, east=330)
+    near = Grid(resolution_deg=10, poles=True, region=region)
+    found = Regridder(source.latitude, source.longitude[kept], near, method)(field)
+    np.testing.assert_allclose(found[:, near.longitude == 330], 4, rtol=1e-6)
+    across = near.model_copy(update={"region": region.model_copy(update={"east": 10.0})})
+    with pytest.raises(ValueError, match="does not reach 1 of .* longitudes, the first at -20°"):
+        Regridder(source.latitude, source.longitude[kept], across, method)
+
+
 @pytest.mark.parametrize(("fine", "coarse"), [(9.0, 20.0), (10.0, 15.0)])
 def test_a_cell_has_the_class_with_the_largest_area(fine: float, coarse: float) -> None:
     source, target = Grid(resolution_deg=fine, poles=True), Grid(resolution_deg=coarse)
@@ -199,6 +291,18 @@ def test_a_cell_has_the_class_with_the_largest_area(fine: float, coarse: float) 
     assert clear.mean() > 0.8
     found = between(source, target, "conservative").classes(numbers.astype(np.float32))
     np.testing.assert_array_equal(found[clear], np.array([0, 1, 2, 7])[areas.argmax(axis=0)][clear])
+
+
+def test_of_equal_areas_the_least_class_counts() -> None:
+    """In each cell of six columns, the eastern three are the complement of the western three."""
+    source, target = Grid(resolution_deg=3), Grid(resolution_deg=18)
+    west = np.random.default_rng(6).integers(1, 3, (60, 20, 3))
+    numbers = np.concatenate([west, 3 - west], axis=-1).reshape(source.shape)
+    regridder = Regridder(source.latitude, source.longitude - 7.5, target, "conservative")
+    first, second = (regridder((numbers == number).astype(np.float32)) for number in (1, 2))
+    np.testing.assert_allclose(first, 0.5, rtol=1e-6)
+    assert (second > first).any()  # by the rounding of the sums
+    assert (regridder.classes(numbers) == 1).all()
 
 
 def test_a_point_has_the_class_with_the_most_weight_around_it() -> None:
@@ -217,6 +321,16 @@ def test_unknown_options_are_named() -> None:
         between(FINE, COARSE, "cubic")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="minimum_valid_share"):
         between(FINE, COARSE, "bilinear", minimum_valid_share=0)
+    with pytest.raises(ValueError, match=r"minimum_valid_share: expected .* \(0, 1\], found 1.5"):
+        between(FINE, COARSE, "conservative", minimum_valid_share=1.5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_row_or_column_is_no_grid(method: Method) -> None:
+    with pytest.raises(ValueError, match="latitude: expected two or more"):
+        Regridder(COARSE.latitude[:1], COARSE.longitude, COARSE, method)
+    with pytest.raises(ValueError, match="longitude: expected two or more"):
+        Regridder(COARSE.latitude, COARSE.longitude[:1], COARSE, method)
 
 
 @pytest.fixture(scope="module")

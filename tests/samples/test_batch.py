@@ -15,7 +15,7 @@ from tests import small_data as small
 from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.samples.batch import Batch, Samples
-from weatherpeft.samples.frames import Sample
+from weatherpeft.samples.frames import Sample, SampleFrames
 
 JANUARY = small.period("2001-01-01", "2001-01-03")
 FEBRUARY = small.period("2001-02-01", "2001-02-02")
@@ -28,17 +28,17 @@ def data(tmp_path_factory):
 
 
 def test_every_window_lies_inside_one_period(data):
-    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY, FEBRUARY))
+    samples = Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(JANUARY, FEBRUARY)))
     # 3 and 2 days of 4 times; the first time of a period has no frame 6 hours before it in the period
     assert len(samples) == 11 + 7
     first = {np.datetime64("2001-01-01T00", "ns"), np.datetime64("2001-02-01T00", "ns")}
-    assert not first & {sample.time for sample in samples.samples}
+    assert not first & {sample.time for sample in samples.frames.samples}
 
 
 def test_a_split_within_a_period_cuts_its_windows_there(data):
     later = small.period("2001-01-02", "2001-01-02")
-    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(later))
-    assert [str(sample.time)[:13] for sample in samples.samples] == [
+    samples = Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(later)))
+    assert [str(sample.time)[:13] for sample in samples.frames.samples] == [
         "2001-01-02T06",
         "2001-01-02T12",
         "2001-01-02T18",
@@ -48,17 +48,19 @@ def test_a_split_within_a_period_cuts_its_windows_there(data):
 def test_adjacent_stores_make_one_axis(tmp_path):
     one, two = small.period("2001-01-01", "2001-01-01"), small.period("2001-01-02", "2001-01-02")
     data = [small.write_period(tmp_path, one), small.write_period(tmp_path, two)]
-    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(small.period("2001-01-01", "2001-01-02")))
-    assert np.datetime64("2001-01-02T00", "ns") in {sample.time for sample in samples.samples}
+    samples = Samples(
+        SampleFrames(small.WINDOW, small.FIELDS, data, small.split(small.period("2001-01-01", "2001-01-02")))
+    )
+    assert np.datetime64("2001-01-02T00", "ns") in {sample.time for sample in samples.frames.samples}
 
 
 def test_batch_holds_the_stored_values_and_the_interpolated_input(data):
-    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY))
+    samples = Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(JANUARY)))
     batch = samples.batch([4, 2])
     fine = store.open_dataset(data[0] / f"{small.FINE.label}.zarr")
     coarse = store.open_dataset(data[0] / f"{small.COARSE.label}.zarr")
     for row, index in enumerate([4, 2]):
-        time = samples.samples[index].time
+        time = samples.frames.samples[index].time
         assert np.datetime64(batch.times[row]) == time
         np.testing.assert_array_equal(
             batch.target.atmospheric["temperature"][row].numpy(), fine.temperature.sel(time=time).values
@@ -86,7 +88,7 @@ def test_placeholders_are_constant_and_follow_the_measured_fields(data):
     fields = FieldSet(
         measured=small.VARIABLES, placeholders={"mean_sea_level_pressure": 1e5, "soil_type": 1.0}
     )
-    batch = Samples(small.WINDOW, fields, data, small.split(JANUARY)).batch([0])
+    batch = Samples(SampleFrames(small.WINDOW, fields, data, small.split(JANUARY))).batch([0])
     assert list(batch.inputs.surface) == ["2m_temperature", "mean_sea_level_pressure"]
     assert torch.all(batch.inputs.surface["mean_sea_level_pressure"] == 1e5)
     assert torch.all(batch.static["soil_type"] == 1)
@@ -94,18 +96,18 @@ def test_placeholders_are_constant_and_follow_the_measured_fields(data):
 
 def test_members_are_samples_of_their_own(tmp_path):
     data = [small.write_period(tmp_path, FEBRUARY, members=(0, 1, 2, 3))]
-    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY, members=(1, 3)))
-    assert len(samples) == 7 * 2 and {sample.member for sample in samples.samples} == {1, 3}
+    samples = Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY, members=(1, 3))))
+    assert len(samples) == 7 * 2 and {sample.member for sample in samples.frames.samples} == {1, 3}
     fine = store.open_dataset(data[0] / f"{small.FINE.label}.zarr")
-    index = next(i for i, sample in enumerate(samples.samples) if sample.member == 3)
+    index = next(i for i, sample in enumerate(samples.frames.samples) if sample.member == 3)
     np.testing.assert_array_equal(
         samples.batch([index]).target.surface["2m_temperature"][0].numpy(),
-        fine["2m_temperature"].sel(member=3, time=samples.samples[index].time).values,
+        fine["2m_temperature"].sel(member=3, time=samples.frames.samples[index].time).values,
     )
 
 
 def test_order_depends_on_the_seed_alone_and_visits_everything_each_epoch(data):
-    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY))
+    samples = Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(JANUARY)))
     count = len(samples)
     taken = list(islice(samples.order(3), 2 * count))
     assert taken == list(islice(samples.order(3), 2 * count))
@@ -116,12 +118,16 @@ def test_order_depends_on_the_seed_alone_and_visits_everything_each_epoch(data):
 
 def test_errors_name_what_is_missing(data):
     with pytest.raises(ValueError, match="20050101-20050101"):
-        Samples(small.WINDOW, small.FIELDS, data, small.split(small.period("2005-01-01", "2005-01-01")))
+        Samples(
+            SampleFrames(
+                small.WINDOW, small.FIELDS, data, small.split(small.period("2005-01-01", "2005-01-01"))
+            )
+        )
     lacking = FieldSet(measured=small.VARIABLES.model_copy(update={"surface": ("surface_pressure",)}))
     with pytest.raises(ValueError, match="surface_pressure is missing"):
-        Samples(small.WINDOW, lacking, data, small.split(JANUARY))
+        Samples(SampleFrames(small.WINDOW, lacking, data, small.split(JANUARY)))
     with pytest.raises(ValueError, match="is in another store too"):
-        Samples(small.WINDOW, small.FIELDS, [data[0], data[0]], small.split(JANUARY))
+        Samples(SampleFrames(small.WINDOW, small.FIELDS, [data[0], data[0]], small.split(JANUARY)))
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
@@ -135,14 +141,14 @@ def same(one: Batch, other: Batch) -> bool:
 
 class TestBatches:
     def samples(self, data: list[Path]) -> Samples:
-        return Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY, FEBRUARY))
+        return Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(JANUARY, FEBRUARY)))
 
     @pytest.mark.parametrize("world", [1, 2, 3, 6])
     def test_ranks_share_a_batch_without_overlap_or_loss(self, data: list[Path], world: int) -> None:
         samples = self.samples(data)
         parts = [samples.batches(5, 6, rank=rank, world=world) for rank in range(world)]
         taken = [moment for _ in range(6) for part in parts for moment in next(part).times]
-        order = [samples.samples[index].time for index in islice(samples.order(5), 36)]
+        order = [samples.frames.samples[index].time for index in islice(samples.order(5), 36)]
         assert [np.datetime64(moment, "ns") for moment in taken] == order
         assert len(set(order[:18])) == len(set(order[18:])) == len(samples) == 18
 
@@ -193,7 +199,7 @@ class TestBatches:
 
     def test_what_fails_in_the_background_is_raised(self, data: list[Path]) -> None:
         samples = self.samples(data)
-        samples.samples[next(samples.order(3))] = Sample(np.datetime64("2030-01-01T00", "ns"), None)
+        samples.frames.samples[next(samples.order(3))] = Sample(np.datetime64("2030-01-01T00", "ns"), None)
         with pytest.raises(ValueError, match="has no time 2029-12-31T18|has no time 2030-01-01T00"):
             next(samples.batches(3, 2))
 
@@ -204,7 +210,7 @@ class TestBatches:
 
     def test_memory_does_not_grow(self, data: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
         one_time = 3 * 4 * small.FINE.shape[0] * small.FINE.shape[1]
-        monkeypatch.setattr("weatherpeft.samples.frames._CACHE_BYTES", 3 * one_time)
+        monkeypatch.setattr("weatherpeft.artifacts.fields._CACHE_BYTES", 3 * one_time)
         samples = self.samples(data)
         batches = samples.batches(0, 6)
         for _ in islice(batches, 6):
@@ -218,7 +224,7 @@ class TestBatches:
         batches.close()
         # the 900 samples read are 16 MB
         assert after - before < 1e6 and resident_bytes() - resident < 8e6
-        assert sum(map(sum_of_bytes, samples._target._cache.values())) <= 3 * one_time
+        assert sum(map(sum_of_bytes, samples.frames._target._cache.values())) <= 3 * one_time
 
 
 def resident_bytes() -> int:

@@ -10,8 +10,9 @@ import zarr
 from tests import small_data as small
 from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.samples.batch import Samples
-from weatherpeft.samples.window import Split, Window
+from weatherpeft.samples.frames import SampleFrames
+from weatherpeft.samples.splits import Split
+from weatherpeft.samples.window import Window
 from weatherpeft.stages.baseline import Baseline, BaselineSpec, baseline
 
 JANUARY = small.period("2001-01-01", "2001-01-03")
@@ -54,7 +55,7 @@ def stacked(fields: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([fields["2m_temperature"][None], fields["temperature"]])
 
 
-def fitted(samples: Samples) -> np.ndarray:
+def fitted(samples: SampleFrames) -> np.ndarray:
     """Slope and intercept of ``polyfit`` at every grid point, ``(2, channel, latitude, longitude)``."""
     x = np.stack([stacked(samples.inputs(sample)[-1]) for sample in samples.samples]).astype(np.float64)
     y = np.stack([stacked(samples.target(sample)) for sample in samples.samples]).astype(np.float64)
@@ -66,7 +67,7 @@ def fitted(samples: Samples) -> np.ndarray:
 
 def test_interpolation_is_the_last_input_frame(data: list[Path], tmp_path: Path) -> None:
     found = predictions("interpolation", data, tmp_path / "interpolation")
-    samples = Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
+    samples = SampleFrames(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
     assert list(found["time"].values) == [sample.time for sample in samples.samples]
     for index, sample in enumerate(samples.samples):
         expected = samples.inputs(sample)[-1]
@@ -140,8 +141,8 @@ def test_the_store_is_laid_out_as_weatherbenchs(data: list[Path], tmp_path: Path
 
 
 def test_regression_is_polyfit_at_every_point_on_training_samples(data: list[Path], tmp_path: Path) -> None:
-    lines = fitted(Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY)))
-    test = Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
+    lines = fitted(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(JANUARY)))
+    test = SampleFrames(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
     inputs = np.stack([stacked(test.inputs(sample)[-1]) for sample in test.samples])
     # the targets of the test are out of reach
     path = data[1] / f"{small.FINE.label}.zarr"

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.small_data import period, split
+from tests.small_data import period, split, write_store
 from tests.verification.rolling_climatology import by_windows, expected_thresholds, triangle
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid, Region
-from weatherpeft.samples.window import Split
+from weatherpeft.fields.variables import VariableSet
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Period
 from weatherpeft.stages.climatology import ClimatologySpec, climatology
 from weatherpeft.stages.series import SeriesSpec, series
@@ -62,9 +63,15 @@ def write(dataset: xr.Dataset, days: Period, folder: Path, grid: Grid = GRID) ->
     output = folder / "regridded" / days.label
     span = slice(str(days.start), str(days.end))
     with store.artifact(output, days, "weatherpeft.spec") as directory:
-        part = dataset.sel({name: span for name in ("time", "hourly_time") if name in dataset.dims})
-        store.write_dataset(part, directory / f"{grid.label}.zarr")
+        part = dataset.sel(time=span, hourly_time=span)
+        write_store(part, grid, variables_of(part), directory / f"{grid.label}.zarr")
     return output
+
+
+def variables_of(dataset: xr.Dataset) -> VariableSet:
+    upper = [name for name in ("temperature",) if name in dataset]
+    levels = tuple(dataset["level"].values.tolist()) if upper else ()
+    return VariableSet(accumulated=("total_precipitation",), atmospheric=tuple(upper), levels_hpa=levels)
 
 
 def make(
@@ -188,8 +195,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     for names, message in (
         (("2m_temperature",), "variable 2m_temperature is missing; found temperature, total_precipitation"),
         (("total_precipitation_12hr",), "dry thresholds are known of sums of 6, 24 h, found 12 h"),
-        (("wind",), "wind: expected a known variable"),
-        (("total_precipitation_30hr",), "expected a known variable, or a sum of at most 24 hours"),
+        (("wind",), "variable wind is missing; found temperature, total_precipitation"),
+        (("total_precipitation_30hr",), "total_precipitation_30hr: expected a sum of at most 24 hours"),
     ):
         with pytest.raises(ValueError, match=message):
             make(whole(), cut(FIRST), train, tmp_path, names=names)
@@ -209,6 +216,7 @@ def test_real_rain(shared_data: Path, tmp_path: Path) -> None:
     summer = period("2023-06-01", "2023-08-31")
     months = [period("2023-06-01", "2023-06-30"), period("2023-07-01", "2023-08-31")]
     dataset = raw.to_dataset(name="total_precipitation")
+    dataset = dataset.assign_coords(time=dataset["hourly_time"].values[::6])
     found = make(dataset, months, split(summer), tmp_path, names=(RAIN,), grid=INDIA)
     rolled = hourly.rolling(valid_time=6).sum()
     for hour in (0, 12):

@@ -20,10 +20,11 @@ from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
 from weatherpeft.tasks.postprocessing import Target
 from weatherpeft.verification.emos import Emos
 from weatherpeft.verification.probabilistic import extreme_forecast_index
+from weatherpeft.verification.scoring import EnsembleScoring
 
 WINDOW = TASK.window
 PREDICTED: VariableSet = TASK.predicted(FORECASTS)
-EVALUATE = EvaluateSpec(variables=PREDICTED, grid=GRID, lead_hours=(48,), ensemble=WINDOW.ensemble)
+EVALUATE = EvaluateSpec(scoring=EnsembleScoring(ensemble=WINDOW.ensemble, grid=GRID, lead_hours=(48,)))
 LEAD = np.timedelta64(48, "h")
 
 
@@ -260,7 +261,7 @@ def test_levels_that_are_no_target_are_not_written(folder: Path, tmp_path: Path)
     task = TASK.model_copy(update={"targets": (*small.TARGETS, upper)})
     data, forecasts = both(folder)
     samples = EnsembleFrames(WINDOW, FIELDS, data, TEST, forecasts)
-    samples.window = task.window
+    samples.window, samples.ensemble = task.window, task.ensemble
     predicted = task.predicted(FORECASTS)
     assert predicted.levels_hpa == (500, 850)
     flat, deep = np.ones(GRID.shape, np.float32), np.ones((2, *GRID.shape), np.float32)

@@ -10,9 +10,10 @@ from tests import small_data as small
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
+from weatherpeft.verification.scoring import FieldScoring
 
 FEBRUARY = small.period("2001-02-01", "2001-02-02")
-SPEC = EvaluateSpec(variables=small.VARIABLES, grid=small.FINE)
+SPEC = EvaluateSpec(scoring=FieldScoring(variables=small.VARIABLES, grid=small.FINE))
 
 
 def truth(directory: Path) -> xr.Dataset:

@@ -13,6 +13,7 @@ from weatherpeft.cli import main
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
+from weatherpeft.verification.scoring import FieldScoring
 
 RAIN = "total_precipitation_6hr"
 VARIABLES = VariableSet(
@@ -31,7 +32,9 @@ GRIDS = {
 
 
 def spec(grid: Grid) -> EvaluateSpec:
-    return EvaluateSpec(variables=VARIABLES, grid=grid, lead_hours=(12, 36), climatology=(RAIN,))
+    return EvaluateSpec(
+        scoring=FieldScoring(variables=VARIABLES, grid=grid, lead_hours=(12, 36), climatology=(RAIN,))
+    )
 
 
 def published(path: Path) -> xr.Dataset:

@@ -11,12 +11,14 @@ from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
+from weatherpeft.verification.scoring import FieldScoring
 
 RAIN = "total_precipitation_6hr"
 GRID = Grid(resolution_deg=30, region=Region(north=90, south=0, west=0, east=120))
 VARIABLES = VariableSet(surface=(RAIN,), accumulated=("total_precipitation",))
 STORED = VARIABLES.stored.model_copy(update={"static": ("land_sea_mask",)})
-SPEC = EvaluateSpec(variables=VARIABLES, grid=GRID, lead_hours=(12, 36), climatology=(RAIN,))
+SCORING = FieldScoring(variables=VARIABLES, grid=GRID, lead_hours=(12, 36), climatology=(RAIN,))
+SPEC = EvaluateSpec(scoring=SCORING)
 DAYS = period("2001-03-01", "2001-03-03")
 STARTS = np.array(["2001-03-01T00", "2001-03-01T12"], "datetime64[ns]")
 DRY = 1e-4
@@ -145,10 +147,10 @@ def test_what_it_refuses(data: Path, climatology: xr.Dataset, forecast: xr.Datas
     theirs, output = tmp_path / "theirs", tmp_path / "scores"
     with pytest.raises(ValueError, match="scores of total_precipitation_6hr need a climatology"):
         evaluate(SPEC, [data], theirs, output)
-    longer = SPEC.model_copy(update={"lead_hours": (12, 48)})
+    longer = EvaluateSpec(scoring=SCORING.model_copy(update={"lead_hours": (12, 48)}))
     with pytest.raises(ValueError, match=r"predictions lack the lead times \[48\] h"):
         evaluate(longer, [data], theirs, output, tmp_path / "climatology")
-    early = SPEC.model_copy(update={"lead_hours": (24,)})
+    early = EvaluateSpec(scoring=SCORING.model_copy(update={"lead_hours": (24,)}))
     later = forecast.assign_coords(time=STARTS + np.timedelta64(3, "D"))
     path = tmp_path / "later"
     with store.artifact(path, DAYS, "weatherpeft.spec") as directory:

@@ -9,8 +9,9 @@ import zarr
 
 from tests import small_data as small
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.samples.batch import Samples
-from weatherpeft.samples.frames import GridReader
+from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.spec import Spec
 from weatherpeft.stages.pack import PackSpec, pack
 
@@ -45,7 +46,7 @@ def test_errors_are_half_a_step_and_recorded(tmp_path: Path, members: tuple[int,
     data = small.write_period(tmp_path / "data", DAYS, members=members)
     pack(SPEC, data, statistics(tmp_path / "statistics"), tmp_path / "packed")
     for grid in (small.COARSE, small.FINE):
-        exact, packed = (GridReader([path], grid, NAMES) for path in (data, tmp_path / "packed"))
+        exact, packed = (FieldReader([path], grid, NAMES) for path in (data, tmp_path / "packed"))
         errors = []
         for time in exact.times([DAYS]):
             for member in members or (None,):
@@ -71,7 +72,7 @@ def test_the_rest_is_copied_and_the_view_by_variable_agrees(tmp_path: Path) -> N
     assert found["temperature"].dims == exact["temperature"].dims
     assert found["temperature"].dtype == np.float32
     np.testing.assert_array_equal(found["level"], exact["level"])
-    reader = GridReader([tmp_path / "packed"], small.FINE, NAMES)
+    reader = FieldReader([tmp_path / "packed"], small.FINE, NAMES)
     for time in reader.times([DAYS]):
         for name, field in reader.read(time, None).items():
             assert field.dtype == np.float32
@@ -84,7 +85,7 @@ def test_training_reads_it_like_the_exact_fields(tmp_path: Path) -> None:
     data = small.write_period(tmp_path / "data", DAYS)
     pack(SPEC, data, statistics(tmp_path / "statistics"), tmp_path / "packed")
     batches = [
-        Samples(small.WINDOW, small.FIELDS, [path], small.split(DAYS)).batch([3, 1])
+        Samples(SampleFrames(small.WINDOW, small.FIELDS, [path], small.split(DAYS))).batch([3, 1])
         for path in (data, tmp_path / "packed")
     ]
     exact, packed = (batch.inputs.surface["2m_temperature"] for batch in batches)

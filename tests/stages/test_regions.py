@@ -24,8 +24,8 @@ from tests.stages.test_training_stages import (
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.regions import NamedRegion, check_regions, held_out, training_points
-from weatherpeft.reporting.regions import read_regional, regional_tables, regional_text
 from weatherpeft.reporting.scores import Entry, rows_of, scored_channels
+from weatherpeft.reporting.sections.regions import read_regional, regional_tables, regional_text
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
 from weatherpeft.stages.finetune import FinetuneSpec, finetune
@@ -35,6 +35,7 @@ from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.tasks.precipitation import Precipitation
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.tuning import task_loss
+from weatherpeft.verification.scoring import FieldScoring
 
 BOX = Region(north=50, south=0, west=90, east=200)
 ACROSS = Region(north=-10, south=-60, west=340, east=30)
@@ -223,9 +224,9 @@ def test_scores_of_a_region_are_those_of_a_mask(folder: Path, tmp_path: Path) ->
     )
     with store.artifact(tmp_path / "predictions", PERIODS[2], "weatherpeft.spec") as directory:
         store.write_dataset(forecast.drop_encoding(), directory / "predictions.zarr")
-    plain = EvaluateSpec(variables=small.VARIABLES, grid=small.FINE)
+    plain = EvaluateSpec(scoring=FieldScoring(variables=small.VARIABLES, grid=small.FINE))
     boxes = {"box": BOX, "across": ACROSS}
-    spec = plain.model_copy(update={"regions": boxes})
+    spec = EvaluateSpec(scoring=plain.scoring.model_copy(update={"regions": boxes}))
     assert "regions" not in plain.canonical_json() and "regions" in spec.canonical_json()
     evaluate(plain, [data], tmp_path / "predictions", tmp_path / "plain")
     evaluate(spec, [data], tmp_path / "predictions", tmp_path / "scores")
@@ -254,7 +255,7 @@ def test_scores_of_a_region_are_those_of_a_mask(folder: Path, tmp_path: Path) ->
         "across": NamedRegion(**ACROSS.model_dump(), held_out=True),
         "box": NamedRegion(**BOX.model_dump()),
     }
-    channels = scored_channels(small.VARIABLES)
+    channels = scored_channels(small.VARIABLES.channels())
     skill = read_regional(tmp_path / "scores", channels, regions)
     expected = found["rmse"].sel(region="across").mean("time").values
     np.testing.assert_allclose(skill["rmse:across"], expected, rtol=1e-12)
@@ -268,7 +269,7 @@ def test_scores_of_a_region_are_those_of_a_mask(folder: Path, tmp_path: Path) ->
         ("t850", "across", "held out"),
     ]
     assert table["lines"][0]["cells"][3]["text"] == f"{expected[2]:.4g}"
-    assert regional_text(rows, channels, regions).splitlines()[2].split() == ["2t", "2t", "t850", "t850"]
-    assert regional_text(rows, channels, {}) == ""
+    assert regional_text(rows, channels, regions)[0].splitlines()[1].split() == ["2t", "2t", "t850", "t850"]
+    assert regional_text(rows, channels, {}) == []
     with pytest.raises(ValueError, match="no scores of the region north"):
         read_regional(tmp_path / "scores", channels, {"north": regions["box"]})

@@ -12,7 +12,7 @@ from tests import small_data as small
 from weatherpeft.artifacts import store
 from weatherpeft.samples.batch import Fields
 from weatherpeft.samples.normalization import training_scale
-from weatherpeft.samples.window import Split
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Period
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.statistics import StatisticsSpec, statistics

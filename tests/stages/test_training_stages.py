@@ -19,7 +19,8 @@ from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.samples.batch import Batch, Samples
-from weatherpeft.samples.window import Splits
+from weatherpeft.samples.frames import SampleFrames
+from weatherpeft.samples.splits import Splits
 from weatherpeft.stages.finetune import FinetuneSpec, finetune
 from weatherpeft.stages.fisher import FisherSpec, fisher
 from weatherpeft.stages.moments import MomentsSpec, moments
@@ -230,8 +231,8 @@ def test_a_run_from_training_to_predictions(
 
     # predictions are those of the rebuilt model
     found = project.predict(tmp_path / "predictions", model, run, pretrained)
-    samples = Samples(DOWNSCALING.window, FIELDS, project.data[2:], SPLITS.test)
-    assert list(found["time"].values) == [sample.time for sample in samples.samples]
+    samples = Samples(SampleFrames(DOWNSCALING.window, FIELDS, project.data[2:], SPLITS.test))
+    assert list(found["time"].values) == [sample.time for sample in samples.frames.samples]
     assert set(found.data_vars) == {"2m_temperature", "temperature"}
     with torch.inference_mode():
         for index in (0, len(samples) - 1):

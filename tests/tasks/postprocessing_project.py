@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from weatherpeft.config import Experiment
+from weatherpeft.jobs import Jobs
 from weatherpeft.stages.baseline import baseline
 from weatherpeft.stages.download import download
 from weatherpeft.stages.efi import efi
@@ -60,23 +60,23 @@ def configuration(folder: Path) -> dict[str, Any]:
 class Project:
     """An experiment and the places of its artifacts."""
 
-    experiment: Experiment
+    jobs: Jobs
 
     @property
     def root(self) -> Path:
-        return Path(self.experiment.root)
+        return Path(self.jobs.paths.root)
 
     def regridded(self, *splits: Any) -> list[Path]:
-        return [self.root / "regridded" / label for label in self.experiment.periods(*splits)]
+        return list(map(Path, self.jobs.regridded(*splits)))
 
     def forecasts(self, *splits: Any) -> list[Path]:
-        return [self.root / "forecasts" / label for label in self.experiment.corrected_periods(*splits)]
+        return list(map(Path, self.jobs.regridded_forecasts(*splits)))
 
     def prepare(self) -> None:
         """Data, statistics, standardization and index."""
-        own, work = self.experiment, self.root / "work"
+        own, work = self.jobs, self.root / "work"
         for label in own.periods():
-            raw = Path(own.data) / "raw" / label
+            raw = Path(own.experiment.data) / "raw" / label
             download(own.download(label), raw, work)
             regrid(own.regrid(label), raw, self.root / "regridded" / label)
             regrid(own.regrid_forecasts(label), raw, self.root / "forecasts" / label)
@@ -91,7 +91,7 @@ class Project:
 
     def pretrain(self) -> None:
         """Weights, and what they know of the task."""
-        own, work = self.experiment, self.root / "work"
+        own, work = self.jobs, self.root / "work"
         data, pretrained = self.regridded("train", "validation"), self.root / "pretrained"
         pretrain(own.pretrain(), data, self.root / "statistics", pretrained, work)
         standard = Path(own.tuning_statistics)
@@ -102,7 +102,7 @@ class Project:
 
     def run(self, label: str) -> None:
         """Fine-tune, predict and evaluate."""
-        own, splits = self.experiment, ("train", "validation")
+        own, splits = self.jobs, ("train", "validation")
         needed, standard = own.run_fisher(label), Path(own.tuning_statistics)
         pretrained = self.root / "pretrained" if own.run_pretrained(label) else None
         finetune(
@@ -118,18 +118,18 @@ class Project:
     def baseline(self, name: Any) -> None:
         """Predict and evaluate."""
         splits, output = ("train", "test"), self.root / "predictions" / name
-        spec = self.experiment.baseline(name)
+        spec = self.jobs.baseline(name)
         baseline(spec, self.regridded(*splits), output, forecasts=self.forecasts(*splits))
         self.evaluate(name)
 
     def evaluate(self, label: str) -> None:
-        own, index = self.experiment, Path(self.experiment.efi_path[0])
+        own, index = self.jobs, Path(self.jobs.efi_path[0])
         forecast, scores = (self.root / part / label for part in ("predictions", "scores"))
         evaluate(own.evaluate(label), self.regridded("test"), forecast, scores, efi=index)
 
     def report(self) -> Path:
-        own = self.experiment
-        labels = [*own.baselines, *own.run_labels()]
+        own = self.jobs
+        labels = own.forecast_labels()
         report(
             own.report(), self.regridded("test"), [self.root / "scores" / label for label in labels],
             [self.root / "predictions" / label for label in labels],

@@ -12,8 +12,7 @@ import xarray as xr
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import EVERY_MEMBER, FIELDS, FORECASTS, GRID, SEA, TASK, TEST, TRAIN
 from weatherpeft.artifacts import store
-from weatherpeft.samples.batch import Fields
-from weatherpeft.samples.ensemble_batch import samples_of
+from weatherpeft.samples.batch import Fields, Samples
 from weatherpeft.samples.ensemble_frames import EnsembleFrames, moments_of
 from weatherpeft.samples.standardization import training_standardization
 from weatherpeft.stages.standardization import SMALLEST_SCALE, StandardizationSpec, standardization
@@ -54,7 +53,7 @@ class TestFrames:
         sample = samples.samples[3]
         valid = theirs.sel(time=sample.time + np.timedelta64(48, "h"))
         found = samples.inputs(sample)
-        assert len(found) == small.MEMBERS == EVERY_MEMBER.window.ensemble.history
+        assert len(found) == small.MEMBERS == EVERY_MEMBER.ensemble.history
         for place, frame in enumerate(found):
             np.testing.assert_array_equal(frame["temperature"], valid["temperature"].values[place])
 
@@ -72,9 +71,9 @@ class TestFrames:
             np.testing.assert_array_equal(samples.true_targets(sample)[1], target["temperature"][0])
 
     def test_a_batch_has_the_frames_as_its_history(self, both: Both) -> None:
-        samples = samples_of(TASK.window, FIELDS, both[0], TRAIN, both[1])
+        samples = Samples(TASK.window.frames(FIELDS, both[0], TRAIN, both[1]))
         batch = samples.batch([0, 2])
-        frames = samples.inputs(samples.samples[2])
+        frames = samples.frames.inputs(samples.frames.samples[2])
         np.testing.assert_array_equal(batch.inputs.atmospheric["temperature"][1, 0], frames[0]["temperature"])
         assert batch.target.atmospheric["temperature"].shape == (2, 1, *GRID.shape)
         assert list(batch.target.surface) == ["2m_temperature"]
@@ -194,13 +193,13 @@ class TestStandardization:
         for task, history in ((TASK, 2), (EVERY_MEMBER, 4)):
             directory = tmp_path / task.frames
             dataset = standardized(task, both, directory)
-            mean, scale = training_standardization(directory, FIELDS.measured, task.window.ensemble)
+            mean, scale = training_standardization(directory, FIELDS.measured, task.ensemble)
             assert mean.surface["2m_temperature"].shape == (history, *GRID.shape)
             assert scale.atmospheric["temperature"].shape == (history, 2, *GRID.shape)
             last = dataset["scale"].sel(channel="t850").values[-1]
             np.testing.assert_array_equal(scale.atmospheric["temperature"][-1, 1], last)
         with pytest.raises(ValueError, match="expected the frames spread, mean, found member"):
-            training_standardization(tmp_path / "members", FIELDS.measured, TASK.window.ensemble)
+            training_standardization(tmp_path / "members", FIELDS.measured, TASK.ensemble)
 
 
 def test_the_loss_is_the_weighted_crps_in_the_fields_own_units() -> None:
@@ -231,7 +230,7 @@ def test_a_level_that_is_no_target_does_not_count() -> None:
             )
         }
     )
-    assert mixed.window.ensemble.variables.levels_hpa == (500, 850)
+    assert mixed.ensemble.variables.levels_hpa == (500, 850)
     zeros = torch.zeros(1, 2, 4, 8)
     wrong = zeros.clone()
     wrong[:, 0] = 1  # t500

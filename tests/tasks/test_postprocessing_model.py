@@ -10,7 +10,6 @@ import pytest
 import torch
 from aurora.normalisation import locations, scales
 from pydantic import TypeAdapter
-from weatherpeft.samples.ensemble_batch import samples_of
 
 from tests.backbones.small_aurora import CONTEXT, build, small_spec
 from tests.tasks import forecast_data as small
@@ -19,7 +18,7 @@ from weatherpeft.backbones.aurora.ensemble import SMALLEST_SPREAD, EnsembleAuror
 from weatherpeft.config import load
 from weatherpeft.fields.variables import RELATED, VARIABLES, FieldSet
 from weatherpeft.peft import AnyMethod
-from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.stages.standardization import StandardizationSpec, standardization
 from weatherpeft.tasks.postprocessing import Postprocessing
 from weatherpeft.training.tuning import attach, build_model
@@ -42,7 +41,7 @@ def batch_of(task: Postprocessing, folder: Path) -> Batch:
     data, forecasts = (
         [folder / kind / each.label for each in small.YEARS["train"]] for kind in ("analyses", "forecasts")
     )
-    return samples_of(task.window, FIELDS, data, TRAIN, forecasts).batch([0, 3])
+    return Samples(task.window.frames(FIELDS, data, TRAIN, forecasts)).batch([0, 3])
 
 
 def model_of(task: Postprocessing, folder: Path) -> EnsembleAuroraBackbone:
@@ -235,7 +234,7 @@ def test_counts_at_the_papers_configuration_are_the_published() -> None:
     own = load(Path(__file__).resolve().parents[2] / "config" / "postprocessing.yaml")
     linspace = functools.partial(torch.linspace, device="cpu")  # upstream reads values from it
     with torch.device("meta"), unittest.mock.patch("torch.linspace", linspace):
-        model = own.backbone.build(own.inputs, 48, False, 0, own.task.window.ensemble)
+        model = own.backbone.build(own.inputs, own.task, 0)
     assert isinstance(model, EnsembleAuroraBackbone)
     assert model.embedding_weights().shape == (512, 21, 2 * 4 * 4)
     assert sum(p.numel() for p in model.backbone.parameters()) == 1_239_943_168

@@ -9,7 +9,6 @@ import pytest
 import torch
 import xarray as xr
 from pydantic import ValidationError
-from weatherpeft.samples.ensemble_batch import samples_of
 
 from tests.backbones.small_aurora import small_spec
 from tests.small_data import write_store
@@ -19,9 +18,10 @@ from weatherpeft.config import Experiment
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.samples.batch import Fields
+from weatherpeft.jobs import Jobs
+from weatherpeft.samples.batch import Fields, Samples
+from weatherpeft.samples.splits import Split
 from weatherpeft.samples.standardization import training_standardization
-from weatherpeft.samples.window import Split
 from weatherpeft.sources.local import Local
 from weatherpeft.spec import Period
 from weatherpeft.stages.download import DownloadSpec, download
@@ -36,11 +36,11 @@ TARGETS = ["2t", "10u", "10v", "t850", "z500"]
 @pytest.mark.slow
 def test_from_a_planet_to_the_page(tmp_path: Path) -> None:
     """Every stage; what training is from data is another test's matter."""
-    project = Project(Experiment.parse(configuration(tmp_path)))
-    own = project.experiment
+    project = Project(Jobs(Experiment.parse(configuration(tmp_path))))
+    own = project.jobs
     project.prepare()
     project.pretrain()
-    for name in own.baselines:
+    for name in own.experiment.baselines:
         project.baseline(name)
     for label in own.run_labels():
         project.run(label)
@@ -49,7 +49,7 @@ def test_from_a_planet_to_the_page(tmp_path: Path) -> None:
     with (report / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     crps = {(row["run"], row["channel"]): float(row["value"]) for row in rows if row["score"] == "crps"}
-    assert set(crps) == {(run, each) for run in (*own.baselines, *own.run_labels()) for each in TARGETS}
+    assert set(crps) == {(run, each) for run in own.forecast_labels() for each in TARGETS}
     assert {row["score"] for row in rows} == {"rmse", "bias", "crps", "crps_fair", "eecrps", "spread_skill"}
     for label in own.run_labels():  # after 4 steps still close to N(mean, spread²), better than 3 members
         for channel in TARGETS:
@@ -57,7 +57,7 @@ def test_from_a_planet_to_the_page(tmp_path: Path) -> None:
     text = (report / "scores.txt").read_text()
     assert "against ensemble" in text and "against emos" in text and "ensemble, fair" in text
     page = (report / "report.html").read_text()
-    for words in ("Uncertainty", "by the rank of the analysis", "CRPS skill of weatherpeft"):
+    for words in ("Uncertainty", "by the rank of the analysis", "CRPS skill of "):
         assert words in page
 
     predictions = xr.open_zarr(
@@ -108,7 +108,7 @@ def test_real_members_go_through_the_input_path(shared_data: Path, tmp_path: Pat
         *places,
         tmp_path / "standardization",
     )
-    samples = samples_of(TASK.window, SEEN, places[0], split, places[1])
+    samples = Samples(TASK.window.frames(SEEN, places[0], split, places[1]))
     assert len(samples) == 3  # the first time's forecast started the day before
     values = members["temperature"].transpose("time", "member", ...).values[1:].astype(np.float64)
     moments = np.stack([values.std(axis=1, ddof=1), values.mean(axis=1)], axis=1)
@@ -117,7 +117,7 @@ def test_real_members_go_through_the_input_path(shared_data: Path, tmp_path: Pat
     np.testing.assert_allclose(frames, moments, rtol=1e-4)
     assert (frames[:, 0] > 0).all() and 0.05 < np.median(frames[:, 0]) < 2  # kelvins
 
-    mean, scale = training_standardization(tmp_path / "standardization", UPPER, TASK.window.ensemble)
+    mean, scale = training_standardization(tmp_path / "standardization", UPPER, TASK.ensemble)
     np.testing.assert_allclose(mean.atmospheric["temperature"], moments.mean(axis=0), rtol=1e-4)
     deviation = moments.std(axis=0)
     varies = deviation > 0.02 * np.sqrt((deviation**2).mean(axis=(-2, -1), keepdims=True))

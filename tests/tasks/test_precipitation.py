@@ -10,10 +10,11 @@ import xarray as xr
 from tests.backbones.small_aurora import build, small_spec
 from tests.small_data import period, split, write_store
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import FieldSet, VariableSet
-from weatherpeft.samples.batch import Batch, Fields, Samples
-from weatherpeft.samples.frames import GridReader
+from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.samples.predictions import write_predictions
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.tasks.precipitation import Precipitation
@@ -86,22 +87,22 @@ def rain_of(whole: xr.Dataset, time: np.datetime64) -> np.ndarray:
 
 
 def test_sums_go_over_the_borders_of_stores(whole: xr.Dataset, data: list[Path]) -> None:
-    reader = GridReader(data, GRID, (RAIN, "2m_temperature"))
+    reader = FieldReader(data, GRID, (RAIN, "2m_temperature"))
     times = reader.times([period("2001-01-30", "2001-02-05")])
     assert times == list(axis(6)[1:])  # all but the first, whose hours begin the day before
     for time in times:
         np.testing.assert_allclose(reader.read(time, None)[RAIN], rain_of(whole, time), rtol=1e-6)
-    with pytest.raises(ValueError, match="total_precipitation_6hr at 2001-01-30T00.*has no 2001-01-29T19"):
+    with pytest.raises(ValueError, match=f"{RAIN} at 2001-01-30T00.*has no time 2001-01-29T19"):
         reader.read(axis(6)[0], None)
-    alone = GridReader(data[1:2], GRID, (RAIN,))
+    alone = FieldReader(data[1:2], GRID, (RAIN,))
     assert alone.times([SECOND]) == list(axis(6, (SECOND.start, SECOND.end))[1:])
 
 
 def test_no_window_leaves_its_split(whole: xr.Dataset, data: list[Path]) -> None:
     """Frames, targets and every hour of every sum."""
     train, test = (
-        Samples(TASK.window, FIELDS, data, split(SECOND)),
-        Samples(TASK.window, FIELDS, data, split(THIRD)),
+        SampleFrames(TASK.window, FIELDS, data, split(SECOND)),
+        SampleFrames(TASK.window, FIELDS, data, split(THIRD)),
     )
     for samples, days in ((train, SECOND), (test, THIRD)):
         first, end = np.datetime64(days.start, "ns"), np.datetime64(days.end, "ns") + np.timedelta64(1, "D")
@@ -208,7 +209,7 @@ class TestModel:
 
 
 def test_only_precipitation_is_written_and_none_below_zero(data: list[Path], tmp_path: Path) -> None:
-    samples = Samples(TASK.window, FIELDS, data, split(SECOND))
+    samples = SampleFrames(TASK.window, FIELDS, data, split(SECOND))
     field = np.linspace(-1e-3, 1e-3, int(np.prod(GRID.shape)), dtype=np.float32).reshape(GRID.shape)
     variables = TASK.predicted(VARIABLES)
     write_predictions(

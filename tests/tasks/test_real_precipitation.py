@@ -11,6 +11,7 @@ import xarray as xr
 from tests.real_samples import precipitation_6h
 from weatherpeft.artifacts import store
 from weatherpeft.config import Experiment
+from weatherpeft.jobs import Jobs
 from weatherpeft.stages.baseline import baseline
 from weatherpeft.stages.climatology import climatology
 from weatherpeft.stages.download import download
@@ -71,16 +72,17 @@ def experiment(files: list[Path]) -> Experiment:
 def test_real_rain_from_netcdf_to_scores(shared_data: Path, tmp_path: Path) -> None:
     file = shared_data / "era5_tp_hourly_india_2023.nc"
     planned = experiment([file, beside(tmp_path / "pressure.nc")])
-    (label,) = planned.periods()
+    jobs = Jobs(planned)
+    (label,) = jobs.periods()
     raw, data, made = tmp_path / "raw", tmp_path / "regridded", tmp_path / "usual"
-    download(planned.download(label), raw, tmp_path / "work")
-    regrid(planned.regrid(label), raw, data)
-    series(planned.series(label), [data], tmp_path / "series")
-    climatology(planned.climatology(), [tmp_path / "series"], made)
+    download(jobs.download(label), raw, tmp_path / "work")
+    regrid(jobs.regrid(label), raw, data)
+    series(jobs.series(label), [data], tmp_path / "series")
+    climatology(jobs.climatology(), [tmp_path / "series"], made)
     found = {}
     for name in planned.baselines:
-        baseline(planned.baseline(name), [data], tmp_path / name, made)
-        evaluate(planned.evaluate(name), [data], tmp_path / name, tmp_path / f"{name}-scores", made)
+        baseline(jobs.baseline(name), [data], tmp_path / name, made)
+        evaluate(jobs.evaluate(name), [data], tmp_path / name, tmp_path / f"{name}-scores", made)
         found[name] = store.open_dataset(tmp_path / f"{name}-scores" / "scores.zarr").load()
 
     # Sums of the file itself, by the time that they end at.

@@ -22,6 +22,7 @@ from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.samples.batch import Batch, Fields, Samples
+from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.training import checkpoint, distributed, loop
 from weatherpeft.training.fisher import estimate_fisher
@@ -73,7 +74,7 @@ class Job:
 
     def samples(self) -> tuple[Samples, Samples]:
         return tuple(  # type: ignore[return-value]
-            Samples(small.WINDOW, small.FIELDS, [self.data / period.label], small.split(period))
+            Samples(SampleFrames(small.WINDOW, small.FIELDS, [self.data / period.label], small.split(period)))
             for period in (TRAIN, VALIDATION)
         )
 

@@ -18,6 +18,7 @@ from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.samples.batch import Batch, Fields, Samples
+from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.training.loop import History, learning_rate, single_batches, train, validate
 from weatherpeft.training.spec import Training
@@ -36,14 +37,14 @@ class Killed(BaseException):
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """Eleven samples."""
     data = [small.write_period(tmp_path_factory.mktemp("train"), JANUARY)]
-    return Samples(small.WINDOW, small.FIELDS, data, small.split(JANUARY))
+    return Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(JANUARY)))
 
 
 @pytest.fixture(scope="module")
 def validation(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """Seven samples."""
     data = [small.write_period(tmp_path_factory.mktemp("validation"), FEBRUARY, seed=1)]
-    return Samples(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
+    return Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY)))
 
 
 def training(steps: int, **changes: Any) -> Training:

@@ -16,7 +16,7 @@ from tests.training.processes import METHODS, TINY, command_rank, run, start
 from tests.training.processes import finish as finish_group
 from weatherpeft.artifacts import store
 from weatherpeft.peft.sfas.fisher_store import read_fisher
-from weatherpeft.samples.window import Splits
+from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Spec
 from weatherpeft.stages.finetune import FinetuneSpec
 from weatherpeft.stages.fisher import FisherSpec

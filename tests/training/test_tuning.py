@@ -2,15 +2,15 @@
 
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
-from pydantic import TypeAdapter
-from torch import Tensor
+from pydantic import PrivateAttr, TypeAdapter
+from torch import Tensor, nn
 
 from tests.backbones.small_aurora import CONTEXT, FIELDS, loss, small_aurora, small_batch
-from weatherpeft.interfaces import TuningContext
+from weatherpeft.interfaces import Backbone, PeftMethod, TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.tasks.forecasting import Forecasting
@@ -154,6 +154,57 @@ class TestCounts:
         both = TunedModel(model, (DenseAdapter(one), DenseAdapter(one)))
         with pytest.raises(ValueError, match=f"two methods train {name}"):
             both.dense_parameters()
+
+
+class Given(PeftMethod):
+    """Trains what it is given."""
+
+    name: Literal["given"] = "given"
+    _dense: dict[str, nn.Parameter] = PrivateAttr()
+
+    def __init__(self, dense: dict[str, nn.Parameter]) -> None:
+        super().__init__()
+        self._dense = dense
+
+    def attach(self, model: Backbone, context: TuningContext) -> DenseAdapter:
+        return DenseAdapter(self._dense)
+
+
+class TestAttach:
+    def test_a_parameter_outside_of_the_model_is_an_error(self) -> None:
+        """No check between processes compares it, and it stays behind when the model moves to a GPU."""
+        inside = small_aurora()
+        inside.backbone.scale = nn.Parameter(torch.ones(1))
+        assert (
+            "given.scale"
+            in attach(inside, [Given({"given.scale": inside.backbone.scale})], CONTEXT).dense_parameters()
+        )
+        outside = Given({"given.scale": nn.Parameter(torch.ones(1))})
+        with pytest.raises(ValueError, match=r"given: the parameter given\.scale lies outside of the model"):
+            attach(small_aurora(), [outside], CONTEXT)
+
+    def test_a_parameter_of_two_methods_is_an_error_whatever_its_names(self) -> None:
+        model = small_aurora()
+        (parameter, *_) = model.backbone_parameters().values()
+        methods = [Given({f"given.{name}": parameter}) for name in ("one", "two")]
+        with pytest.raises(ValueError, match=r"given: the parameter given\.two is trained by given"):
+            attach(model, methods, CONTEXT)
+
+    def test_a_parameter_of_the_encoder_is_trained_already(self) -> None:
+        model = small_aurora()
+        first = Given({"given.first": next(model.encoder.parameters())})
+        with pytest.raises(ValueError, match=r"given: the parameter given\.first is trained by every method"):
+            attach(model, [first], CONTEXT)
+
+    def test_a_name_of_two_parameters_is_an_error(self) -> None:
+        model = small_aurora()
+        one, other, *_ = model.backbone_parameters().values()
+        with pytest.raises(ValueError, match=r"two methods train given\.same"):
+            attach(model, [Given({"given.same": one}), Given({"given.same": other})], CONTEXT)
+
+    def test_methods_that_do_not_go_together_are_an_error(self) -> None:
+        with pytest.raises(ValueError, match="sfas needs the backbone's weights, which full takes before it"):
+            tuned([{"name": "full"}, SFAS])
 
 
 class TestBuild:

@@ -43,6 +43,18 @@ def by_scores(forecast, observed, dry_fraction, wet_threshold, **arguments) -> x
     )
 
 
+def check_against_scores(forecast, observed, dry_fraction, wet_threshold, weights) -> np.ndarray:
+    """SEEPS of every point and time is that of the package; its mean over the area is returned."""
+    fields = forecast, observed, dry_fraction, wet_threshold
+    expected = by_scores(*fields, preserve_dims="all")
+    np.testing.assert_allclose(seeps(*fields, DRY_M), expected.values, rtol=1e-6)
+    area = xr.DataArray(weights, dims="latitude")
+    by_time = by_scores(*fields, preserve_dims="time", weights=area)
+    averaged = latitude_weighted_seeps(*fields, DRY_M, weights)
+    np.testing.assert_allclose(averaged, by_time.values, rtol=1e-6)
+    return averaged
+
+
 def test_the_matrix_is_that_of_rodwell():
     """Their equation 15, in the shares of all three categories."""
     dry = np.array([0.11, 0.5, 0.84])
@@ -94,6 +106,16 @@ def test_seeps_is_undefined_where_it_rains_always_or_never():
         seeps(forecast, observed[:, :7], dry_fraction, wet, DRY_M)
 
 
+def test_seeps_against_scores():
+    """Rain of every category at points that are dry by different shares; a forecast that is often too wet."""
+    random = np.random.default_rng(1)
+    dry_fraction = random.permutation(np.linspace(0.02, 0.98, 42)).reshape(6, 7)
+    wet_threshold = random.uniform(1e-3, 4e-3, (6, 7)).astype(np.float32)
+    observed, forecast = random.gamma(0.4, [[[[5e-3]]], [[[9e-3]]]], (2, 30, 6, 7)).astype(np.float32)
+    assert 0.7 < seeps_points(dry_fraction, wet_threshold).mean() < 0.8
+    check_against_scores(forecast, observed, dry_fraction, wet_threshold, np.linspace(0.1, 1.9, 6))
+
+
 def test_a_contingency_table_by_hand():
     forecast = np.array([[0, 0, 1], [2, 2, 1]])
     observed = np.array([[0, 1, 1], [2, 1, 0]])
@@ -104,6 +126,8 @@ def test_a_contingency_table_by_hand():
     np.testing.assert_allclose(forecast_given_observed(table), expected, atol=1e-12)
     never = forecast_given_observed(np.array([[0.5, 0, 0], [0.5, 0, 0], [0, 0, 0]]))
     assert np.isnan(never[:, 1:]).all() and never[:, 0].tolist() == [0.5, 0.5, 0]
+    with pytest.raises(ValueError, match=r"\(2, 3\), target \(1, 3\)"):
+        contingency_table(forecast, observed[:1], points, np.array([1.0, 3.0]))
 
 
 def test_tables_of_parts_of_a_period_go_together():
@@ -137,19 +161,7 @@ def test_real_precipitation_against_scores(real):
     wet_threshold = wet_threshold.astype(np.float32)
     inside = seeps_points(dry_fraction, wet_threshold)
     assert 0.2 < dry_fraction.min() and 0.5 < inside.mean()
-    expected = by_scores(forecast, observed, dry_fraction, wet_threshold, preserve_dims="all")
-    found = seeps(forecast, observed, dry_fraction, wet_threshold, DRY_M)
-    np.testing.assert_allclose(found, expected.values, rtol=1e-6)
-    by_time = by_scores(
-        forecast,
-        observed,
-        dry_fraction,
-        wet_threshold,
-        preserve_dims="time",
-        weights=xr.DataArray(weights, dims="latitude"),
-    )
-    averaged = latitude_weighted_seeps(forecast, observed, dry_fraction, wet_threshold, DRY_M, weights)
-    np.testing.assert_allclose(averaged, by_time.values, rtol=1e-6)
+    averaged = check_against_scores(forecast, observed, dry_fraction, wet_threshold, weights)
     assert 0.5 < averaged.mean() < 1
     perfect = latitude_weighted_seeps(observed, observed, dry_fraction, wet_threshold, DRY_M, weights)
     assert (perfect == 0).all()
@@ -158,14 +170,12 @@ def test_real_precipitation_against_scores(real):
 @pytest.mark.shared
 def test_real_precipitation_on_its_thresholds(real):
     """Fields that hold nothing but the thresholds themselves and their neighbors."""
-    precipitation, dry_fraction, wet_threshold, _ = real
+    precipitation, dry_fraction, wet_threshold, weights = real
     wet_threshold = wet_threshold.astype(np.float32)
     dry = np.full_like(wet_threshold, DRY_M)
     edges = np.stack([dry, np.nextafter(dry, 0), wet_threshold, np.nextafter(wet_threshold, 0)])
     forecast, observed = (edges[RANDOM.integers(0, 4, 40)] for _ in range(2))
-    found = seeps(forecast, observed, dry_fraction, wet_threshold, DRY_M)
-    expected = by_scores(forecast, observed, dry_fraction, wet_threshold, preserve_dims="all")
-    np.testing.assert_allclose(found, expected.values, rtol=1e-6)
+    check_against_scores(forecast, observed, dry_fraction, wet_threshold, weights)
 
 
 @pytest.mark.shared

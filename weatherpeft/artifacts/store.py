@@ -31,7 +31,12 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def artifact(
-    output: Path, spec: Spec, code: str, inputs: Sequence[Path] = (), facts: dict[str, Any] | None = None
+    output: Path,
+    spec: Spec,
+    code: str,
+    inputs: Sequence[Path] = (),
+    facts: dict[str, Any] | None = None,
+    varying: Sequence[str] = (),
 ) -> Iterator[Path]:
     """Write a directory that appears under its final name only when it is complete.
 
@@ -41,6 +46,8 @@ def artifact(
         code: module name of the stage, whose code digest is recorded.
         inputs: artifacts, or files in them, that were read.
         facts: further entries of the record; may be filled until the context is left.
+        varying: names of files that differ from run to run, such as times; the digest leaves them out, and
+            the record names them.
 
     Yields:
         The directory to write into.
@@ -58,7 +65,8 @@ def artifact(
             "code": fingerprint(code, spec_modules(spec)),
             "inputs": {"/".join(path.parts[-2:]): artifact_digest(path) for path in inputs},
             "packages": _versions(),
-            "digest": content_digest(temporary),
+            "digest": content_digest(temporary, varying),
+            **({"varying": sorted(varying)} if varying else {}),
             **(facts or {}),
         }
         (temporary / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
@@ -112,13 +120,19 @@ def artifact_key(spec: Spec, code: str, inputs: Sequence[Path] = ()) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def content_digest(directory: Path) -> str:
-    """SHA-256 over the names and bytes of the files below a directory, bookkeeping files left out."""
+def content_digest(directory: Path, left_out: Sequence[str] = ()) -> str:
+    """SHA-256 over the names and bytes of the files below a directory, bookkeeping files left out.
+
+    Args:
+        directory: to digest.
+        left_out: further files, relative to the directory, that do not count.
+    """
     total = hashlib.sha256()
     for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-        if file.name in (PROVENANCE, ".snakemake_timestamp"):
+        name = str(file.relative_to(directory))
+        if file.name in (PROVENANCE, ".snakemake_timestamp") or name in left_out:
             continue
-        total.update(str(file.relative_to(directory)).encode() + b"\0")
+        total.update(name.encode() + b"\0")
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()

@@ -14,11 +14,17 @@ class Full(PeftMethod):
     """Trains every backbone parameter."""
 
     name: Literal["full"]
+    """Selects this method."""
 
     @property
     def trains_everything(self) -> bool:
         """Yes."""
         return True
+
+    @property
+    def takes(self) -> dict[str, bool]:
+        """Every pretrained parameter that is left."""
+        return {"weights": True, "biases": False}
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Unfreeze the backbone.

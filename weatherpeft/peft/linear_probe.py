@@ -14,6 +14,7 @@ class LinearProbe(PeftMethod):
     """Trains no backbone parameter: encoder and decoder only, which every method trains."""
 
     name: Literal["linear_probe"]
+    """Selects this method."""
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Leave the backbone frozen."""

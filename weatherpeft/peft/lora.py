@@ -21,6 +21,7 @@ class Lora(PeftMethod):
     """
 
     name: Literal["lora"]
+    """Selects this method."""
     rank: Annotated[int, Field(ge=1)] = 8
     alpha: Annotated[float, Field(gt=0)] = 8.0
     """Numerator of the update's scale."""
@@ -28,6 +29,12 @@ class Lora(PeftMethod):
     """Last parts of the names of the linear layers to adapt; in Aurora also ``fc1`` and ``fc2``."""
     biases: bool = True
     """Whether the backbone's biases are trained too."""
+
+    @property
+    def takes(self) -> dict[str, bool]:
+        """The target layers, which can be wrapped once, and the biases that are left."""
+        layers = {f"{name} layers": True for name in self.targets}
+        return layers | ({"biases": False} if self.biases else {})
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Put the low-rank layers around the target layers.

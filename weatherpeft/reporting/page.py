@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.reporting.benchmarks import Job, duration_text, memory_text
-from weatherpeft.reporting.ensemble import ensemble_tables
 from weatherpeft.reporting.figures import Image, pretty_units
 from weatherpeft.reporting.scores import (
     Channel,
@@ -21,33 +21,25 @@ from weatherpeft.reporting.scores import (
     ordered,
     random_starts,
 )
-from weatherpeft.reporting.skill import skill_table
+from weatherpeft.reporting.section import Section
 from weatherpeft.reporting.table import count_text, decimals, percent_text
-
-_TEMPLATE = "page.html.jinja"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Images of the page.
+    """Images that every report has.
 
     Attributes:
         maps: one image a field.
         maps_caption: what the maps show.
         training: losses.
         cost: accuracy against the number of trained parameters.
-        reliability: categories of precipitation that were forecast, where they are scored.
-        histograms: of ranks and probabilities, where forecasts are distributions or ensembles.
-        skill_maps: CRPS against the raw ensemble's, likewise.
     """
 
     maps: list[Image]
     maps_caption: str
     training: Image
     cost: Image
-    reliability: Image | None = None
-    histograms: Image | None = None
-    skill_maps: Image | None = None
 
 
 def render(
@@ -57,14 +49,14 @@ def render(
     placeholders: dict[str, float],
     rows: Sequence[Row],
     channels: Sequence[Channel],
+    grid: Grid,
     figures: Figures,
-    regional_tables: Sequence[dict[str, Any]],
-    run_labels: Sequence[str],
-    jobs: Sequence[Job] | None,
+    sections: Sequence[Section],
+    timed: bool,
     artifacts: Sequence[dict[str, str]],
     packages: dict[str, str],
 ) -> str:
-    """The page as HTML without anything to load.
+    """The page as HTML without anything to load, the same for the same artifacts.
 
     Args:
         experiment: its name.
@@ -73,39 +65,59 @@ def render(
         placeholders: value of every declared constant.
         rows: methods and baselines.
         channels: fields of the rows' scores.
+        grid: of the scores.
         figures: images.
-        regional_tables: of ``regions.py``.
-        run_labels: fine-tuning jobs.
-        jobs: time and memory; None where they were not recorded.
+        sections: those that only some experiments have.
+        timed: whether there is a page of times beside this one.
         artifacts: ``name``, ``code``, ``spec`` and ``digest`` of what was read.
         packages: versions by name.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = ordered(rows, channels)
-    return environment.get_template(_TEMPLATE).render(
+    contents = [(section.template, section.content(rows, channels, grid)) for section in sections]
+    return _render(
+        "page.html.jinja",
         experiment=experiment,
         source=source,
         facts=facts,
         placeholders=[_placeholder(name, value) for name, value in placeholders.items()],
         table=_score_table(rows, channels),
-        skill=skill_table(rows, channels),
-        ensemble_tables=ensemble_tables(rows, channels),
+        sections=[{"template": name, "content": content} for name, content in contents if content],
         channel_tables=[_channel_table(rows, channels, score) for score in ("rmse", "bias")],
         comparisons=[_comparison(*pair, channels) for pair in random_starts(rows)],
         figures=figures,
-        regional_tables=regional_tables,
-        jobs=None if jobs is None else _job_tables(jobs, run_labels),
+        timed=timed,
         artifacts=artifacts,
         packages=packages,
     )
+
+
+def render_times(experiment: str, jobs: Sequence[Job], run_labels: Sequence[str]) -> str:
+    """A page of the time and memory that jobs took, which no two runs have in common.
+
+    Args:
+        experiment: its name.
+        jobs: time and memory of each.
+        run_labels: fine-tuning jobs.
+    """
+    return _render("times.html.jinja", experiment=experiment, jobs=_job_tables(jobs, run_labels))
+
+
+_PARTS = ("base.html.jinja", "macros.html.jinja")
+"""What the templates are made of; named here so that they count as code (see ``artifacts.fingerprint``)."""
+
+
+def _render(template: str, **values: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    own = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader([own, own / "sections"]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def _placeholder(name: str, value: float) -> str:

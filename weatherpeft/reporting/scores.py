@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from weatherpeft.artifacts import store
-from weatherpeft.fields.variables import VARIABLES, VariableSet, channel_label
-from weatherpeft.samples.window import Ensemble
+from weatherpeft.fields.variables import VARIABLES, channel_label
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SCORES = ("rmse", "bias")
-RANDOM_SUFFIX = "_random"
-"""``full_random`` is ``full`` from random weights."""
 _HEADLINE = (("2t",), ("10u",), ("10v",), ("t850",), ("u850",), ("z500",), ("q850", "q700"))
+_FEATURED = ("t850", "10u", "2t")
 _DISPLAY = {"kg kg-1": (1e3, "g kg-1"), "m": (1e3, "mm")}
 
 
@@ -60,13 +58,13 @@ class Channel:
         return name if self.lead_hours is None else f"{name}, {self.lead_hours} h ahead"
 
 
-def scored_channels(
-    variables: VariableSet, leads: Sequence[int] = (0,), ensemble: Ensemble | None = None
-) -> list[Channel]:
-    """Every field that is scored, in the order of the data, at every lead time, or an ensemble's targets."""
-    fields = variables.channels()
-    if ensemble is not None:
-        fields = [(target.variable, target.level_hpa) for target in ensemble.targets]
+def scored_channels(fields: Sequence[tuple[str, int | None]], leads: Sequence[int] = (0,)) -> list[Channel]:
+    """Every scored field at every lead time.
+
+    Args:
+        fields: variable and level of each, in the order of the scores.
+        leads: lead times in hours.
+    """
     if len(leads) == 1:
         return [Channel(name, level, channel_label(name, level)) for name, level in fields]
     return [
@@ -83,6 +81,12 @@ def headline(channels: Sequence[Channel]) -> list[int]:
     return [group[0] for group in groups if group] or list(range(min(6, len(channels))))
 
 
+def featured(channels: Sequence[Channel]) -> list[int]:
+    """Positions of the fields that maps show; the first three of ``headline`` where none of them is there."""
+    position = {channel.label: index for index, channel in enumerate(channels)}
+    return [position[label] for label in _FEATURED if label in position] or headline(channels)[:3]
+
+
 @dataclass(frozen=True)
 class Entry:
     """Scores of one run or baseline.
@@ -93,10 +97,13 @@ class Entry:
         kind: what it is.
         seed: of a run.
         start: weights that a run started from.
+        recipe: what a run is made of but its seed and its weights at the start.
+        reference: whether a run tunes everything, so that others are compared with it.
         trainable_backbone: parameters trained at a step, encoder and decoder left out, of a run.
         trainable_total: all parameters trained at a step, of a run.
         rmse: mean over times and members, ``(channel,)``, in SI units.
-        bias: likewise.
+        bias: mean over times and members, ``(channel,)``, in SI units.
+        skill: further scores by name, ``(channel, ...)``; see ``section.Section.read``.
     """
 
     label: str
@@ -106,10 +113,11 @@ class Entry:
     bias: np.ndarray
     seed: int | None = None
     start: Literal["pretrained", "random"] | None = None
+    recipe: str = ""
+    reference: bool = False
     trainable_backbone: int | None = None
     trainable_total: int | None = None
     skill: dict[str, np.ndarray] = field(default_factory=dict)
-    """Further scores by name, ``(channel, ...)``; see ``skill.py``."""
 
 
 def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -184,9 +192,11 @@ class Row:
         name: of the method or baseline.
         kind: what it is.
         start: weights that the runs started from.
+        recipe: what the runs are made of but their seeds and their weights at the start.
+        reference: whether the runs tune everything, so that others are compared with them.
         seeds: number of runs.
         trainable_backbone: the different counts of the runs, increasing; empty for a baseline.
-        trainable_total: likewise.
+        trainable_total: the different total counts of the runs, increasing.
         rmse: mean over seeds, ``(channel,)``.
         rmse_spread: sample standard deviation over seeds, ``(channel,)``; None for a single run.
         bias: mean over seeds, ``(channel,)``.
@@ -196,6 +206,8 @@ class Row:
     name: str
     kind: Literal["method", "baseline"]
     start: Literal["pretrained", "random"] | None
+    recipe: str
+    reference: bool
     seeds: int
     trainable_backbone: tuple[int, ...]
     trainable_total: tuple[int, ...]
@@ -223,6 +235,8 @@ def rows_of(entries: Sequence[Entry]) -> list[Row]:
                 name=name,
                 kind=group[0].kind,
                 start=group[0].start,
+                recipe=group[0].recipe,
+                reference=group[0].reference,
                 seeds=len(group),
                 trainable_backbone=_counts(entry.trainable_backbone for entry in group),
                 trainable_total=_counts(entry.trainable_total for entry in group),
@@ -251,7 +265,7 @@ def ordered(rows: Sequence[Row], channels: Sequence[Channel]) -> list[Row]:
 
 def full_tuning(rows: Sequence[Row]) -> Row | None:
     """The row that others are compared with: full tuning of the pretrained model."""
-    return next((row for row in rows if row.name == "full" and row.start == "pretrained"), None)
+    return next((row for row in rows if row.reference and row.start == "pretrained"), None)
 
 
 def difference_percent(row: Row, reference: Row) -> np.ndarray:
@@ -264,14 +278,11 @@ def difference_percent(row: Row, reference: Row) -> np.ndarray:
 
 
 def random_starts(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Pairs of a method from pretrained and from random weights, matched by ``RANDOM_SUFFIX``."""
-    by_name = {row.name: row for row in rows}
-    pairs = []
-    for row in rows:
-        partner = by_name.get(row.name.removesuffix(RANDOM_SUFFIX))
-        if row.start == "random" and partner is not None and partner.start == "pretrained":
-            pairs.append((partner, row))
-    return pairs
+    """Pairs of the same methods, trained in the same way, from pretrained and from random weights."""
+    pretrained = {row.recipe: row for row in reversed(rows) if row.start == "pretrained"}
+    return [
+        (pretrained[row.recipe], row) for row in rows if row.start == "random" and row.recipe in pretrained
+    ]
 
 
 def best_baseline(rows: Sequence[Row]) -> np.ndarray | None:

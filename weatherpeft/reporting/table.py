@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from weatherpeft.reporting.ensemble import COLUMNS as ENSEMBLE_COLUMNS
-from weatherpeft.reporting.ensemble import ensemble_text, score_units
 from weatherpeft.reporting.scores import (
     SCORES,
     Channel,
@@ -18,7 +16,7 @@ from weatherpeft.reporting.scores import (
     headline,
     ordered,
 )
-from weatherpeft.reporting.skill import COLUMNS, skill_text
+from weatherpeft.reporting.section import Section
 
 WIDTH = 120
 """Columns of a terminal."""
@@ -28,28 +26,23 @@ _CSV_COLUMNS = (
 )
 
 
-def csv_text(entries: Sequence[Entry], channels: Sequence[Channel]) -> str:
+def csv_text(entries: Sequence[Entry], channels: Sequence[Channel], sections: Sequence[Section] = ()) -> str:
     """Tidy CSV: a line for every run, field and score, in SI units with seven digits."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
     for entry in entries:
         for index, channel in enumerate(channels):
-            for score in SCORES:
-                value = f"{getattr(entry, score)[index]:.6e}"
+            values = [(score, getattr(entry, score)[index], channel.units) for score in SCORES]
+            values += [
+                (score, entry.skill[score][index], section.units(score, channel))
+                for section in sections
+                for score in section.columns(entry.skill)
+            ]
+            for score, value, units in values:
                 writer.writerow(
                     [entry.label, entry.name, entry.seed, entry.start, entry.kind]
-                    + [channel.variable, channel.level_hpa, channel.label, score, value, channel.units]
-                    + [entry.trainable_backbone, entry.trainable_total]
-                )
-            regional = [score for score in entry.skill if ":" in score]
-            for score in (s for s in (*COLUMNS, *ENSEMBLE_COLUMNS, *regional) if s in entry.skill):
-                units = channel.units if score.startswith("rmse") else "1"
-                units = score_units(score, channel) if score in ENSEMBLE_COLUMNS else units
-                writer.writerow(
-                    [entry.label, entry.name, entry.seed, entry.start, entry.kind]
-                    + [channel.variable, channel.level_hpa, channel.label, score]
-                    + [f"{entry.skill[score][index]:.6e}", units]
+                    + [channel.variable, channel.level_hpa, channel.label, score, f"{value:.6e}", units]
                     + [entry.trainable_backbone, entry.trainable_total]
                 )
     return stream.getvalue()
@@ -85,13 +78,19 @@ def percent_text(value: float) -> str:
     return f"{value:+.1f}%" if np.isfinite(value) else "-"
 
 
-def terminal_text(title: Sequence[str], rows: Sequence[Row], channels: Sequence[Channel]) -> str:
+def terminal_text(
+    title: Sequence[str],
+    rows: Sequence[Row],
+    channels: Sequence[Channel],
+    sections: Sequence[Section] = (),
+) -> str:
     """The score table as aligned plain text, at most ``WIDTH`` columns wide.
 
     Args:
         title: lines above the table.
         rows: methods and baselines.
         channels: fields of the rows' scores.
+        sections: whose tables follow.
 
     Returns:
         RMSE of the headline fields, the first columns where not all fit, beside the difference to full
@@ -123,7 +122,8 @@ def terminal_text(title: Sequence[str], rows: Sequence[Row], channels: Sequence[
         fields = [_field(channels[index], values[:, index], reference[index]) for index in shown]
         lines = _aligned([names, seeds], fields, [])
         blocks.append("Sample standard deviation of the RMSE over seeds\n" + lines)
-    blocks += [text for text in (skill_text(rows, channels), ensemble_text(rows, channels)) if text]
+    for section in sections:
+        blocks += section.text(rows, channels)
     return "\n\n".join(blocks) + "\n"
 
 

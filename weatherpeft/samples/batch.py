@@ -1,7 +1,7 @@
 """The tensor container, and the only crossing from xarray to tensors."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from weatherpeft.fields.variables import VariableSet
 from weatherpeft.samples.frames import SampleFrames
 
 
@@ -91,40 +92,49 @@ class Batch:
         return self.map(torch.Tensor.pin_memory)
 
 
-class Samples(SampleFrames):
-    """The samples of one split of a task, as batches of tensors (see ``frames.SampleFrames``)."""
+class Samples:
+    """The samples of one split of a task, as batches of tensors.
+
+    Args:
+        frames: the same samples as arrays.
+    """
+
+    def __init__(self, frames: SampleFrames) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Samples by index, as tensors on the CPU."""
-        samples = [self.samples[index] for index in indices]
-        variables = self.fields.all
-        frames = [self.inputs(sample) for sample in samples]
-        targets = [self.target(sample) for sample in samples]
-        grid = self.window.target_grid
+        own = self.frames
+        samples = [own.samples[index] for index in indices]
+        seen, wanted, grid = own.fields.all, own.target_variables, own.window.target_grid
+        frames = [own.inputs(sample) for sample in samples]
+        targets = [own.target(sample) for sample in samples]
+        times, leads = zip(*(own.told(sample) for sample in samples), strict=True)
 
         def history(name: str) -> torch.Tensor:
-            return torch.from_numpy(
-                np.stack([np.stack([frame[name] for frame in window]) for window in frames])
-            )
+            return torch.from_numpy(np.stack([[frame[name] for frame in window] for window in frames]))
 
         def moment(name: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([target[name] for target in targets]))
 
+        def fields(of: Callable[[str], torch.Tensor], variables: VariableSet) -> Fields:
+            return Fields(
+                {name: of(name) for name in variables.surface},
+                {name: of(name) for name in variables.atmospheric},
+            )
+
         return Batch(
-            inputs=Fields(
-                {name: history(name) for name in variables.surface},
-                {name: history(name) for name in variables.atmospheric},
-            ),
-            static={name: torch.from_numpy(field) for name, field in self.static.items()},
-            target=Fields(
-                {name: moment(name) for name in variables.surface},
-                {name: moment(name) for name in variables.atmospheric},
-            ),
-            times=tuple(sample.time.astype("datetime64[s]").item() for sample in samples),
+            inputs=fields(history, seen),
+            static={name: torch.from_numpy(field) for name, field in own.static.items()},
+            target=fields(moment, wanted),
+            times=tuple(time.astype("datetime64[s]").item() for time in times),
             latitude=torch.from_numpy(np.ascontiguousarray(grid.latitude, dtype=np.float32)),
             longitude=torch.from_numpy(np.ascontiguousarray(grid.longitude, dtype=np.float32)),
-            levels_hpa=variables.levels_hpa,
-            lead_hours=tuple(sample.lead_hours for sample in samples),
+            levels_hpa=seen.levels_hpa,
+            lead_hours=leads,
         )
 
     def order(self, seed: int, start: int = 0) -> Iterator[int]:
@@ -142,7 +152,7 @@ class Samples(SampleFrames):
 
     def batches(
         self, seed: int, size: int, start: int = 0, rank: int = 0, world: int = 1, ahead: int = 2
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """One rank's shares of the batches of a training, without end, read ahead of their use.
 
         Batch ``i`` of all ranks together is ``order[i * size : (i + 1) * size]`` of ``order(seed)``; each

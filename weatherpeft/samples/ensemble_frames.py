@@ -6,31 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.fields.grid import Grid
-from weatherpeft.fields.variables import FieldSet
-from weatherpeft.samples.frames import GridReader, Sample, SampleFrames
-from weatherpeft.samples.window import Ensemble, Split, Window
-
-
-def frames_of(
-    window: Window,
-    fields: FieldSet,
-    directories: Sequence[Path],
-    split: Split,
-    forecasts: Sequence[Path] = (),
-) -> SampleFrames:
-    """The samples of a task, of analyses alone or of forecasts too.
-
-    Args:
-        window: which times and grids a sample is made of.
-        fields: what the model sees.
-        directories: artifacts of the regrid stage.
-        split: periods and members.
-        forecasts: artifacts of the regrid stage with forecasts, where the window has an ensemble.
-    """
-    if window.ensemble is None:
-        return SampleFrames(window, fields, directories, split)
-    return EnsembleFrames(window, fields, directories, split, forecasts)
+from weatherpeft.fields.variables import STD, FieldSet, VariableSet
+from weatherpeft.samples.ensemble_window import Ensemble, EnsembleWindow
+from weatherpeft.samples.frames import Sample, SampleFrames
+from weatherpeft.samples.splits import Split
 
 
 class EnsembleFrames(SampleFrames):
@@ -39,7 +20,7 @@ class EnsembleFrames(SampleFrames):
     A sample's time is the start of its forecast.
 
     Args:
-        window: with an ensemble; the only target is at its valid time.
+        window: the only target is at the forecast's valid time.
         fields: the forecasts' variables, the analyses' static fields, declared placeholders.
         directories: artifacts of the regrid stage, of analyses.
         split: periods; analyses have no members.
@@ -54,21 +35,25 @@ class EnsembleFrames(SampleFrames):
     members: list[int]
     """Of the forecasts."""
 
+    window: EnsembleWindow
+
     def __init__(
         self,
-        window: Window,
+        window: EnsembleWindow,
         fields: FieldSet,
         directories: Sequence[Path],
         split: Split,
         forecasts: Sequence[Path],
     ) -> None:
-        if window.ensemble is None:
-            raise ValueError("samples of forecasts need a window with an ensemble")
         self.window, self.fields, self.split, self.ensemble = window, fields, split, window.ensemble
         targets, measured = self.ensemble.variables, fields.measured
-        self._analyses = GridReader(directories, window.target_grid, (*targets.surface, *targets.atmospheric))
+        self._analyses = FieldReader(
+            directories, window.target_grid, (*targets.surface, *targets.atmospheric)
+        )
         self._target_levels = _level_places(directories, window, targets.levels_hpa)
-        self._forecasts = GridReader(forecasts, window.input_grid, (*measured.surface, *measured.atmospheric))
+        self._forecasts = FieldReader(
+            forecasts, window.input_grid, (*measured.surface, *measured.atmospheric)
+        )
         self.members = _members(forecasts, window)
         self.static = {
             name: self._fill(name) if name in fields.placeholders else self._analyses.static(name)
@@ -91,6 +76,41 @@ class EnsembleFrames(SampleFrames):
                 if start >= np.datetime64(period.start) and start + np.timedelta64(hours, "h") in known
             ]
         return sorted(found, key=lambda sample: sample.time)
+
+    @property
+    def input_label(self) -> str:
+        """See ``SampleFrames.input_label``."""
+        return "Ensemble mean" if self.ensemble.frames == "moments" else "Last member"
+
+    @property
+    def target_variables(self) -> VariableSet:
+        """The targets' variables and levels."""
+        return self.ensemble.variables
+
+    def told(self, sample: Sample) -> tuple[np.datetime64, int]:
+        """The valid time, and no lead time: the input is valid when the target is."""
+        return self.valid(sample), 0
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the mean and of the standard deviation of a predicted distribution."""
+        return "", STD
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Members, lead time and what the model sees of them."""
+        seen = "their standard deviation and mean"
+        seen = seen if self.ensemble.frames == "moments" else "every one of them"
+        lead = self.window.target_hours[0]
+        text = f"{self.ensemble.members} members, forecasts of {lead} h; the model sees {seen}"
+        return [("Ensemble", text)]
+
+    def levels_left_out(self, name: str) -> list[int]:
+        """Places of the levels at which an atmospheric variable is no target."""
+        wanted = self.ensemble.variables
+        if name in wanted.surface:
+            return []
+        targets = {(target.variable, target.level_hpa) for target in self.ensemble.targets}
+        return [place for place, level in enumerate(wanted.levels_hpa) if (name, level) not in targets]
 
     @staticmethod
     def valid(sample: Sample) -> np.datetime64:
@@ -181,7 +201,9 @@ def stored_levels(directory: Path, grid: Grid) -> list[int]:
     return levels
 
 
-def _level_places(directories: Sequence[Path], window: Window, levels_hpa: Sequence[int]) -> list[int]:
+def _level_places(
+    directories: Sequence[Path], window: EnsembleWindow, levels_hpa: Sequence[int]
+) -> list[int]:
     """Places of levels among those of the analyses' stores."""
     found = stored_levels(directories[0], window.target_grid)
     missing = [level for level in levels_hpa if level not in found]
@@ -190,9 +212,8 @@ def _level_places(directories: Sequence[Path], window: Window, levels_hpa: Seque
     return [found.index(level) for level in levels_hpa]
 
 
-def _members(forecasts: Sequence[Path], window: Window) -> list[int]:
+def _members(forecasts: Sequence[Path], window: EnsembleWindow) -> list[int]:
     """The members of all stores, after a check of their number and of the lead time."""
-    assert window.ensemble is not None
     lead = np.timedelta64(window.target_hours[0], "h")
     members: list[int] = []
     for directory in forecasts:

@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 from weatherpeft.artifacts import store
-from weatherpeft.fields.variables import STD, VARIABLES, VariableSet
+from weatherpeft.fields.variables import VARIABLES, VariableSet
 
 if TYPE_CHECKING:
     from weatherpeft.samples.frames import SampleFrames
@@ -76,7 +76,7 @@ def create_predictions(
             f"{name}{suffix}": empty(*dims, "latitude", "longitude")
             for names, dims in ((variables.surface, ()), (variables.atmospheric, ("level",)))
             for name in names
-            for suffix in _suffixes(samples, numbers)
+            for suffix in ([""] if numbers else samples.suffixes)
         },
         coords={**outer, **inner},
     )
@@ -117,9 +117,9 @@ def fill_predictions(
         place += [position[sample.time]] + ([] if leads == (0,) else [leads.index(sample.lead_hours)])
         fields = predict(index)
         for name in (*variables.surface, *variables.atmospheric):
-            left_out = _levels_left_out(samples, variables, name)
+            left_out = samples.levels_left_out(name)
             minimum = VARIABLES[name].minimum
-            for key in (f"{name}{suffix}" for suffix in _suffixes(samples, numbers)):
+            for key in (f"{name}{suffix}" for suffix in ([""] if numbers else samples.suffixes)):
                 field = fields[key]
                 if not np.isfinite(np.delete(field, left_out, axis=-3) if left_out else field).all():
                     valid = sample.time + np.timedelta64(sample.lead_hours, "h")
@@ -130,20 +130,6 @@ def fill_predictions(
                     field = field.copy()
                     field[..., left_out, :, :] = np.nan
                 arrays[key][tuple(place)] = field
-
-
-def _suffixes(samples: "SampleFrames", numbers: Sequence[int]) -> tuple[str, ...]:
-    """Of the names of a variable's arrays: a distribution has two."""
-    return ("", STD) if samples.window.ensemble and not numbers else ("",)
-
-
-def _levels_left_out(samples: "SampleFrames", variables: VariableSet, name: str) -> list[int]:
-    """Places of the levels at which an atmospheric variable is not predicted."""
-    ensemble = samples.window.ensemble
-    if ensemble is None or name in variables.surface:
-        return []
-    targets = {(target.variable, target.level_hpa) for target in ensemble.targets}
-    return [place for place, level in enumerate(variables.levels_hpa) if (name, level) not in targets]
 
 
 def _times(samples: "SampleFrames") -> np.ndarray:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.samples.window import Split, Window
+from weatherpeft.samples.ensemble_window import EnsembleWindow
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class EfiSpec(Spec):
     """Which forecasts, against which."""
 
-    window: Window
+    window: EnsembleWindow
     fields: FieldSet
     train: Split
     """Forecasts that are the model's climate."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Region
 from weatherpeft.fields.regions import training_points
-from weatherpeft.samples.window import Splits
+from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Training
@@ -53,20 +53,22 @@ def finetune(
     """
     import logging
 
-    from weatherpeft.samples.ensemble_batch import samples_of
+    from weatherpeft.samples.batch import Samples
     from weatherpeft.training.checkpoint import remove_work, save_tensors, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train
-    from weatherpeft.training.tuning import loss_scale, task_loss, tuned_model
+    from weatherpeft.training.tuning import task_loss, tuned_model
 
     task, training = spec.model.task, spec.training
     inputs = [*data, *forecasts, statistics, *(path for path in (pretrained, fisher) if path)]
     with process_group() as device, Interruption(time_budget_minutes) as interruption:
         training.check_processes(ranks())
         fields = spec.model.fields
-        train_samples = samples_of(task.window, fields, data, spec.splits.train, forecasts)
-        validation_samples = samples_of(task.window, fields, data, spec.splits.validation, forecasts)
+        train_samples, validation_samples = (
+            Samples(task.window.frames(fields, data, split, forecasts))
+            for split in (spec.splits.train, spec.splits.validation)
+        )
         tuned = tuned_model(
             spec.model,
             device,
@@ -85,7 +87,7 @@ def finetune(
             counts["trainable_total"],
         )
         points = training_points(task.window.target_grid, spec.held_out)
-        scale = loss_scale(task, statistics, fields.measured)
+        scale = task.loss_scale(statistics, fields.measured)
         history = train(
             tuned.model,
             tuned.dense_parameters(),

@@ -11,7 +11,7 @@ from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.grid import Region
 from weatherpeft.fields.regions import training_points
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.samples.window import Split
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
 
@@ -60,26 +60,26 @@ def fisher(
     """
     from contextlib import nullcontext
 
-    from weatherpeft.samples.ensemble_batch import samples_of
+    from weatherpeft.samples.batch import Samples
     from weatherpeft.training.checkpoint import remove_work, work_directory
     from weatherpeft.training.distributed import process_group, rank, wait_for_all
     from weatherpeft.training.fisher import estimate_fisher
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import single_batches
     from weatherpeft.training.memory import save_memory
-    from weatherpeft.training.tuning import build_model, loss_scale, task_loss
+    from weatherpeft.training.tuning import build_model, task_loss
 
     if spec.pretrained and pretrained is None:
         raise ValueError("the Fisher information is of pretrained weights, but none are given")
     inputs = [*data, *forecasts, statistics, *([pretrained] if pretrained else [])]
     running = work_directory(work, output, spec, __name__, inputs) if work else None
     with process_group() as device, Interruption(time_budget_minutes) as interruption:
-        samples = samples_of(spec.task.window, spec.fields, data, spec.train, forecasts)
+        samples = Samples(spec.task.window.frames(spec.fields, data, spec.train, forecasts))
         start = pretrained if spec.pretrained else None
         model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start, statistics).to(device)
         save_memory(model, spec.precision, spec.recompute)
         points = training_points(spec.task.window.target_grid, spec.held_out)
-        scale = loss_scale(spec.task, statistics, spec.fields.measured)
+        scale = spec.task.loss_scale(statistics, spec.fields.measured)
         loss = task_loss(spec.task, scale, device, points)
         batches = (batch.to(device) for batch in single_batches(samples, spec.samples, spec.seed))
         made = store.artifact(output, spec, __name__, inputs) if rank() == 0 else nullcontext(output)

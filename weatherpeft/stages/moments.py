@@ -6,7 +6,7 @@ from pathlib import Path
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VariableSet, channel_label
-from weatherpeft.samples.window import Split
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Period, Spec
 
 
@@ -38,11 +38,11 @@ def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
     import numpy as np
     import xarray as xr
 
+    from weatherpeft.artifacts.fields import FieldReader
     from weatherpeft.fields.moments import Moments
-    from weatherpeft.samples.frames import GridReader
 
     variables = spec.variables
-    reader = GridReader(data, spec.grid, (*variables.surface, *variables.atmospheric))
+    reader = FieldReader(data, spec.grid, (*variables.surface, *variables.atmospheric))
     weights = spec.grid.area_weights()[:, None]
     samples = [
         (time, member)

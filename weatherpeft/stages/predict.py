@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weatherpeft.artifacts import store
-from weatherpeft.samples.window import Split
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Precision
@@ -43,7 +43,7 @@ def predict(
     import numpy as np
     import torch
 
-    from weatherpeft.samples.ensemble_batch import samples_of
+    from weatherpeft.samples.batch import Samples
     from weatherpeft.samples.predictions import create_predictions, fill_predictions
     from weatherpeft.training.checkpoint import load_tensors
     from weatherpeft.training.distributed import path_of_first, process_group, rank, ranks, wait_for_all
@@ -52,7 +52,8 @@ def predict(
     inputs = [*data, *forecasts, statistics, run, *([pretrained] if pretrained else [])]
     with process_group() as device:
         predicted_variables = spec.model.task.predicted(spec.model.fields.measured)
-        samples = samples_of(spec.model.task.window, spec.model.fields, data, spec.test, forecasts)
+        frames = spec.model.task.window.frames(spec.model.fields, data, spec.test, forecasts)
+        samples = Samples(frames)
         tuned = tuned_model(spec.model, device, pretrained, precision=spec.precision, statistics=statistics)
         tuned.load_result(load_tensors(run / "tuned.safetensors"))
         model = tuned.model.eval()
@@ -68,8 +69,8 @@ def predict(
         with made as directory:
             path = path_of_first(directory) / "predictions.zarr"
             if rank() == 0:
-                create_predictions(samples, predicted_variables, path)
+                create_predictions(frames, predicted_variables, path)
             wait_for_all()
             bounds = [len(samples) * number // ranks() for number in (rank(), rank() + 1)]
-            fill_predictions(predicted, samples, predicted_variables, path, range(*bounds))
+            fill_predictions(predicted, frames, predicted_variables, path, range(*bounds))
             wait_for_all()

@@ -6,7 +6,7 @@ from pathlib import Path
 from weatherpeft.artifacts import store
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.samples.window import Splits
+from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.spec import Training
@@ -44,24 +44,24 @@ def pretrain(
         checkpoint_minutes: save at least so often, beside the checkpoints of the spec.
     """
     from weatherpeft.samples.batch import Samples
-    from weatherpeft.samples.normalization import training_scale
     from weatherpeft.training.checkpoint import remove_work, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train
     from weatherpeft.training.memory import save_memory
-    from weatherpeft.training.tuning import complete_statistics, task_loss
+    from weatherpeft.training.tuning import build_model, task_loss
 
     task, training = spec.task, spec.training
     inputs = [*data, statistics]
     with process_group() as device, Interruption(time_budget_minutes) as interruption:
         training.check_processes(ranks())
-        train_samples = Samples(task.window, spec.fields, data, spec.splits.train)
-        validation_samples = Samples(task.window, spec.fields, data, spec.splits.validation)
-        model = spec.backbone.build(spec.fields, task.lead_hours, task.residual, spec.seed).to(device)
-        complete_statistics(model, statistics, spec.fields.measured)
+        train_samples, validation_samples = (
+            Samples(task.window.frames(spec.fields, data, split))
+            for split in (spec.splits.train, spec.splits.validation)
+        )
+        model = build_model(spec.backbone, spec.fields, task, spec.seed, None, statistics).to(device)
         save_memory(model, training.precision, training.recompute)
-        scale = training_scale(statistics, spec.fields.measured)
+        scale = task.loss_scale(statistics, spec.fields.measured)
         history = train(
             model,
             dict(model.named_parameters()),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
-from weatherpeft.samples.window import Split
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Period, Spec
 
 
@@ -39,12 +39,17 @@ def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
     """
     import numpy as np
 
-    from weatherpeft.artifacts.series import FieldReader, write_series
+    from weatherpeft.artifacts.fields import FieldReader
+    from weatherpeft.artifacts.series import write_series
 
-    first, last = np.datetime64(spec.period.start, "D"), np.datetime64(spec.period.end, "D")
+    first, end = np.datetime64(spec.period.start), np.datetime64(spec.period.end) + 1
+    step = np.timedelta64(spec.step_hours, "h")
     with store.artifact(output, spec, __name__, data) as directory:
         for name in spec.names:
-            reader = FieldReader(data, spec.grid, name)
-            times = reader.times(spec.train.periods, spec.step_hours)
-            times = [time for time in times if first <= time.astype("datetime64[D]") <= last]
-            write_series(reader, times, spec.train.members, directory)
+            reader = FieldReader(data, spec.grid, [name])
+            times = [
+                time
+                for time in reader.times(spec.train.periods)
+                if first <= time < end and (time - time.astype("datetime64[D]")) % step == np.timedelta64(0)
+            ]
+            write_series(reader, name, times, spec.train.members, directory)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import FieldSet, channel_label
-from weatherpeft.samples.window import Split, Window
+from weatherpeft.samples.ensemble_window import EnsembleWindow
+from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ division by zero."""
 class StandardizationSpec(Spec):
     """Which frames of which samples."""
 
-    window: Window
+    window: EnsembleWindow
     fields: FieldSet
     train: Split
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.samples.window import Window
-from weatherpeft.spec import Spec
+from weatherpeft.tasks.bases.fields import FieldTask
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PRECIPITATION = "total_precipitation_6hr"
 
 
-class Precipitation(Spec):
+class Precipitation(FieldTask):
     """Two frames on a grid to the sums of six hours that end some lead times later.
 
     One model is told the lead time of every sample and learns all of them. The past sum of six hours is an
@@ -25,14 +25,13 @@ class Precipitation(Spec):
     """
 
     name: Literal["precipitation"]
+    """Selects this task."""
     grid: Grid
-    """Of inputs and targets; a region's area weights are those of the global grid."""
+    """Grid of inputs and targets; a region keeps the area weights of the global grid."""
     history_hours: int = Field(default=12, gt=0)
     """Hours between the two input frames."""
     lead_times_hours: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (12, 24, 36)
     """From the last input frame to the end of the sums."""
-    residual: bool = False
-    """Predict the difference to the last input frame instead of absolute fields."""
 
     @model_validator(mode="after")
     def _increasing(self) -> Self:
@@ -51,20 +50,25 @@ class Precipitation(Spec):
         )
 
     @property
-    def lead_hours(self) -> int:
-        """The first lead time."""
-        return self.lead_times_hours[0]
+    def needs_climatology(self) -> tuple[str, ...]:
+        """The sums of six hours: SEEPS and ACC are relative to their climatology."""
+        return (_PRECIPITATION,)
 
     @property
-    def needs_climatology(self) -> tuple[str, ...]:
-        """Of the sums of six hours: SEEPS and ACC are relative to it."""
-        return (_PRECIPITATION,)
+    def baselines(self) -> tuple[str, ...]:
+        """The last input, and the climatology."""
+        return "persistence", "climatology"
+
+    @property
+    def report_sections(self) -> tuple[str, ...]:
+        """SEEPS, ACC and the categories of rain."""
+        return ("precipitation",)
 
     def predicted(self, variables: VariableSet) -> VariableSet:
         """The sum of six hours alone.
 
         Raises:
-            ValueError: if it is not among the variables.
+            ValueError: it is not among the variables.
         """
         if _PRECIPITATION not in variables.surface:
             raise ValueError(f"task {self.name}: expected {_PRECIPITATION} among variables.surface")

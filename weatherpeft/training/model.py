@@ -2,7 +2,7 @@
 
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.peft import AnyMethod
+from weatherpeft.peft import AnyMethods
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
 
@@ -13,7 +13,7 @@ class TunedModelSpec(Spec):
     backbone: AnyBackbone
     fields: FieldSet
     task: AnyTask
-    methods: tuple[AnyMethod, ...]
+    methods: AnyMethods
     pretrained: bool
     """Start from pretrained weights, or from random ones."""
     seed: int

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from weatherpeft.backbones import AnyBackbone
-from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import Adapter, Backbone, PeftMethod, Task, TuningContext
+from weatherpeft.peft.adapters.composition import composed
 from weatherpeft.samples.batch import Batch, Fields
-from weatherpeft.samples.normalization import training_mean, training_scale
-from weatherpeft.samples.standardization import training_standardization
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
@@ -103,26 +102,17 @@ def build_model(
     Args:
         backbone: the size.
         fields: what the model sees.
-        task: gives the lead time and whether the model predicts a residual.
+        task: gives the lead time, what the model predicts and how its input is normalized.
         seed: of the random weights.
         pretrained: artifact of the pretrain stage, or a checkpoint file, or None.
-        statistics: artifact of the statistics stage, or, of the input's frames, of the standardization stage;
-            None where the backbone knows every variable.
+        statistics: artifact of the task's statistics stage; None where the backbone knows every variable.
     """
-    ensemble = task.window.ensemble
-    model = backbone.build(fields, task.lead_hours, task.residual, seed, ensemble)
-    if statistics is not None and ensemble is not None:
-        model.complete_statistics(*training_standardization(statistics, fields.measured, ensemble))
-    elif statistics is not None:
-        complete_statistics(model, statistics, fields.measured)
+    model = backbone.build(fields, task, seed)
+    if statistics is not None:
+        model.complete_statistics(*task.input_statistics(statistics, fields.measured))
     if pretrained is not None:
         model.load(pretrained / PRETRAINED if pretrained.is_dir() else pretrained)
     return model
-
-
-def complete_statistics(model: Backbone, statistics: Path, measured: VariableSet) -> None:
-    """Give a model the training data's statistics, for variables that it has none of its own of."""
-    model.complete_statistics(training_mean(statistics, measured), training_scale(statistics, measured))
 
 
 def tuned_model(
@@ -164,15 +154,28 @@ def tuned_model(
 
 
 def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContext) -> TunedModel:
-    """Freeze a model's backbone and attach methods in their order."""
+    """Freeze a model's backbone and attach methods in their order.
+
+    Raises:
+        ValueError: the methods cannot be trained together, two of them train the same parameter, or one
+            trains a parameter outside of the model. No comparison of the processes of a distributed
+            training would see such a parameter, and no move of the model to a device reach it.
+    """
+    composed(methods)
     for parameter in model.backbone_parameters().values():
         parameter.requires_grad_(False)
-    return TunedModel(model, tuple(method.attach(model, context) for method in methods))
-
-
-def loss_scale(task: Task, statistics: Path, measured: VariableSet) -> Fields:
-    """Standard deviations for a task's loss; none for the CRPS of an ensemble, which has units."""
-    return Fields({}, {}) if task.window.ensemble else training_scale(statistics, measured)
+    tuned = TunedModel(model, tuple(method.attach(model, context) for method in methods))
+    inside = set(model.parameters())
+    trainer = dict.fromkeys([*model.encoder.parameters(), *model.decoder.parameters()], "every method")
+    for method, adapter in zip(methods, tuned.adapters, strict=True):
+        for name, parameter in adapter.dense_parameters().items():
+            if parameter not in inside:
+                raise ValueError(f"{method.name}: the parameter {name} lies outside of the model")
+            if parameter in trainer:
+                raise ValueError(f"{method.name}: the parameter {name} is trained by {trainer[parameter]}")
+            trainer[parameter] = method.name
+    tuned.dense_parameters()
+    return tuned
 
 
 def task_loss(
@@ -182,7 +185,7 @@ def task_loss(
 
     Args:
         task: gives the loss.
-        scale: as of the task's loss.
+        scale: what the task's ``loss_scale`` gives.
         device: of the model.
         points: whose targets count, as places in a flattened field; None for all of them.
     """

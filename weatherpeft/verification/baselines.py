@@ -1,29 +1,91 @@
-"""What a post-processed forecast has to beat: the ensemble as it is, and its statistical correction."""
+"""What a tuned model has to beat: forecasts without a network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from weatherpeft.fields.variables import STD
+from weatherpeft.artifacts.climatology import ClimatologyReader
+from weatherpeft.fields.variables import STD, VariableSet
 from weatherpeft.samples.ensemble_frames import EnsembleFrames, moments_of
+from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.samples.predictions import Predict
 from weatherpeft.verification.emos import Emos
 
 
-def raw_ensemble(samples: EnsembleFrames) -> Predict:
-    """Every member of a sample, ``(member, [level,] latitude, longitude)``, at the targets' levels."""
+@dataclass(frozen=True)
+class Material:
+    """What a baseline may use.
+
+    Attributes:
+        samples: to predict.
+        training: reads the samples of the training split.
+        predicted: variables that are written.
+        climatology: artifact of the climatology stage, if there is one.
+    """
+
+    samples: SampleFrames
+    training: Callable[[], SampleFrames]
+    predicted: VariableSet
+    climatology: Path | None = None
+
+
+def last_input(material: Material) -> Predict:
+    """The last input frame on the target grid: interpolation, or persistence where the grids are one."""
+    samples = material.samples
+    return lambda index: samples.inputs(samples.samples[index])[-1]
+
+
+def regression(material: Material) -> Predict:
+    """The last input, with a slope and an intercept for every grid point and field.
+
+    They are fitted by least squares to the training split.
+    """
+    slope, intercept = _line(material.training())
+    interpolated = last_input(material)
 
     def predicted(index: int) -> dict[str, np.ndarray]:
-        return samples.at_target_levels(samples.forecast(samples.samples[index]))
+        fields = interpolated(index)
+        return {name: (slope[name] * fields[name] + intercept[name]).astype(np.float32) for name in slope}
 
     return predicted
 
 
-def fitted_emos(training: EnsembleFrames, samples: EnsembleFrames) -> Predict:
+def climatology(material: Material) -> Predict:
+    """The training period's mean of the target's hour and day of year.
+
+    Raises:
+        ValueError: there is no climatology.
+    """
+    if material.climatology is None:
+        raise ValueError("the baseline climatology needs a climatology, and none is given")
+    samples, variables = material.samples, material.predicted
+    reader = ClimatologyReader(material.climatology, samples.window.target_grid)
+
+    def predicted(index: int) -> dict[str, np.ndarray]:
+        sample = samples.samples[index]
+        valid = sample.time + np.timedelta64(sample.lead_hours, "h")
+        return {name: reader.read(name, valid) for name in (*variables.surface, *variables.atmospheric)}
+
+    return predicted
+
+
+def raw_ensemble(material: Material) -> Predict:
+    """Every member of a sample, ``(member, [level,] latitude, longitude)``, at the targets' levels."""
+    samples = _forecasts(material.samples)
+    return lambda index: samples.at_target_levels(samples.forecast(samples.samples[index]))
+
+
+def emos(material: Material) -> Predict:
     """A normal distribution for every target, by coefficients that each grid cell has of its own.
 
-    Memory holds mean, spread and analysis of one target at all training samples, which are read once for
-    each target.
+    They are fitted to the training split (see ``verification.emos``). Memory holds mean, spread and
+    analysis of one target at all training samples, which are read once for each target.
     """
-    fits = [_fit(training, place) for place in range(len(samples.ensemble.targets))]
+    training, samples = _forecasts(material.training()), _forecasts(material.samples)
+    targets, levels = samples.ensemble.targets, samples.ensemble.variables.levels_hpa
+    fits = [_emos_of(training, place) for place in range(len(targets))]
 
     def predicted(index: int) -> dict[str, np.ndarray]:
         members = samples.at_target_levels(samples.forecast(samples.samples[index]))
@@ -31,8 +93,7 @@ def fitted_emos(training: EnsembleFrames, samples: EnsembleFrames) -> Predict:
         for name, values in members.items():
             pair = moments_of(values)
             fields |= {name: pair[0].copy(), f"{name}{STD}": pair[1].copy()}
-        levels = samples.ensemble.variables.levels_hpa
-        for target, fit in zip(samples.ensemble.targets, fits, strict=True):
+        for target, fit in zip(targets, fits, strict=True):
             place = ... if target.level_hpa is None else levels.index(target.level_hpa)
             keys = (target.variable, f"{target.variable}{STD}")
             found = fit.predict(*(fields[key][place] for key in keys))
@@ -43,10 +104,59 @@ def fitted_emos(training: EnsembleFrames, samples: EnsembleFrames) -> Predict:
     return predicted
 
 
-def _fit(training: EnsembleFrames, place: int) -> Emos:
+BASELINES: dict[str, Callable[[Material], Predict]] = {
+    "interpolation": last_input,
+    "regression": regression,
+    "persistence": last_input,
+    "climatology": climatology,
+    "ensemble": raw_ensemble,
+    "emos": emos,
+}
+"""By the name in a configuration."""
+
+
+def numbers_of(baseline: str, samples: SampleFrames) -> list[int]:
+    """The numbers of the members, where a baseline predicts members; empty for all others."""
+    return _forecasts(samples).members if BASELINES[baseline] is raw_ensemble else []
+
+
+def _forecasts(samples: SampleFrames) -> EnsembleFrames:
+    if not isinstance(samples, EnsembleFrames):
+        raise TypeError("this baseline is made of ensemble forecasts, found samples of analyses")
+    return samples
+
+
+def _emos_of(training: EnsembleFrames, place: int) -> Emos:
     """Coefficients of one target."""
     parts = []
     for sample in training.samples:
         members = training.of_targets(training.forecast(sample))[:, place]
         parts.append((*moments_of(members), training.true_targets(sample)[place]))
     return Emos.fit(*(np.stack(each) for each in zip(*parts, strict=True)))
+
+
+def _line(samples: SampleFrames) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Least squares of target on interpolated input at every grid point: slope and intercept by name.
+
+    Where the input does not vary the slope is 1, so that only the mean is corrected.
+    """
+    names = (*samples.fields.measured.surface, *samples.fields.measured.atmospheric)
+    count = 0
+    mean: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    spread: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for sample in samples.samples:
+        count += 1
+        inputs, target = samples.inputs(sample)[-1], samples.target(sample)
+        for name in names:
+            x, y = inputs[name].astype(np.float64), target[name].astype(np.float64)
+            x_mean, y_mean = mean.get(name, (np.zeros_like(x), np.zeros_like(y)))
+            x_squares, products = spread.get(name, (np.zeros_like(x), np.zeros_like(x)))
+            x_step = x - x_mean
+            x_mean, y_mean = x_mean + x_step / count, y_mean + (y - y_mean) / count
+            mean[name] = (x_mean, y_mean)
+            spread[name] = (x_squares + x_step * (x - x_mean), products + x_step * (y - y_mean))
+    slope = {
+        name: np.divide(products, squares, out=np.ones_like(products), where=squares > 0)
+        for name, (squares, products) in spread.items()
+    }
+    return slope, {name: y - slope[name] * x for name, (x, y) in mean.items()}

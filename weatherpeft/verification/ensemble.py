@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.artifacts.forecasts import open_forecast
-from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import STD, OneField
 from weatherpeft.samples.ensemble_frames import stored_levels
-from weatherpeft.samples.frames import GridReader
-from weatherpeft.samples.window import Ensemble
 from weatherpeft.verification.metrics import (
     area_weighted_mean,
     latitude_weighted_bias,
@@ -31,6 +29,7 @@ from weatherpeft.verification.probabilistic import (
     pit_histogram,
     rank_histogram,
 )
+from weatherpeft.verification.scoring import EnsembleScoring
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,14 +41,12 @@ _Fields = dict[str, np.ndarray]
 
 
 def ensemble_scores(
-    ensemble: Ensemble, grid: Grid, lead_hours: int, data: Sequence[Path], predictions: Path, efi: Path
+    scoring: EnsembleScoring, data: Sequence[Path], predictions: Path, efi: Path
 ) -> "xr.Dataset":
     """Score a store of distributions or of ensembles.
 
     Args:
-        ensemble: names the targets.
-        grid: of all fields.
-        lead_hours: from a forecast's start to its valid time.
+        scoring: names the targets, the grid of all fields and the forecasts' lead time.
         data: artifacts of the regrid stage with the analyses of the valid times.
         predictions: a store in WeatherBench 2's layout with the forecasts of all times of the EFI: normal
             distributions, if it has ``<variable>_std``, or an ensemble, if it has a dimension ``number``,
@@ -68,6 +65,7 @@ def ensemble_scores(
     """
     import xarray as xr
 
+    ensemble, grid, (lead_hours,) = scoring.ensemble, scoring.grid, scoring.lead_hours
     variables = ensemble.variables
     names = [*variables.surface, *variables.atmospheric]
     deviations = [f"{name}{STD}" for name in names]
@@ -80,7 +78,7 @@ def ensemble_scores(
             f"{predictions}: expected a distribution or an ensemble, found neither {missing[0]} nor a "
             f"dimension {' or '.join(NUMBER_DIMS)}"
         )
-    reader = GridReader(data, grid, names)
+    reader = FieldReader(data, grid, names)
     levels = stored_levels(data[0], grid)
     extremes = store.open_dataset(efi / EFI_STORE)["efi"]
     weights = grid.area_weights()

@@ -1,12 +1,17 @@
 """Scores of fields over a grid or a part of it, at every member, time and lead time."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from weatherpeft.artifacts.climatology import ClimatologyReader
+from weatherpeft.artifacts.fields import FieldReader
+from weatherpeft.artifacts.forecasts import open_forecast
 from weatherpeft.fields.grid import Grid, Region
+from weatherpeft.fields.variables import channel_label
 from weatherpeft.verification.climatology import DRY_THRESHOLD_M
 from weatherpeft.verification.metrics import (
     latitude_weighted_acc,
@@ -19,11 +24,73 @@ from weatherpeft.verification.precipitation import (
     precipitation_category,
     seeps_points,
 )
+from weatherpeft.verification.scoring import FieldScoring
 
 SEEPS_HOURS = 6
 RAIN = f"total_precipitation_{SEEPS_HOURS}hr"
 _DIMS = ("member", "time", "prediction_timedelta")
 _INNER = {"seeps": (), "contingency": ("forecast", "observed")}
+
+
+def field_scores(
+    scoring: FieldScoring, data: Sequence[Path], predictions: Path, climatology: Path | None
+) -> dict[str, xr.Dataset]:
+    """Scores of every field at every time, lead time and member; see ``scores.scores_of``."""
+    variables, grid = scoring.variables, scoring.grid
+    reference = ClimatologyReader(climatology, grid) if climatology else None
+    predicted = open_forecast(predictions, variables, grid, scoring.lead_hours)
+    names = [*variables.surface, *variables.atmospheric]
+    reader = FieldReader(data, grid, names)
+    rain = reference if RAIN in scoring.climatology else None
+    dry_fraction = rain.mean(f"{RAIN}_seeps_dry_fraction") if rain else None
+    members = predicted.member.values.tolist() if "member" in predicted.dims else [None]
+    times, leads = predicted.time.values, np.asarray(scoring.lead_hours, "timedelta64[h]")
+    shape = (len(members), times.size, leads.size)
+    labels = [channel_label(name, level) for name, level in variables.channels()]
+
+    def scores_of(region: Region | None) -> FieldScores:
+        return FieldScores(grid, region, shape, labels, reference is not None, dry_fraction)
+
+    whole, regions = scores_of(None), {name: scores_of(region) for name, region in scoring.regions.items()}
+    for place in np.ndindex(*shape):
+        row, column, number = place
+        valid = times[column] + leads[number]
+        moment = predicted[names].isel(time=column, prediction_timedelta=number)
+        if members != [None]:
+            moment = moment.isel(member=row)
+        moment = moment.transpose(..., "latitude", "longitude")
+        target = reader.read(valid, members[row])
+        first = 0
+        for name in names:
+            field = moment[name]
+            if name in variables.atmospheric:
+                field = field.sel(level=list(variables.levels_hpa))
+            values, true = _channels(field.values), _channels(target[name])
+            if not np.isfinite(values).all():
+                raise ValueError(f"{predictions}: prediction of {name} at {valid} is not finite")
+            channels = slice(first, first + len(true))
+            compared = reference if name in scoring.climatology else None
+            usual = _channels(compared.read(name, valid)) if compared else None
+            wet = rain.read(f"{RAIN}_seeps_threshold", valid) if rain and name == RAIN else None
+            for part in (whole, *regions.values()):
+                part.add(place, channels, values, true, usual, wet)
+            first += len(true)
+
+    def finished(scores: xr.Dataset) -> xr.Dataset:
+        scores = scores.assign_coords(time=times, prediction_timedelta=leads.astype("timedelta64[ns]"))
+        scores = scores.isel(member=0) if members == [None] else scores.assign_coords(member=members)
+        return scores.isel(prediction_timedelta=0, drop=True) if scoring.lead_hours == (0,) else scores
+
+    found = {"scores.zarr": finished(whole.to_dataset())}
+    if regions:
+        parts = xr.concat([part.to_dataset() for part in regions.values()], "region")
+        found["regions.zarr"] = finished(parts.assign_coords(region=list(regions)))
+    return found
+
+
+def _channels(field: np.ndarray) -> np.ndarray:
+    """``([level,] latitude, longitude)`` as ``(channel, latitude, longitude)``."""
+    return field.reshape(-1, *field.shape[-2:])
 
 
 class FieldScores:

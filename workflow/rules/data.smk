@@ -2,30 +2,30 @@ rule download:
     input:
         SOURCE_FILES,
     output:
-        directory(RAW),
+        directory(paths.raw),
     log:
-        f"{ROOT}/logs/download-{{period}}.log",
+        f"{paths.logs}/download-{{period}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/download-{{period}}.tsv"
+        f"{paths.benchmarks}/download-{{period}}.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("download"),
         code=code("download"),
-        work=f"{experiment.data}/work",
+        work=paths.download_work,
     shell:
         "weatherpeft download --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
 
 
 rule regrid:
     input:
-        raw=RAW,
+        raw=paths.raw,
     output:
-        directory(REGRIDDED),
+        directory(paths.regridded),
     log:
-        f"{ROOT}/logs/regrid-{{period}}.log",
+        f"{paths.logs}/regrid-{{period}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/regrid-{{period}}.tsv"
+        f"{paths.benchmarks}/regrid-{{period}}.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -39,30 +39,30 @@ rule download_forecasts:
     input:
         FORECAST_FILES,
     output:
-        directory(FORECAST_RAW),
+        directory(paths.raw_forecasts),
     log:
-        f"{ROOT}/logs/download_forecasts-{{period}}.log",
+        f"{paths.logs}/download_forecasts-{{period}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/download_forecasts-{{period}}.tsv"
+        f"{paths.benchmarks}/download_forecasts-{{period}}.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("download_forecasts"),
         code=code("download", "download_forecasts"),
-        work=f"{experiment.data}/work",
+        work=paths.download_work,
     shell:
         "weatherpeft download --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
 
 
 rule regrid_forecasts:
     input:
-        raw=lambda wildcards: experiment.forecast_raw(wildcards.period),
+        raw=lambda wildcards: jobs.raw_forecasts(wildcards.period),
     output:
-        directory(REGRIDDED_FORECASTS),
+        directory(paths.regridded_forecasts),
     log:
-        f"{ROOT}/logs/regrid_forecasts-{{period}}.log",
+        f"{paths.logs}/regrid_forecasts-{{period}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/regrid_forecasts-{{period}}.tsv"
+        f"{paths.benchmarks}/regrid_forecasts-{{period}}.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -74,13 +74,13 @@ rule regrid_forecasts:
 
 rule moments:
     input:
-        data=lambda wildcards: expand(REGRIDDED, period=experiment.moments_periods(wildcards.period)),
+        data=lambda wildcards: jobs.moments_data(wildcards.period),
     output:
-        directory(MOMENTS),
+        directory(paths.moments),
     log:
-        f"{ROOT}/logs/moments-{{period}}.log",
+        f"{paths.logs}/moments-{{period}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/moments-{{period}}.tsv"
+        f"{paths.benchmarks}/moments-{{period}}.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -92,13 +92,13 @@ rule moments:
 
 rule statistics:
     input:
-        moments=expand(MOMENTS, period=experiment.periods("train")),
+        moments=expand(paths.moments, period=jobs.periods("train")),
     output:
-        directory(STATISTICS),
+        directory(paths.statistics),
     log:
-        f"{ROOT}/logs/statistics.log",
+        f"{paths.logs}/statistics.log",
     benchmark:
-        f"{ROOT}/benchmarks/statistics.tsv"
+        f"{paths.benchmarks}/statistics.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -110,13 +110,13 @@ rule statistics:
 
 rule series:
     input:
-        data=lambda wildcards: expand(REGRIDDED, period=experiment.series_periods(wildcards.period)),
+        data=lambda wildcards: jobs.series_data(wildcards.period),
     output:
-        directory(SERIES),
+        directory(paths.series),
     log:
-        f"{ROOT}/logs/series-{{period}}.log",
+        f"{paths.logs}/series-{{period}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/series-{{period}}.tsv"
+        f"{paths.benchmarks}/series-{{period}}.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -128,13 +128,13 @@ rule series:
 
 rule climatology:
     input:
-        series=expand(SERIES, period=experiment.periods("train")),
+        series=expand(paths.series, period=jobs.periods("train")),
     output:
-        directory(CLIMATOLOGY),
+        directory(paths.climatology),
     log:
-        f"{ROOT}/logs/climatology.log",
+        f"{paths.logs}/climatology.log",
     benchmark:
-        f"{ROOT}/benchmarks/climatology.tsv"
+        f"{paths.benchmarks}/climatology.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -146,14 +146,14 @@ rule climatology:
 
 rule pack:
     input:
-        data=REGRIDDED,
-        statistics=STATISTICS,
+        data=paths.regridded,
+        statistics=paths.statistics,
     output:
-        directory(PACKED),
+        directory(paths.packed),
     log:
-        f"{ROOT}/logs/pack-{{period}}.log",
+        f"{paths.logs}/pack-{{period}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/pack-{{period}}.tsv"
+        f"{paths.benchmarks}/pack-{{period}}.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -166,14 +166,14 @@ rule pack:
 
 rule standardization:
     input:
-        data=regridded("train"),
-        forecasts=forecasts("train"),
+        data=jobs.regridded("train"),
+        forecasts=jobs.regridded_forecasts("train"),
     output:
-        directory(STANDARDIZATION),
+        directory(paths.standardization),
     log:
-        f"{ROOT}/logs/standardization.log",
+        f"{paths.logs}/standardization.log",
     benchmark:
-        f"{ROOT}/benchmarks/standardization.tsv"
+        f"{paths.benchmarks}/standardization.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -186,14 +186,14 @@ rule standardization:
 
 rule efi:
     input:
-        data=regridded("train", "test"),
-        forecasts=forecasts("train", "test"),
+        data=jobs.regridded("train", "test"),
+        forecasts=jobs.regridded_forecasts("train", "test"),
     output:
-        directory(EFI),
+        directory(paths.efi),
     log:
-        f"{ROOT}/logs/efi.log",
+        f"{paths.logs}/efi.log",
     benchmark:
-        f"{ROOT}/benchmarks/efi.tsv"
+        f"{paths.benchmarks}/efi.tsv"
     conda:
         "../../environment.yml"
     params:

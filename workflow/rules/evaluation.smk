@@ -1,14 +1,14 @@
 rule baseline:
     input:
-        data=regridded("train", "test"),
-        forecasts=forecasts("train", "test"),
-        climatology=experiment.climatology_path,
+        data=jobs.regridded("train", "test"),
+        forecasts=jobs.regridded_forecasts("train", "test"),
+        climatology=jobs.climatology_path,
     output:
-        directory(f"{ROOT}/predictions/{{baseline}}"),
+        directory(f"{paths.root}/predictions/{{baseline}}"),
     log:
-        f"{ROOT}/logs/baseline-{{baseline}}.log",
+        f"{paths.logs}/baseline-{{baseline}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/baseline-{{baseline}}.tsv"
+        f"{paths.benchmarks}/baseline-{{baseline}}.tsv"
     wildcard_constraints:
         baseline="|".join(experiment.baselines) or "none",
     conda:
@@ -16,8 +16,8 @@ rule baseline:
     params:
         spec=spec("baseline"),
         code=code("baseline"),
-        climatology=optional("climatology", experiment.climatology_path),
-        forecasts=optional("forecasts", forecasts("train", "test")),
+        climatology=optional("climatology", jobs.climatology_path),
+        forecasts=optional("forecasts", jobs.regridded_forecasts("train", "test")),
     shell:
         "weatherpeft baseline --spec {params.spec:q} --data {input.data} {params.climatology} {params.forecasts}"
         " --output {output} 2> {log}"
@@ -25,25 +25,25 @@ rule baseline:
 
 rule predict:
     input:
-        data=regridded("test"),
-        forecasts=forecasts("test"),
-        statistics=TUNING_STATISTICS,
-        run=RUN,
-        pretrained=lambda wildcards: experiment.run_pretrained(wildcards.run),
+        data=jobs.regridded("test"),
+        forecasts=jobs.regridded_forecasts("test"),
+        statistics=jobs.tuning_statistics,
+        run=paths.run,
+        pretrained=lambda wildcards: jobs.run_pretrained(wildcards.run),
     output:
-        directory(f"{ROOT}/predictions/{{run}}"),
+        directory(f"{paths.root}/predictions/{{run}}"),
     log:
-        f"{ROOT}/logs/predict-{{run}}.log",
+        f"{paths.logs}/predict-{{run}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/predict-{{run}}.tsv"
+        f"{paths.benchmarks}/predict-{{run}}.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("predict"),
         code=code("predict"),
         launch=launch,
-        pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
-        forecasts=optional("forecasts", forecasts("test")),
+        pretrained=lambda wildcards: optional("pretrained", jobs.run_pretrained(wildcards.run)),
+        forecasts=optional("forecasts", jobs.regridded_forecasts("test")),
     shell:
         "{params.launch} weatherpeft predict --spec {params.spec:q} --data {input.data}"
         " --statistics {input.statistics} --run {input.run} {params.pretrained} {params.forecasts}"
@@ -52,23 +52,23 @@ rule predict:
 
 rule evaluate:
     input:
-        data=regridded("test"),
-        predictions=PREDICTIONS,
-        climatology=experiment.climatology_path,
-        efi=experiment.efi_path,
+        data=jobs.regridded("test"),
+        predictions=paths.predictions,
+        climatology=jobs.climatology_path,
+        efi=jobs.efi_path,
     output:
-        directory(SCORES),
+        directory(paths.scores),
     log:
-        f"{ROOT}/logs/evaluate-{{forecast}}.log",
+        f"{paths.logs}/evaluate-{{forecast}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/evaluate-{{forecast}}.tsv"
+        f"{paths.benchmarks}/evaluate-{{forecast}}.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("evaluate"),
         code=code("evaluate"),
-        climatology=optional("climatology", experiment.climatology_path),
-        efi=optional("efi", experiment.efi_path),
+        climatology=optional("climatology", jobs.climatology_path),
+        efi=optional("efi", jobs.efi_path),
     shell:
         "weatherpeft evaluate --spec {params.spec:q} --data {input.data} --predictions {input.predictions}"
         " {params.climatology} {params.efi} --output {output} 2> {log}"

@@ -1,25 +1,25 @@
 rule report:
     input:
-        data=regridded("test"),
-        forecasts=forecasts("test"),
-        scores=expand(SCORES, forecast=FORECASTS),
-        predictions=expand(PREDICTIONS, forecast=FORECASTS),
-        runs=expand(RUN, run=experiment.run_labels()),
-        pretrained=[PRETRAINED] if experiment.pretraining else [],
+        data=jobs.regridded("test"),
+        forecasts=jobs.regridded_forecasts("test"),
+        scores=expand(paths.scores, forecast=jobs.forecast_labels()),
+        predictions=expand(paths.predictions, forecast=jobs.forecast_labels()),
+        runs=expand(paths.run, run=jobs.run_labels()),
+        pretrained=jobs.pretraining_path(),
     output:
-        directory(REPORT),
+        directory(paths.report),
     log:
-        f"{ROOT}/logs/report.log",
+        f"{paths.logs}/report.log",
     benchmark:
-        f"{ROOT}/benchmarks/report.tsv"
+        f"{paths.benchmarks}/report.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("report"),
         code=code("report"),
-        benchmarks=f"{ROOT}/benchmarks",
-        pretrained=optional("pretrained", [PRETRAINED] if experiment.pretraining else []),
-        forecasts=optional("forecasts", forecasts("test")),
+        benchmarks=paths.benchmarks,
+        pretrained=optional("pretrained", jobs.pretraining_path()),
+        forecasts=optional("forecasts", jobs.regridded_forecasts("test")),
     shell:
         "weatherpeft report --spec {params.spec:q} --data {input.data} --scores {input.scores}"
         " --predictions {input.predictions} --runs {input.runs} --benchmarks {params.benchmarks}"

@@ -1,19 +1,19 @@
 rule pretrain:
     input:
-        data=training_data("train", "validation"),
-        statistics=STATISTICS,
+        data=jobs.training_data("train", "validation"),
+        statistics=paths.statistics,
     output:
-        directory(PRETRAINED),
+        directory(paths.pretrained),
     log:
-        f"{ROOT}/logs/pretrain.log",
+        f"{paths.logs}/pretrain.log",
     benchmark:
-        f"{ROOT}/benchmarks/pretrain.tsv"
+        f"{paths.benchmarks}/pretrain.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("pretrain"),
         code=code("pretrain"),
-        work=f"{ROOT}/work",
+        work=paths.work,
         launch=launch,
         time_budget=time_budget,
     shell:
@@ -24,43 +24,43 @@ rule pretrain:
 
 rule weights:
     output:
-        directory(WEIGHTS),
+        directory(paths.weights),
     log:
-        f"{ROOT}/logs/weights-{{weights}}.log",
+        f"{paths.logs}/weights-{{weights}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/weights-{{weights}}.tsv"
+        f"{paths.benchmarks}/weights-{{weights}}.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("weights"),
         code=code("weights"),
-        work=f"{experiment.data}/work",
+        work=paths.download_work,
     shell:
         "weatherpeft weights --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
 
 
 rule fisher:
     input:
-        data=training_data("train"),
-        forecasts=forecasts("train"),
-        statistics=TUNING_STATISTICS,
-        pretrained=experiment.pretrained(),
+        data=jobs.training_data("train"),
+        forecasts=jobs.regridded_forecasts("train"),
+        statistics=jobs.tuning_statistics,
+        pretrained=jobs.pretrained(),
     output:
-        directory(FISHER),
+        directory(paths.fisher),
     log:
-        f"{ROOT}/logs/fisher.log",
+        f"{paths.logs}/fisher.log",
     benchmark:
-        f"{ROOT}/benchmarks/fisher.tsv"
+        f"{paths.benchmarks}/fisher.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("fisher"),
         code=code("fisher"),
-        work=f"{ROOT}/work",
+        work=paths.work,
         launch=launch,
         time_budget=time_budget,
-        pretrained=optional("pretrained", experiment.pretrained()),
-        forecasts=optional("forecasts", forecasts("train")),
+        pretrained=optional("pretrained", jobs.pretrained()),
+        forecasts=optional("forecasts", jobs.regridded_forecasts("train")),
     shell:
         "{params.launch} weatherpeft fisher --spec {params.spec:q} --data {input.data}"
         " --statistics {input.statistics} {params.pretrained} {params.forecasts} --output {output}"
@@ -69,28 +69,28 @@ rule fisher:
 
 rule finetune:
     input:
-        data=training_data("train", "validation"),
-        forecasts=forecasts("train", "validation"),
-        statistics=TUNING_STATISTICS,
-        pretrained=lambda wildcards: experiment.run_pretrained(wildcards.run),
-        fisher=lambda wildcards: experiment.run_fisher(wildcards.run),
+        data=jobs.training_data("train", "validation"),
+        forecasts=jobs.regridded_forecasts("train", "validation"),
+        statistics=jobs.tuning_statistics,
+        pretrained=lambda wildcards: jobs.run_pretrained(wildcards.run),
+        fisher=lambda wildcards: jobs.run_fisher(wildcards.run),
     output:
-        directory(RUN),
+        directory(paths.run),
     log:
-        f"{ROOT}/logs/finetune-{{run}}.log",
+        f"{paths.logs}/finetune-{{run}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/finetune-{{run}}.tsv"
+        f"{paths.benchmarks}/finetune-{{run}}.tsv"
     conda:
         "../../environment.yml"
     params:
         spec=spec("finetune"),
         code=code("finetune"),
-        work=f"{ROOT}/work",
+        work=paths.work,
         launch=launch,
         time_budget=time_budget,
-        pretrained=lambda wildcards: optional("pretrained", experiment.run_pretrained(wildcards.run)),
-        fisher=lambda wildcards: optional("fisher", experiment.run_fisher(wildcards.run)),
-        forecasts=optional("forecasts", forecasts("train", "validation")),
+        pretrained=lambda wildcards: optional("pretrained", jobs.run_pretrained(wildcards.run)),
+        fisher=lambda wildcards: optional("fisher", jobs.run_fisher(wildcards.run)),
+        forecasts=optional("forecasts", jobs.regridded_forecasts("train", "validation")),
     shell:
         "{params.launch} weatherpeft finetune --spec {params.spec:q} --data {input.data}"
         " --statistics {input.statistics} {params.pretrained} {params.fisher} {params.forecasts} --output {output}"

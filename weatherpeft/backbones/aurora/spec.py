@@ -6,11 +6,11 @@ from pydantic import model_validator
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.samples.window import Ensemble
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
     from weatherpeft.backbones.aurora.model import AuroraBackbone
+    from weatherpeft.interfaces import Task
 
 
 class Aurora(Spec):
@@ -70,27 +70,12 @@ class Aurora(Spec):
             if not names:
                 raise ValueError(f"backbone aurora: needs at least one {kind} variable or placeholder")
 
-    def build(
-        self,
-        fields: FieldSet,
-        lead_hours: int,
-        residual: bool,
-        seed: int,
-        ensemble: Ensemble | None = None,
-    ) -> "AuroraBackbone":
-        """A model with random weights that are a function of the seed.
-
-        Args:
-            fields: what the model sees.
-            lead_hours: the lead time that the model is told.
-            residual: whether it predicts the difference to its last input frame.
-            seed: of the initial weights.
-            ensemble: where the model corrects an ensemble, its frames and targets.
-        """
+    def build(self, fields: FieldSet, task: "Task", seed: int) -> "AuroraBackbone":
+        """A model with random weights (see ``interfaces.BackboneSpec``)."""
         from weatherpeft.backbones.aurora.ensemble import EnsembleAuroraBackbone
         from weatherpeft.backbones.aurora.model import Aurora, AuroraBackbone, ResidualAurora
 
-        if ensemble is not None:
-            return EnsembleAuroraBackbone(self, fields, ensemble, seed=seed)
-        kind = ResidualAurora if residual else Aurora
-        return AuroraBackbone(self, fields, lead_hours=lead_hours, kind=kind, seed=seed)
+        if task.ensemble is not None:
+            return EnsembleAuroraBackbone(self, fields, task.ensemble, seed=seed)
+        kind = ResidualAurora if task.residual else Aurora
+        return AuroraBackbone(self, fields, lead_hours=task.lead_hours, kind=kind, seed=seed)

@@ -50,6 +50,7 @@ def inject(model: Backbone, config: peft.PeftConfig, method: str, seed: int) -> 
     before = {parameter: parameter.requires_grad for parameter in model.backbone.parameters()}
     with seeded(seed):
         peft.inject_adapter_in_model(config, model.backbone)
+    del model.backbone.peft_config  # else a second injection warns of a second adapter on the same layers
     for parameter, trained in before.items():
         parameter.requires_grad_(trained)
     return {

@@ -40,6 +40,7 @@ class Sfas(PeftMethod):
     """
 
     name: Literal["sfas"]
+    """Selects this method."""
     preset: Literal["published"] | None = None
     """``published``: what is not given has the paper's value, and not the project's own default."""
     fraction: Share = 0.001
@@ -89,6 +90,11 @@ class Sfas(PeftMethod):
     def takes_the_rest(self) -> bool:
         """The pool is what the others leave frozen."""
         return True
+
+    @property
+    def takes(self) -> dict[str, bool]:
+        """Every pretrained parameter that is left."""
+        return {"weights": True, "biases": False}
 
     def entries(self, total: int, pool: int) -> tuple[int, int | None]:
         """The entries of a step and, where there is a budget, those of the whole run.

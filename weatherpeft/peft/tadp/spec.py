@@ -22,6 +22,7 @@ class Tadp(PeftMethod):
     """
 
     name: Literal["tadp"]
+    """Selects this method."""
     prompts: Annotated[int, Field(ge=1)] = 30
     """Prompt tokens in each attention window: 30, 5 and 20 in the paper's three tasks."""
     internal: bool = True
@@ -30,6 +31,11 @@ class Tadp(PeftMethod):
     """Whether it is refined along the variables (the V adapter), and its entries attend to each other."""
     biases: bool = True
     """Whether the backbone's biases are trained too, as in the paper's preset."""
+
+    @property
+    def takes(self) -> dict[str, bool]:
+        """The attentions, which can be prompted once, and the biases that are left."""
+        return {"attentions": True} | ({"biases": False} if self.biases else {})
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Give each block's attention a prompt generator of its own.

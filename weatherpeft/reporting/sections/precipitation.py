@@ -1,6 +1,6 @@
 """Scores of precipitation against its climatology: SEEPS, ACC, RMSE, and how often what was forecast."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
 from weatherpeft.reporting.figures import Image, color_of, image_of, style
 from weatherpeft.reporting.scores import Channel, Row, of_channel
 from weatherpeft.verification.metrics import root_of_time_mean
@@ -17,6 +18,34 @@ COLUMNS = {"seeps": ("SEEPS", "lower"), "acc": ("ACC", "higher"), "rmse_of_time_
 """Names for readers, and which values are better."""
 _CATEGORIES = {DRY: "dry", LIGHT: "light", HEAVY: "heavy"}
 _MISSING = "-"
+
+
+class PrecipitationSection:
+    """SEEPS, anomaly correlation and categories of rain (see ``reporting.section.Section``)."""
+
+    template = "precipitation.html.jinja"
+
+    def read(self, path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
+        """See ``read_skill``."""
+        return read_skill(path, channels)
+
+    def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
+        """SEEPS, ACC and RMSE."""
+        return [score for score in COLUMNS if score in skill]
+
+    def units(self, score: str, channel: Channel) -> str:
+        """Those of the data for the RMSE; the others have none."""
+        return channel.units if score.startswith("rmse") else "1"
+
+    def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
+        """The scores side by side."""
+        text = skill_text(rows, channels)
+        return [text] if text else []
+
+    def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
+        """The scores side by side, and a figure of the categories."""
+        table = skill_table(rows, channels)
+        return table and {**table, "reliability": reliability(rows, channels)}
 
 
 def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:

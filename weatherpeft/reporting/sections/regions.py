@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from weatherpeft.artifacts import store
+from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.regions import NamedRegion
 from weatherpeft.reporting.scores import Channel, Row, headline, of_channel, ordered
 
@@ -18,6 +19,39 @@ _TITLES = {
 _MISSING = "-"
 
 
+class RegionsSection:
+    """Scores by region (see ``reporting.section.Section``).
+
+    Args:
+        regions: of the experiment, at least one.
+    """
+
+    template = "regions.html.jinja"
+
+    def __init__(self, regions: Mapping[str, NamedRegion]) -> None:
+        self._regions = regions
+
+    def read(self, path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
+        """See ``read_regional``."""
+        return read_regional(path, channels, self._regions)
+
+    def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
+        """Every score at every region."""
+        return [score for score in skill if ":" in score]
+
+    def units(self, score: str, channel: Channel) -> str:
+        """Those of the data for the RMSE; the others have none."""
+        return channel.units if score.startswith("rmse") else "1"
+
+    def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
+        """A table of each score."""
+        return regional_text(rows, channels, self._regions)
+
+    def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
+        """A table of each score."""
+        return {"tables": regional_tables(rows, channels, self._regions)}
+
+
 def read_regional(
     path: Path, channels: Sequence[Channel], regions: Mapping[str, NamedRegion]
 ) -> dict[str, np.ndarray]:
@@ -26,7 +60,7 @@ def read_regional(
     Args:
         path: the artifact.
         channels: fields of the scores.
-        regions: of the experiment; nothing is read where there are none.
+        regions: of the experiment.
 
     Returns:
         ``rmse:<region>``, of precipitation ``seeps:<region>`` and ``acc:<region>`` too, ``(channel,)`` each;
@@ -35,8 +69,6 @@ def read_regional(
     Raises:
         ValueError: a region without scores; the message names the path.
     """
-    if not regions:
-        return {}
     dataset = store.open_dataset(path / "regions.zarr").load()
     found = {}
     for name in regions:
@@ -89,8 +121,8 @@ def regional_tables(
 
 def regional_text(
     rows: Sequence[Row], channels: Sequence[Channel], regions: Mapping[str, NamedRegion]
-) -> str:
-    """The same as aligned plain text, an empty line before each table; empty where there are none."""
+) -> list[str]:
+    """The same as blocks of aligned plain text."""
     blocks = []
     for table in regional_tables(rows, channels, regions):
         parts = ("field", "region", "trained", "units")
@@ -108,4 +140,4 @@ def regional_text(
         ]
         lines.insert(len(parts), "  ".join("-" * width for width in widths))
         blocks.append("\n".join([table["title"], *lines]))
-    return "".join(f"\n{block}\n" for block in blocks)
+    return blocks

@@ -12,37 +12,39 @@ from tests.sources import ens10_layout
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.fingerprint import modules, spec_modules
 from weatherpeft.config import Experiment
+from weatherpeft.jobs import Jobs
 from weatherpeft.stages.download import download
 from weatherpeft.stages.regrid import regrid
 
-CONFIG = Path(__file__).resolve().parent.parent / "config" / "test.yaml"
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "test.yaml"
 FIELDS = {"surface": ["2m_temperature"], "atmospheric": ["temperature"], "levels_hpa": [500, 850]}
 PERIOD = "20010115-20010117"
 
 
-def experiment(tmp_path: Path, ensemble: dict[str, Any] | None, forecasts: dict[str, Any]) -> Experiment:
+def jobs(tmp_path: Path, ensemble: dict[str, Any] | None, forecasts: dict[str, Any]) -> Jobs:
     values = yaml.safe_load(CONFIG.read_text())
     values["source"]["ensemble"] = ensemble
     values["forecasts"] = {"variables": FIELDS, "members": [1, 2]} | forecasts
-    return Experiment.parse(values | {"data": str(tmp_path / "data"), "results": str(tmp_path / "results")})
+    folders = {name: str(tmp_path / name) for name in ("data", "results")}
+    return Jobs(Experiment.parse(values | folders))
 
 
 def test_the_toy_planets_forecasts_go_from_its_download_to_a_store(tmp_path: Path) -> None:
-    own = experiment(tmp_path, {"members": 2, "resolution_deg": 7.5}, {})
-    raw, output = Path(own.forecast_raw(PERIOD)), tmp_path / "regridded"
+    own = jobs(tmp_path, {"members": 2, "resolution_deg": 7.5}, {})
+    raw, output = Path(own.raw_forecasts(PERIOD)), tmp_path / "regridded"
     assert raw == tmp_path / "data" / "raw" / PERIOD, "beside the analyses"
     assert own.forecast_periods("train") == own.periods("train") == [PERIOD]
     download(own.download(PERIOD), raw, tmp_path / "work")
     regrid(own.regrid_forecasts(PERIOD), raw, output)
-    found = store.open_dataset(output / f"{own.task.window.input_grid.label}.zarr")
+    found = store.open_dataset(output / f"{own.experiment.task.window.input_grid.label}.zarr")
     assert found["temperature"].dims == ("member", "time", "level", "latitude", "longitude")
-    assert found["2m_temperature"].shape == (2, 1, *own.task.window.input_grid.shape)
+    assert found["2m_temperature"].shape == (2, 1, *own.experiment.task.window.input_grid.shape)
     np.testing.assert_array_equal(found["time"], np.array(["2001-01-17"], "datetime64[ns]"))
     np.testing.assert_array_equal(found["init_time"], np.array(["2001-01-15"], "datetime64[ns]"))
     weights = np.cos(np.deg2rad(found.latitude))
     means = found["2m_temperature"].weighted(weights).mean(["latitude", "longitude"]).values
     raw_request = own.regrid_forecasts(PERIOD).request
-    decoded = own.source.decode(raw_request, raw)["2m_temperature"]
+    decoded = own.experiment.source.decode(raw_request, raw)["2m_temperature"]
     expected = decoded.weighted(np.cos(np.deg2rad(decoded.latitude))).mean(["latitude", "longitude"])
     np.testing.assert_allclose(means, expected.values, atol=0.7)
 
@@ -54,25 +56,25 @@ def test_a_source_of_their_own_has_jobs_of_its_own(tmp_path: Path) -> None:
         ens10_layout.write(folder / f"output.{kind}.20180115", (2001,), (1, 2))
     spans = [{"start": "2001-01-01", "end": "2003-12-31"}]
     source = {"name": "ens10", "folder": str(folder), "spans": spans, "days": ["0115"]}
-    own = experiment(tmp_path, None, {"source": source})
+    own = jobs(tmp_path, None, {"source": source})
     assert own.forecast_periods() == ["20010101-20011231", "20020101-20021231", "20030101-20031231"]
     assert own.forecast_periods("test") == ["20030101-20031231"]
     assert own.forecast_files() == [str(folder / f"output.{kind}.20180115") for kind in ("sfc", "pl")]
     label = own.forecast_periods("train")[0]
-    raw = Path(own.forecast_raw(label))
+    raw = Path(own.raw_forecasts(label))
     assert raw == tmp_path / "data" / "forecasts" / "raw" / label
     spec = own.download_forecasts(label)
     used = {name for seed in ("weatherpeft.stages.download", *spec_modules(spec)) for name in modules(seed)}
     assert {"weatherpeft.sources.ens10.files", "weatherpeft.sources.transfer.mirror"} <= used
     download(spec, raw, tmp_path / "work")
     regrid(own.regrid_forecasts(label), raw, tmp_path / "regridded")
-    found = store.open_dataset(tmp_path / "regridded" / f"{own.task.window.input_grid.label}.zarr")
+    found = store.open_dataset(tmp_path / "regridded" / f"{own.experiment.task.window.input_grid.label}.zarr")
     np.testing.assert_array_equal(found["time"], np.array(["2001-01-17"], "datetime64[ns]"))
-    assert found["temperature"].shape == (2, 1, 2, *own.task.window.input_grid.shape)
+    assert found["temperature"].shape == (2, 1, 2, *own.experiment.task.window.input_grid.shape)
 
 
 def test_an_experiment_without_forecasts_has_no_jobs_for_them(tmp_path: Path) -> None:
-    own = Experiment.parse(yaml.safe_load(CONFIG.read_text()))
+    own = Jobs(Experiment.parse(yaml.safe_load(CONFIG.read_text())))
     assert own.forecast_periods() == own.forecast_files() == []
     with pytest.raises(ValueError, match="experiment test has no forecasts"):
         own.regrid_forecasts(PERIOD)
@@ -100,4 +102,4 @@ def test_what_cannot_work_is_refused(
     tmp_path: Path, ensemble: dict[str, Any] | None, forecasts: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message):
-        experiment(tmp_path, ensemble, forecasts)
+        jobs(tmp_path, ensemble, forecasts)

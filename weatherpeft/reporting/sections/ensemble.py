@@ -1,6 +1,6 @@
 """Scores of forecasts that say how uncertain they are: CRPS, spread over error, histograms, maps of skill."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,39 @@ _TITLES = {
     "eecrps": "EECRPS: CRPS weighted by the extremeness of the raw ensemble, lower is better",
     "spread_skill": "Spread over error of the mean, 1 is reliable",
 }
+
+
+class EnsembleSection:
+    """Scores of distributions and ensembles (see ``reporting.section.Section``)."""
+
+    template = "ensemble.html.jinja"
+
+    def read(self, path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
+        """See ``read_ensemble_skill``."""
+        return read_ensemble_skill(path, channels)
+
+    def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
+        """CRPS, EECRPS and the ratio of spread and error."""
+        return [score for score in COLUMNS if score in skill]
+
+    def units(self, score: str, channel: Channel) -> str:
+        """Those of the data; a ratio has none."""
+        return "1" if score == "spread_skill" else channel.units
+
+    def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
+        """A table of each score."""
+        return ensemble_text(rows, channels)
+
+    def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
+        """A table of each score, histograms, and maps of the skill."""
+        tables = ensemble_tables(rows, channels)
+        if not tables:
+            return None
+        return {
+            "tables": tables,
+            "histograms": histograms(rows, channels),
+            "skill_maps": skill_maps(rows, channels, grid),
+        }
 
 
 def read_ensemble_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
@@ -50,11 +83,6 @@ def read_ensemble_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np
     )
     found["spread_skill"] = spread_skill_ratio(variance, squares, dataset.attrs["members"] or None)
     return found | {"crps_map": dataset["crps_map"].values}
-
-
-def score_units(score: str, channel: Channel) -> str:
-    """Units of one of ``COLUMNS``."""
-    return "1" if score == "spread_skill" else channel.units
 
 
 def ensemble_tables(rows: Sequence[Row], channels: Sequence[Channel]) -> list[dict[str, Any]]:
@@ -106,8 +134,8 @@ def _fair(row: Row, channels: Sequence[Channel], references: int) -> dict[str, A
     return {"name": f"{row.name}, fair", "kind": row.kind, "cells": cells}
 
 
-def ensemble_text(rows: Sequence[Row], channels: Sequence[Channel]) -> str:
-    """The same as aligned plain text; empty where there are none."""
+def ensemble_text(rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
+    """The same as blocks of aligned plain text."""
     blocks = []
     for table in ensemble_tables(rows, channels):
         width = max(len("name"), *(len(line["name"]) for line in table["lines"]))
@@ -125,7 +153,7 @@ def ensemble_text(rows: Sequence[Row], channels: Sequence[Channel]) -> str:
                 if any(cells):
                     text.append(line["name"].ljust(width) + "".join(f"{cell:>10}" for cell in cells))
         blocks.append("\n".join(text))
-    return "\n\n".join(blocks)
+    return blocks
 
 
 def histograms(rows: Sequence[Row], channels: Sequence[Channel]) -> Image | None:
@@ -159,20 +187,21 @@ def histograms(rows: Sequence[Row], channels: Sequence[Channel]) -> Image | None
         return image_of(figure, text, 140)
 
 
-def skill_maps(rows: Sequence[Row], channels: Sequence[Channel], grid: Grid, preferred: str) -> Image | None:
+def skill_maps(rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> Image | None:
     """Where a method is better than the raw ensemble: 1 - CRPS / CRPS of the ensemble, a map for each target.
+
+    The method is the one with the smallest CRPS of the first target.
 
     Args:
         rows: methods and baselines.
         channels: the targets.
         grid: of the scores.
-        preferred: the method to draw; if it is not there, the first one.
     """
     scored = {row.name: row for row in rows if "crps" in row.skill}
     methods = [row for row in scored.values() if row.kind == "method"]
     if not methods or REFERENCES[0] not in scored:
         return None
-    method = scored.get(preferred, methods[0])
+    method = min(methods, key=lambda row: float(row.skill["crps"][0]))
     reference = scored[REFERENCES[0]].skill["crps_map"]
     skill = 1 - method.skill["crps_map"] / np.maximum(reference, np.finfo(np.float64).tiny)
     largest = float(np.percentile(np.abs(skill), 98)) or 1.0

@@ -1,0 +1,271 @@
+"""Jobs on data: downloads, grids, statistics, climatology."""
+
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Literal
+
+from weatherpeft.config import Experiment
+from weatherpeft.fields.variables import accumulation
+from weatherpeft.interfaces import DataRequest, Source
+from weatherpeft.jobs.paths import Paths
+from weatherpeft.samples.ensemble_window import EnsembleWindow
+from weatherpeft.samples.splits import Split
+from weatherpeft.sources import AnyForecastSource, AnySource
+from weatherpeft.spec import Period
+from weatherpeft.stages.climatology import ClimatologySpec
+from weatherpeft.stages.download import DownloadSpec
+from weatherpeft.stages.efi import EfiSpec
+from weatherpeft.stages.moments import MomentsSpec
+from weatherpeft.stages.pack import PackSpec
+from weatherpeft.stages.regrid import RegridSpec
+from weatherpeft.stages.series import SeriesSpec
+from weatherpeft.stages.standardization import StandardizationSpec
+from weatherpeft.stages.statistics import StatisticsSpec
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+class DataJobs:
+    """Specs and inputs of the jobs that bring data, regrid it and sum it up.
+
+    A method with the name of a rule gives the spec of its job, from the job's label if it has one.
+
+    Attributes:
+        experiment: the configuration.
+        paths: where the artifacts lie.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        """Take a configuration."""
+        self.experiment = experiment
+        self.paths = Paths(experiment)
+        self._task = experiment.task
+        self._window = experiment.task.window
+        self._splits = experiment.splits
+
+    # Periods: labels of the download and regrid jobs, and what lies there.
+
+    def periods(self, *splits: SplitName) -> list[str]:
+        """Labels of the source's periods that these splits need; all of them without an argument."""
+        return self._needed(self.experiment.source, splits)
+
+    def forecast_periods(self, *splits: SplitName) -> list[str]:
+        """Labels of the forecasts' periods that these splits need; none where the experiment has none."""
+        own = self.experiment.forecasts
+        return self._needed(own.source or self.experiment.source, splits) if own else []
+
+    def _needed(self, source: Source, splits: tuple[SplitName, ...]) -> list[str]:
+        wanted = [period for name in splits or SPLITS for period in getattr(self._splits, name).periods]
+        return [own.label for own in source.periods() if any(own.overlaps(other) for other in wanted)]
+
+    @cached_property
+    def _period(self) -> dict[str, Period]:
+        return {period.label: period for period in self.experiment.source.periods()}
+
+    def source_files(self) -> list[str]:
+        """The user's own files that the download jobs read.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        return [str(path) for path in self.experiment.source.files()]
+
+    def forecast_files(self) -> list[str]:
+        """The user's own files that the download jobs of the forecasts' own source read.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        own = self.experiment.forecasts
+        return [str(path) for path in own.source.files()] if own and own.source else []
+
+    def raw_forecasts(self, period: str) -> str:
+        """The raw files of a period's forecasts: with the analyses, or apart."""
+        own = self.experiment.forecasts
+        return (self.paths.raw_forecasts if own and own.source else self.paths.raw).format(period=period)
+
+    def regridded(self, *splits: SplitName) -> list[str]:
+        """The regridded analyses that these splits need."""
+        return [self.paths.regridded.format(period=period) for period in self.periods(*splits)]
+
+    def regridded_forecasts(self, *splits: SplitName) -> list[str]:
+        """The regridded forecasts that these splits need, where the task corrects forecasts."""
+        periods = self.forecast_periods(*splits) if self._task.needs_forecasts else []
+        return [self.paths.regridded_forecasts.format(period=period) for period in periods]
+
+    def training_data(self, *splits: SplitName) -> list[str]:
+        """The analyses that training on these splits reads, regridded or packed."""
+        stores = {"float32": self.paths.regridded, "int16": self.paths.packed}
+        path = stores[self.experiment.training_store]
+        return [path.format(period=period) for period in self.periods(*splits)]
+
+    # Raw data and its grids.
+
+    def request(self, period: str) -> DataRequest:
+        """What one download job brings."""
+        members = {member for name in SPLITS for member in getattr(self._splits, name).members}
+        return DataRequest(
+            variables=self.experiment.variables.stored,
+            period=self._period[period],
+            step_hours=self.experiment.step_hours,
+            members=tuple(sorted(members)),
+        )
+
+    def download(self, period: str) -> DownloadSpec:
+        """Analyses of a period."""
+        request = self.request(period)
+        return DownloadSpec(source=self.experiment.source.narrowed(request.period), request=request)
+
+    def regrid(self, period: str) -> RegridSpec:
+        """Analyses of a period, on every grid that the experiment needs."""
+        pretraining = self.experiment.pretraining
+        windows = [self._window, *([pretraining.task.window] if pretraining else [])]
+        grids = {grid.label: grid for window in windows for grid in (window.input_grid, window.target_grid)}
+        request = self.request(period)
+        return RegridSpec(
+            source=self.experiment.source.narrowed(request.period),
+            request=request,
+            grids=tuple(grids[label] for label in sorted(grids)),
+            method=self.experiment.regridding,
+        )
+
+    def _forecasts(self, label: str) -> tuple[AnySource | AnyForecastSource, DataRequest]:
+        """The source of a period's forecasts, and the request.
+
+        Raises:
+            ValueError: the experiment has no forecasts.
+        """
+        own = self.experiment.forecasts
+        if own is None:
+            raise ValueError(f"experiment {self.experiment.name} has no forecasts")
+        source = own.source or self.experiment.source
+        period = next(period for period in source.periods() if period.label == label)
+        request = DataRequest(
+            variables=own.variables,
+            period=period,
+            step_hours=own.step_hours,
+            members=own.members,
+            lead_hours=own.lead_hours,
+        )
+        return source.narrowed(period), request
+
+    def download_forecasts(self, period: str) -> DownloadSpec:
+        """Forecasts of a period, from their own source."""
+        source, request = self._forecasts(period)
+        return DownloadSpec(source=source, request=request)
+
+    def regrid_forecasts(self, period: str) -> RegridSpec:
+        """Forecasts of a period, on the grid of the task's input."""
+        source, request = self._forecasts(period)
+        grids = (self._window.input_grid,)
+        return RegridSpec(source=source, request=request, grids=grids, method=self.experiment.regridding)
+
+    def pack(self, period: str) -> PackSpec:
+        """Analyses of a period as integers."""
+        return PackSpec(variables=self.experiment.variables.stored, grids=self.regrid(period).grids)
+
+    # Statistics and climatology of the training period.
+
+    def _train(self, start: date, end: date) -> Split:
+        """The part of the training split from one day to another, both included."""
+        train = self._splits.train
+        parts = [
+            Period(start=max(start, period.start), end=min(end, period.end))
+            for period in train.periods
+            if start <= period.end and period.start <= end
+        ]
+        return Split(periods=tuple(parts), members=train.members)
+
+    def _with_day_before(self, label: str, names: tuple[str, ...]) -> list[str]:
+        """A regridded training period, after the one that sums of hours among some names reach into."""
+        start = self._period[label].start
+        before = [
+            other for other in self.periods("train") if self._period[other].end + timedelta(days=1) == start
+        ]
+        sums = any(accumulation(name) for name in names)
+        return [self.paths.regridded.format(period=each) for each in [*(before if sums else []), label]]
+
+    def moments(self, period: str) -> MomentsSpec:
+        """Moments of a training period."""
+        own, sums = self._period[period], bool(self.experiment.variables.sums)
+        return MomentsSpec(
+            variables=self.experiment.variables,
+            grid=self._window.target_grid,
+            train=self._train(own.start - timedelta(days=int(sums)), own.end),
+            period=own if sums else None,
+        )
+
+    def moments_data(self, period: str) -> list[str]:
+        """The regridded analyses that a moments job reads."""
+        return self._with_day_before(period, self.experiment.variables.sums)
+
+    def statistics(self) -> StatisticsSpec:
+        """Statistics of all training periods."""
+        return StatisticsSpec(variables=self.experiment.variables)
+
+    def standardization(self) -> StandardizationSpec:
+        """Statistics of the forecasts' frames."""
+        return StandardizationSpec(
+            window=self._ensemble_window, fields=self.experiment.inputs, train=self._splits.train
+        )
+
+    @property
+    def _ensemble_window(self) -> EnsembleWindow:
+        if not isinstance(self._window, EnsembleWindow):
+            raise ValueError(f"the task {self._task.name} corrects no forecasts")
+        return self._window
+
+    @property
+    def tuning_statistics(self) -> str:
+        """The artifact that normalizes a tuned model's input."""
+        return str(getattr(self.paths, self._task.statistics))
+
+    def series(self, period: str) -> SeriesSpec:
+        """Values of a training period, for the climatology."""
+        own = self._period[period]
+        return SeriesSpec(
+            names=self._task.needs_climatology,
+            grid=self._window.target_grid,
+            step_hours=self.experiment.step_hours,
+            period=own,
+            train=self._train(own.start - timedelta(days=1), own.end),
+        )
+
+    def series_data(self, period: str) -> list[str]:
+        """The regridded analyses that a series job reads."""
+        return self._with_day_before(period, self._task.needs_climatology)
+
+    def climatology(self) -> ClimatologySpec:
+        """Climatology of all training periods."""
+        return ClimatologySpec(
+            names=self._task.needs_climatology,
+            grid=self._window.target_grid,
+            step_hours=self.experiment.step_hours,
+        )
+
+    @property
+    def climatology_path(self) -> list[str]:
+        """The climatology that baselines and scores read, where the task needs one."""
+        return [self.paths.climatology] if self._task.needs_climatology else []
+
+    def efi(self) -> EfiSpec:
+        """Extreme forecast index of the test forecasts.
+
+        Raises:
+            ValueError: the experiment has no forecasts.
+        """
+        if self.experiment.forecasts is None:
+            raise ValueError(f"experiment {self.experiment.name} has no forecasts")
+        return EfiSpec(
+            window=self._ensemble_window,
+            fields=self.experiment.inputs,
+            train=self._splits.train,
+            test=self._splits.test,
+            form=self.experiment.forecasts.efi,
+        )
+
+    @property
+    def efi_path(self) -> list[str]:
+        """The extreme forecast index that scores read, where the task corrects forecasts."""
+        return [self.paths.efi] if self._task.needs_forecasts else []

@@ -1,0 +1,31 @@
+"""Where the artifacts of an experiment lie."""
+
+from weatherpeft.config import Experiment
+
+
+class Paths:
+    """Where the artifacts of an experiment lie; ``{period}``, ``{run}`` and the like stand for labels."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        data, root = experiment.data, f"{experiment.results}/{experiment.name}"
+        self.root = root
+        self.download_work = f"{data}/work"
+        self.raw = f"{data}/raw/{{period}}"
+        self.raw_forecasts = f"{data}/forecasts/raw/{{period}}"
+        self.weights = f"{data}/weights/{{weights}}"
+        self.logs, self.benchmarks, self.work = (f"{root}/{name}" for name in ("logs", "benchmarks", "work"))
+        self.regridded = f"{root}/regridded/{{period}}"
+        self.regridded_forecasts = f"{root}/forecasts/{{period}}"
+        self.packed = f"{root}/packed/{{period}}"
+        self.moments = f"{root}/moments/{{period}}"
+        self.statistics = f"{root}/statistics"
+        self.standardization = f"{root}/standardization"
+        self.efi = f"{root}/efi"
+        self.series = f"{root}/series/{{period}}"
+        self.climatology = f"{root}/climatology"
+        self.pretrained = f"{root}/pretrained"
+        self.fisher = f"{root}/fisher"
+        self.run = f"{root}/runs/{{run}}"
+        self.predictions = f"{root}/predictions/{{forecast}}"
+        self.scores = f"{root}/scores/{{forecast}}"
+        self.report = f"{root}/report"

@@ -1,0 +1,60 @@
+"""What an experiment is, in a few lines."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.variables import VariableSet
+
+if TYPE_CHECKING:
+    from weatherpeft.samples.frames import SampleFrames
+
+
+def title(experiment: str, source: str, placeholders: Mapping[str, float]) -> list[str]:
+    """Lines above the table of ``scores.txt``."""
+    lines = [f"Experiment {experiment}, data source {source}"]
+    if source == "toy":
+        lines.append("A toy planet, not Earth: compare methods, not skill.")
+    if placeholders:
+        lines.append(f"Constant placeholders, not trained on, not scored: {', '.join(placeholders)}")
+    return lines
+
+
+def facts(
+    source: str, measured: VariableSet, samples: "SampleFrames", seeds: Sequence[int]
+) -> list[tuple[str, str]]:
+    """Names and texts for the head of the page.
+
+    Args:
+        source: name of the data source.
+        measured: variables that the model sees.
+        samples: of the test split.
+        seeds: of the runs.
+    """
+    window, split = samples.window, samples.split
+    frames = ", ".join(map(_hours, window.input_hours))
+    targets = ", ".join(map(_hours, window.target_hours))
+    test = ", ".join(f"{period.start} to {period.end}" for period in split.periods)
+    members = f", members {', '.join(map(str, split.members))}" if split.members else ""
+    found = [
+        ("Data source", source),
+        ("Input", f"{frames}, grid {_grid(window.input_grid)}"),
+        ("Target", f"{targets}, grid {_grid(window.target_grid)}"),
+        ("Surface fields", ", ".join(measured.surface).replace("_", " ")),
+        ("Upper-air fields", ", ".join(measured.atmospheric).replace("_", " ")),
+        ("Pressure levels", f"{', '.join(map(str, measured.levels_hpa))} hPa" if measured.levels_hpa else ""),
+        ("Static fields", ", ".join(measured.static).replace("_", " ")),
+        ("Test split", f"{test}{members}: {len(samples)} samples"),
+        ("Seeds", ", ".join(map(str, sorted(set(seeds))))),
+        *samples.facts(),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _hours(hours: int) -> str:
+    return f"{hours:+d} h".replace("-", "−") if hours else "0 h"
+
+
+def _grid(grid: Grid) -> str:
+    rows, columns = grid.shape
+    return f"{grid.label.replace('deg', '°')} ({rows} × {columns} cells)"

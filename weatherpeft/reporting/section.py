@@ -1,0 +1,41 @@
+"""The socket of the report's sections that only some experiments have."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from weatherpeft.fields.grid import Grid
+from weatherpeft.reporting.scores import Channel, Row
+
+
+class Section(Protocol):
+    """A part of the report that reads scores of its own."""
+
+    @property
+    def template(self) -> str:
+        """File name of its Jinja template, beside the module; the template finds ``content``."""
+
+    def read(self, path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
+        """Means over times and members of an artifact of the evaluate stage.
+
+        Args:
+            path: the artifact.
+            channels: fields of the scores.
+
+        Returns:
+            Scores by name, ``(channel, ...)``; nothing where the artifact has none.
+        """
+
+    def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
+        """Those of the scores that have one value a channel, for ``scores.csv``."""
+
+    def units(self, score: str, channel: Channel) -> str:
+        """SI units of one of its ``columns``."""
+
+    def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
+        """Blocks of aligned plain text; none where no row has the scores."""
+
+    def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
+        """What the template shows; None where no row has the scores."""
