@@ -9,7 +9,9 @@ from aurora.normalisation import locations, scales
 
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.backbones.aurora.spec import Aurora
+from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet
+from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.samples.batch import Batch, Fields
 
 SIZES = {
@@ -55,6 +57,9 @@ VARIABLES_IN_USE = VariableSet(
 )
 
 
+TASK = Forecasting(name="forecasting", grid=Grid(resolution_deg=1.0))
+
+
 def build(size: str, device: torch.device) -> AuroraBackbone:
     """A model in training mode.
 
@@ -62,7 +67,7 @@ def build(size: str, device: torch.device) -> AuroraBackbone:
     are zero: it is perturbed.
     """
     fields = FieldSet(measured=VARIABLES_IN_USE)
-    model = SIZES[size].build(fields, lead_hours=6, residual=False, seed=0).to(device)
+    model = SIZES[size].build(fields, TASK, 0).to(device)
     generator = torch.Generator(device).manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.backbone.named_parameters():
