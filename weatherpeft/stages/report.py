@@ -83,8 +83,8 @@ def report(
         scores: artifacts of the evaluate stage, their folders named by run label or baseline.
         predictions: artifacts of the predict and baseline stages, named likewise.
         runs: artifacts of the finetune stage, named by run label.
-        output: artifact with ``report.html``, the tidy ``scores.csv`` and the text ``scores.txt``; where times of jobs were recorded,
-            ``times.html`` beside them, which its digest leaves out.
+        output: artifact with ``report.html``, the tidy ``scores.csv`` and the text ``scores.txt``. Where times
+            of jobs were recorded, ``times.html`` stands beside them, which the artifact's digest leaves out.
         benchmarks: folder of Snakemake's benchmark files, ``<stage>-<label>.tsv`` or ``<stage>.tsv``.
         pretrained: artifact of the pretrain stage, where the experiment has its own.
         forecasts: artifacts of the regrid stage with the test forecasts, where the task corrects them.
