@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from weatherpeft.fields.grid import Region
     from weatherpeft.fields.variables import VariableSet
     from weatherpeft.samples.batch import Fields
-    from weatherpeft.samples.ensemble_window import Ensemble
+    from weatherpeft.samples.ensemble import Ensemble
     from weatherpeft.samples.splits import Splits
     from weatherpeft.samples.window import Window
     from weatherpeft.verification.scoring import AnyScoring

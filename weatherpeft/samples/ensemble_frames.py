@@ -9,7 +9,8 @@ from weatherpeft.artifacts import store
 from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import STD, FieldSet, VariableSet
-from weatherpeft.samples.ensemble_window import Ensemble, EnsembleWindow
+from weatherpeft.samples.ensemble import Ensemble
+from weatherpeft.samples.ensemble_window import EnsembleWindow
 from weatherpeft.samples.frames import Sample, SampleFrames
 from weatherpeft.samples.splits import Split
 

@@ -2,43 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from weatherpeft.fields.variables import FieldSet, OneField, VariableSet
+from weatherpeft.fields.variables import FieldSet
+from weatherpeft.samples.ensemble import Ensemble
 from weatherpeft.samples.splits import Split
 from weatherpeft.samples.window import Window
-from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
     from weatherpeft.samples.ensemble_frames import EnsembleFrames
-
-
-class Ensemble(Spec):
-    """An ensemble forecast as the input of a sample, and what is predicted of its valid time."""
-
-    members: int = Field(ge=2)
-    """Of the forecast."""
-    frames: Literal["moments", "members"]
-    """Input frames: the members' standard deviation and, last, their mean; or every member."""
-    targets: tuple[OneField, ...] = Field(min_length=1)
-    """Fields whose mean and spread are predicted."""
-
-    @property
-    def history(self) -> int:
-        """Number of input frames."""
-        return 2 if self.frames == "moments" else self.members
-
-    @property
-    def variables(self) -> VariableSet:
-        """The targets' variables and levels; where variables have different levels, more than the targets."""
-        upper = [target for target in self.targets if target.level_hpa is not None]
-        return VariableSet(
-            surface=tuple(target.variable for target in self.targets if target.level_hpa is None),
-            atmospheric=tuple(dict.fromkeys(target.variable for target in upper)),
-            levels_hpa=tuple(sorted({target.level_hpa for target in upper if target.level_hpa is not None})),
-        )
 
 
 class EnsembleWindow(Window):

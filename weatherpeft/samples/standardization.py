@@ -8,7 +8,7 @@ import torch
 from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import VariableSet, channel_label
 from weatherpeft.samples.batch import Fields
-from weatherpeft.samples.ensemble_window import Ensemble
+from weatherpeft.samples.ensemble import Ensemble
 
 STORE = "standardization.zarr"
 FRAMES = {"moments": ("spread", "mean"), "members": ("member",)}

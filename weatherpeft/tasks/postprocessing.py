@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import STD, VARIABLES, OneField, VariableSet
 from weatherpeft.interfaces import TaskData
-from weatherpeft.samples.ensemble_window import Ensemble, EnsembleWindow
+from weatherpeft.samples.ensemble import Ensemble
+from weatherpeft.samples.ensemble_window import EnsembleWindow
 from weatherpeft.spec import Spec
 from weatherpeft.verification.scoring import EnsembleScoring
 

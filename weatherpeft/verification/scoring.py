@@ -6,7 +6,7 @@ from pydantic import Discriminator, Field
 
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import VariableSet
-from weatherpeft.samples.ensemble_window import Ensemble
+from weatherpeft.samples.ensemble import Ensemble
 from weatherpeft.spec import Spec
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from weatherpeft.backbones.aurora.model import SHORT, Aurora, AuroraBackbone
 from weatherpeft.fields.variables import RELATED, STD, VARIABLES, FieldSet
 from weatherpeft.samples.batch import Batch, Fields
-from weatherpeft.samples.ensemble_window import Ensemble
+from weatherpeft.samples.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from weatherpeft.backbones.aurora import spec as aurora_spec
