@@ -1,3 +1,4 @@
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -54,22 +55,38 @@ def test_a_gaussian_without_spread_has_the_absolute_error():
     mean, target = np.array([1.0, 2.0, 3.0]), np.array([1.0, 5.0, -1.0])
     for sigma in (0.0, 1e-320, 1e-12):
         np.testing.assert_allclose(crps_gaussian(mean, np.full(3, sigma), target), [0, 3, 4], atol=1e-12)
-    with pytest.raises(ValueError, match="sigma.*-0.5"):
-        crps_gaussian(mean, np.array([1, -0.5, 1]), target)
+    for wrong in (-0.5, np.nan):
+        with pytest.raises(ValueError, match=f"sigma: expected values of 0 or more, found {wrong}"):
+            crps_gaussian(mean, np.array([1, wrong, 1]), target)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
 def test_ensemble_crps_by_brute_force_and_scoringrules(count):
     random = np.random.default_rng(1)
     members, target = np.round(random.normal(size=(count, 50)), 1), np.round(random.normal(size=50), 1)
+    single = members.astype(np.float32), target.astype(np.float32)
+    members, target = (each.astype(np.float64) for each in single)
     distance = np.abs(members[:, None] - members[None]).sum(axis=(0, 1))
     error = np.abs(members - target).mean(axis=0)
-    plain, fair = crps_ensemble(members, target), fair_crps_ensemble(members, target)
+    plain, fair = crps_ensemble(*single), fair_crps_ensemble(*single)
     np.testing.assert_allclose(plain, error - distance / (2 * count**2), atol=1e-12)
     np.testing.assert_allclose(fair, error - distance / (2 * count * (count - 1)), atol=1e-12)
     for found, estimator in ((plain, "nrg"), (plain, "qd"), (fair, "fair")):
         expected = scoringrules.crps_ensemble(target, members, m_axis=0, estimator=estimator)
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_ensembles_and_targets_must_fit():
+    for score in (crps_ensemble, fair_crps_ensemble):
+        with pytest.raises(ValueError, match=r"members have shape \(3, 4\), target \(1,\)"):
+            score(np.zeros((3, 4)), np.zeros(1))
+
+
+def test_the_variance_of_members_is_that_of_a_sample_in_double():
+    members = (5e4 + 30 * np.random.default_rng(7).normal(size=(3, 20))).astype(np.float32)
+    for few in (members, members[:2]):
+        expected = [statistics.variance(map(float, cell)) for cell in few.T]
+        np.testing.assert_allclose(ensemble_variance(few), expected, rtol=1e-12)
 
 
 def test_one_member_has_the_absolute_error_and_no_fair_crps():
@@ -123,6 +140,7 @@ def test_exact_efi_of_a_draw_from_the_climate_is_zero_on_average():
 def test_ens10_efi_by_the_benchmarks_recipe():
     random = np.random.default_rng(6)
     climate, members = random.normal(size=(400, 4000)), random.normal(size=(10, 4000))
+    climate[:, :10], members[:, :10] = np.round(climate[:, :10]), np.round(members[:, :10])  # equal quantiles
     found = extreme_forecast_index(members, climate, "ens10")
     levels = np.linspace(0, 1, 21)
     for cell in range(20):
@@ -142,6 +160,9 @@ def test_efi_refuses_what_it_cannot_rank():
     members[0, 0] = np.nan
     with pytest.raises(ValueError, match="members: expected finite values, found 1 others"):
         extreme_forecast_index(members, climate, "exact")
+    climate[3, 1] = np.inf
+    with pytest.raises(ValueError, match="climate: expected finite values, found 1 others"):
+        extreme_forecast_index(members[:, 1:], climate[:, 1:], "ens10")
 
 
 def test_extreme_event_weighted_crps_by_hand():
@@ -170,6 +191,17 @@ def test_ranks_by_hand():
         rank_histogram(members, np.full((2, 1), np.nan), weights)
 
 
+def test_pit_is_a_histogram_by_area():
+    """The probability itself where it lies on the edge of two bins belongs to the upper one."""
+    random = np.random.default_rng(8)
+    mean, target = 280 + random.normal(size=(2, *GRID.shape))
+    sigma = random.gamma(2, 0.5, GRID.shape)
+    target[:, 0] = mean[:, 0]
+    area = np.repeat(WEIGHTS, GRID.shape[1]).reshape(GRID.shape)
+    expected = np.histogram(norm.cdf(target, mean, sigma), 20, (0, 1), weights=area)[0] / area.sum()
+    np.testing.assert_allclose(pit_histogram(mean, sigma, target, WEIGHTS), expected, rtol=1e-12)
+
+
 def test_pit_of_its_own_quantiles_is_flat_and_of_too_little_spread_is_not():
     count = GRID.shape[1] * 5
     quantiles = norm.ppf((np.arange(count) + 0.5) / count).reshape(GRID.shape[1], 5).T
@@ -181,8 +213,12 @@ def test_pit_of_its_own_quantiles_is_flat_and_of_too_little_spread_is_not():
     assert sharp[0] > 0.2 and sharp[-1] > 0.2 and sharp.sum() == pytest.approx(1)
     certain = pit_histogram(mean, 0 * sigma, target, WEIGHTS, bins=10).mean(axis=0)
     assert certain[0] == pytest.approx(0.5) and certain[-1] == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="target: expected finite"):
-        pit_histogram(mean, sigma, np.full_like(target, np.nan), WEIGHTS)
+    for name, fields in (
+        ("target", (mean, sigma, target + np.inf)),
+        ("mean", (mean * np.nan, sigma, target)),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: expected finite"):
+            pit_histogram(*fields, WEIGHTS)
 
 
 @pytest.fixture(scope="module")
