@@ -12,6 +12,7 @@ from tests.backbones.small_aurora import small_spec
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.interfaces import Backbone, BackboneSpec
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.spec import Spec
 from weatherpeft.tasks.forecasting import Forecasting
@@ -67,6 +68,11 @@ def batch() -> Batch:
         longitude=torch.tensor(GRID.longitude, dtype=torch.float32),
         levels_hpa=variables.levels_hpa,
     )
+
+
+def test_it_offers_the_whole_socket(spec: Any, model: Any) -> None:
+    for socket, offered in ((BackboneSpec, spec), (Backbone, model)):
+        assert [name for name in vars(socket) if name[0] != "_" and not hasattr(offered, name)] == []
 
 
 def test_a_prediction_has_every_field_of_one_time(spec: Any, model: Any, batch: Batch) -> None:

@@ -1,16 +1,25 @@
 """What every task of the union promises."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import STD, VARIABLES, VariableSet, accumulation
+from weatherpeft.interfaces import Task, TaskData
+from weatherpeft.reporting.sections import SECTIONS
 from weatherpeft.samples.batch import Fields
+from weatherpeft.samples.ensemble_window import AnyWindow
+from weatherpeft.samples.splits import Split, Splits
 from weatherpeft.spec import Spec
+from weatherpeft.stages.baseline import Baseline
 from weatherpeft.tasks import AnyTask
+from weatherpeft.verification.baselines import BASELINES
+from weatherpeft.verification.scoring import AnyScoring
 
 KINDS: list[type[Spec]] = list(get_args(get_args(AnyTask)[0]))
 GRID = Grid(resolution_deg=22.5)
@@ -34,6 +43,9 @@ SCALE = Fields(
     },
     {"temperature": torch.full((2, 1, 1), 4.0), "geopotential": torch.tensor([800.0, 500.0])[:, None, None]},
 )
+
+
+NO_DAYS = Split(periods=())
 
 
 def name_of(kind: type[Spec]) -> str:
@@ -90,6 +102,38 @@ class TestEveryTask:
         assert list(window.target_hours) == sorted(set(window.target_hours))
         assert isinstance(task.residual, bool)
         assert all(name in VARIABLES or accumulation(name) for name in task.needs_climatology)
+
+    def test_it_offers_the_whole_socket(self, kind: type[Spec]) -> None:
+        task = instance(kind)
+        assert [name for name in vars(Task) if name[0] != "_" and not hasattr(task, name)] == []
+        assert task.baselines and set(task.baselines) <= set(BASELINES) == set(get_args(Baseline))
+        assert set(task.report_sections) <= set(SECTIONS)
+        assert task.statistics in ("statistics", "standardization")
+        assert task.needs_forecasts == (task.ensemble is not None)
+
+    def test_window_and_scoring_go_through_json(self, kind: type[Spec]) -> None:
+        """As the specs of the jobs do, which hold them and not the task."""
+        task = instance(kind)
+        inputs = task.inputs(MEASURED, MEASURED)
+        scoring = task.scoring(inputs, {})
+        assert set(scoring.fields()) <= set(task.predicted(inputs).channels()) and scoring.fields()
+        assert scoring.lead_hours == task.window.target_hours and scoring.grid == task.window.target_grid
+        for value, union in ((task.window, AnyWindow), (scoring, AnyScoring)):
+            again = TypeAdapter(union).validate_json(value.canonical_json())
+            assert again == value and type(again) is type(value)
+
+    def test_it_checks_what_an_experiment_has(self, kind: type[Spec]) -> None:
+        task, splits = instance(kind), Splits(train=NO_DAYS, validation=NO_DAYS, test=NO_DAYS)
+        data = TaskData(variables=MEASURED, splits=splits)
+        if task.ensemble is not None:
+            with pytest.raises(ValueError, match=f"task {task.name} corrects ensemble forecasts"):
+                task.check(data)
+            members, hours = task.ensemble.members, task.lead_hours
+            data = replace(data, forecast_variables=MEASURED, members=members, forecast_hours=hours)
+        task.check(data)
+        if task.predicted(MEASURED) != MEASURED or task.ensemble is not None:
+            with pytest.raises(ValueError, match=task.name):
+                task.check(replace(data, variables=VariableSet(surface=("mean_sea_level_pressure",))))
 
     def test_a_perfect_prediction_has_no_loss_and_every_error_has_one(self, kind: type[Spec]) -> None:
         task, target = instance(kind), random_fields(0)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from weatherpeft.config import Experiment
 from weatherpeft.fields.variables import accumulation
-from weatherpeft.interfaces import DataRequest, Source
+from weatherpeft.interfaces import DataRequest, Source, Task
 from weatherpeft.jobs.paths import Paths
 from weatherpeft.samples.ensemble_window import EnsembleWindow
 from weatherpeft.samples.splits import Split
@@ -40,7 +40,7 @@ class DataJobs:
         """Take a configuration."""
         self.experiment = experiment
         self.paths = Paths(experiment)
-        self._task = experiment.task
+        self._task: Task = experiment.task
         self._window = experiment.task.window
         self._splits = experiment.splits
 

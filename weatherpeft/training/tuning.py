@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.interfaces import Adapter, Backbone, PeftMethod, Task, TuningContext
+from weatherpeft.interfaces import Adapter, Backbone, BackboneSpec, PeftMethod, Task, TuningContext
 from weatherpeft.peft.adapters.composition import composed
 from weatherpeft.samples.batch import Batch, Fields
-from weatherpeft.tasks import AnyTask
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Precision
@@ -90,9 +88,9 @@ class TunedModel:
 
 
 def build_model(
-    backbone: AnyBackbone,
+    backbone: BackboneSpec,
     fields: FieldSet,
-    task: AnyTask,
+    task: Task,
     seed: int,
     pretrained: Path | None,
     statistics: Path | None = None,
