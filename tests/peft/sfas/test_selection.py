@@ -150,6 +150,33 @@ def test_a_level_of_the_noise_spares_candidates() -> None:
     assert selection.peak < 2 * k < 4 * k < stream(*arguments)[1].peak
 
 
+def test_entries_whose_scores_differ_by_rounding_alone_are_kept() -> None:
+    """F + w·norm·U and F/norm + w·U are the same number, but float64 rounds them in different ways."""
+    size, norm, weight = 1000, 3.0, 0.4
+    for seed in range(5):
+        uniform = 5 * np.random.default_rng(seed).integers(1, 200, size) / 1024
+        fisher = 1.5 - 1.2 * uniform  # exact in float32: all have the score 1.5 / norm
+        fisher[-1], uniform[-1] = norm, 0.0  # the first to arrive
+        tensors = (torch.from_numpy(values.astype(np.float32)) for values in (fisher, uniform))
+        arguments: Any = (*tensors, 20 + seed, weight, "max")
+        found, _ = stream(*arguments, list(range(0, size, 20)))
+        assert torch.equal(found, oracle(*arguments))
+
+
+def test_entries_whose_scores_differ_by_rounding_to_float32_are_kept() -> None:
+    """An entry just below a level of the noise that its information just lifts above it."""
+    weight = 0.7
+    for number in range(300):
+        level = torch.tensor(0.5 + number / 3000)
+        below = level.nextafter(torch.zeros(()))
+        lift = torch.tensor(weight * float(level - below)).nextafter(torch.ones(()))
+        uniform = torch.stack([below, level, level, torch.zeros(())])
+        fisher = torch.tensor([float(lift), 0.0, 0.0, 1.0])  # the last is the first to arrive
+        arguments: Any = (fisher, uniform, 2, weight, "max")
+        found, _ = stream(*arguments, [3], level=float(level))
+        assert found.tolist() == oracle(*arguments).tolist() == [0, 3]
+
+
 def test_a_level_that_is_not_reached_is_noticed() -> None:
     uniform = torch.tensor([0.9, 0.1, 0.2, 0.3])
     with pytest.raises(RuntimeError, match="the noise of fewer than 2 entries reaches 0.8"):
