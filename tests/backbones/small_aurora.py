@@ -3,7 +3,7 @@
 import functools
 import unittest.mock
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from aurora.model.swin3d import Swin3DTransformerBackbone, WindowAttention
@@ -13,7 +13,7 @@ from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet
-from weatherpeft.interfaces import TuningContext
+from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.tasks.forecasting import Forecasting
 
@@ -109,9 +109,12 @@ def loss(model: Any, batch: Batch) -> Tensor:
     return torch.stack([((one - other) / other.std()).square().mean() for one, other in pairs]).mean()
 
 
-class FullAurora:
-    """Aurora's full configuration as shapes only."""
+def full_aurora(variables: int) -> Backbone:
+    """Aurora's full configuration as shapes only, as far as methods ask for it when they are attached."""
+    return cast(Backbone, _FullAurora(variables))
 
+
+class _FullAurora:
     def __init__(self, variables: int) -> None:
         linspace = functools.partial(torch.linspace, device="cpu")  # upstream reads values from it
         with torch.device("meta"), unittest.mock.patch("torch.linspace", linspace):

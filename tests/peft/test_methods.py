@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.backbones.small_aurora import CONTEXT, FullAurora, small_aurora, small_batch
+from tests.backbones.small_aurora import CONTEXT, full_aurora, small_aurora, small_batch
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone, is_bias
 from weatherpeft.peft.full import Full
@@ -54,7 +54,7 @@ def test_lora_counts() -> None:
     ("variables", "prompts", "published"), [(11, 30, 1_439_712), (21, 5, 1_140_192), (13, 20, 1_340_400)]
 )
 def test_tadp_counts_are_the_published(variables: int, prompts: int, published: int) -> None:
-    model = FullAurora(variables)
+    model = full_aurora(variables)
     assert sum(parameter.numel() for parameter in model.backbone.parameters()) == 1_239_943_168
     assert len(model.attention_modules()) == 48
     d, v, s, h = 512, variables, 32, variables // 2
@@ -66,20 +66,20 @@ def test_tadp_counts_are_the_published(variables: int, prompts: int, published: 
 
 
 def test_lora_count_is_the_published() -> None:
-    adapter = Lora(name="lora").attach(FullAurora(variables=11), CONTEXT)
+    adapter = Lora(name="lora").attach(full_aurora(variables=11), CONTEXT)
     assert adapter.trainable_backbone() == 2_850_816 + 780_800
 
 
 def test_lora_is_its_formula() -> None:
     model = small_aurora()
-    layer = model.backbone.encoder_layers[0].blocks[0].attn.qkv
+    place = "encoder_layers.0.blocks.0.attn.qkv"
+    layer = model.backbone.get_submodule(place)
     adapter = Lora(name="lora", rank=4, alpha=6.0).attach(model, CONTEXT)
-    path = "lora.encoder_layers.0.blocks.0.attn.qkv"
-    down, up = (adapter.dense_parameters()[f"{path}.lora_{part}.weight"] for part in "AB")
+    down, up = (adapter.dense_parameters()[f"lora.{place}.lora_{part}.weight"] for part in "AB")
     assert not up.any() and down.any()
     torch.nn.init.normal_(up)
     x = torch.randn(5, 32)
-    adapted = model.backbone.encoder_layers[0].blocks[0].attn.qkv
+    adapted = model.backbone.get_submodule(place)
     torch.testing.assert_close(adapted(x), layer(x) + 1.5 * x @ down.T @ up.T)
 
 

@@ -1,7 +1,14 @@
 """A backbone of a few hundred weights with everything that per-sample gradients must cope with."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+
+from weatherpeft.interfaces import Backbone
+
+Forward = Callable[[Tensor], Tensor]
 
 
 class Body(nn.Module):
@@ -39,8 +46,18 @@ class Toy(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         return self.decoder(self.backbone(self.encoder(inputs)))
 
+    def replace(self, forward: Callable[[Forward, Tensor], Tensor]) -> None:
+        """Have the backbone computed by a function of its own forward and the tokens."""
+        own = self.backbone.forward
+        self.backbone.__dict__["forward"] = lambda tokens: forward(own, tokens)
+
     def backbone_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.backbone.named_parameters())
+
+
+def as_backbone(model: Toy) -> Backbone:
+    """A backbone whose batches are tensors."""
+    return cast(Backbone, model)
 
 
 def toy_batch(step: int, size: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from tests.backbones.small_aurora import small_aurora, small_batch
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import TuningContext
+from weatherpeft.peft.sfas.adapter import SfasAdapter
 from weatherpeft.peft.sfas.spec import Sfas
 from weatherpeft.samples.batch import Batch, Fields
 
@@ -48,8 +49,7 @@ def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
 @contextmanager
 def checkpointed(model: AuroraBackbone) -> Iterator[None]:
     """Every block computed again in the backward pass."""
-    blocks = [block for layer in model.backbone.encoder_layers for block in layer.blocks]
-    blocks += [block for layer in model.backbone.decoder_layers for block in layer.blocks]
+    blocks = [model.backbone.get_submodule(path.removesuffix(".attn")) for path in model.attention_modules()]
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     yield
@@ -66,7 +66,7 @@ def run(
     """
     dtype = torch.float32 if bf16 else torch.float64
     model = small_aurora().to(dtype).train()
-    adapter = SPEC.attach(model, TuningContext(steps=steps, seed=3))
+    adapter = SfasAdapter(SPEC, model, TuningContext(steps=steps, seed=3))
     pool = {f"model.backbone.{name}" for name in model.backbone_parameters()}
     dense = [parameter for name, parameter in model.named_parameters() if name not in pool]
     optimizer = torch.optim.AdamW(dense, lr=1e-4, eps=1e-6)

@@ -1,12 +1,14 @@
 """Runs of SFAS on the toy backbone, and a dense implementation of its rule that holds everything."""
 
+from typing import Any, cast
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.peft.sfas.rank import SPEC
 from tests.peft.toy_backbone import Toy, toy_batch, toy_loss
-from weatherpeft.interfaces import TuningContext
+from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.peft.sfas.adapter import SfasAdapter
 from weatherpeft.peft.sfas.noise import UniformNoise
 from weatherpeft.peft.sfas.normalizer import SMALLEST_NORM
@@ -16,11 +18,12 @@ STEPS = 8
 RATE = 0.05
 
 
-def attach(model: nn.Module, spec: Sfas = SPEC, **context: object) -> SfasAdapter:
-    return spec.attach(model, TuningContext(**{"steps": STEPS, "seed": 3, **context}))
+def attach(model: Toy | Backbone, spec: Sfas = SPEC, **context: Any) -> SfasAdapter:
+    values = {"steps": STEPS, "seed": 3} | context
+    return SfasAdapter(spec, cast(Backbone, model), TuningContext(**values))
 
 
-def weights(model: nn.Module) -> Tensor:
+def weights(model: Toy | Backbone) -> Tensor:
     """The backbone as one vector."""
     return torch.cat([p.detach().flatten() for p in model.backbone_parameters().values()])
 
@@ -35,7 +38,7 @@ def train(model: Toy, adapter: SfasAdapter, steps: range, size: int = 3) -> list
     return chosen
 
 
-def tuned(spec: Sfas = SPEC, steps: range = range(STEPS), **context: object) -> tuple[Toy, list[Tensor]]:
+def tuned(spec: Sfas = SPEC, steps: range = range(STEPS), **context: Any) -> tuple[Toy, list[Tensor]]:
     model = Toy()
     return model, train(model, attach(model, spec, **context), steps)
 
@@ -55,7 +58,7 @@ def normalized(fisher: Tensor, normalizer: NormalizerName, quantile: float) -> T
 class Dense:
     """The rule with a full mask, and AdamW with full moments that the mask resets."""
 
-    def __init__(self, spec: Sfas, model: nn.Module, fisher: Tensor | None = None) -> None:
+    def __init__(self, spec: Sfas, model: Toy | Backbone, fisher: Tensor | None = None) -> None:
         self.spec = spec
         parameters = model.backbone_parameters().values()
         self.sizes = [p.numel() for p in parameters]

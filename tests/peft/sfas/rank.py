@@ -6,8 +6,9 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from tests.peft.toy_backbone import Toy, toy_batch, toy_loss
+from tests.peft.toy_backbone import Toy, as_backbone, toy_batch, toy_loss
 from weatherpeft.interfaces import TuningContext
+from weatherpeft.peft.sfas.adapter import SfasAdapter
 from weatherpeft.peft.sfas.spec import Sfas
 
 SPEC = Sfas(name="sfas", preset="published", fraction=0.1, count_of="pool", weight_decay=0.5)
@@ -16,7 +17,7 @@ SPEC = Sfas(name="sfas", preset="published", fraction=0.1, count_of="pool", weig
 def run(part: slice = slice(None)) -> tuple[Tensor, Tensor]:
     """Weights and last selection after three steps on a part of each batch of four."""
     model = Toy()
-    adapter = SPEC.attach(model, TuningContext(steps=3, seed=3))
+    adapter = SfasAdapter(SPEC, as_backbone(model), TuningContext(steps=3, seed=3))
     for step in range(3):
         toy_loss(model, toy_batch(step, 4)[part]).backward()
         adapter.step(step, 0.05)

@@ -115,16 +115,16 @@ class TestMemoryOfTheFisherInformation:
             _, mask = dense.step(weights(model), samples, step, RATE)
             train(model, adapter, range(step, step + 1))
             assert torch.equal(adapter.selection, mask.nonzero().squeeze(1))
-            held = torch.cat([values for values in adapter._fisher.values()]).double()
-            by_name = torch.cat(
-                [dense.fisher[adapter._pool.start[n] :][: len(v)] for n, v in adapter._fisher.items()]
-            )
-            torch.testing.assert_close(held, by_name, rtol=1e-5, atol=1e-9)
+            assert adapter._fisher is not None and dense.fisher is not None
+            for name, values in adapter._fisher.items():
+                expected = dense.fisher[adapter._pool.start[name] :][: len(values)]
+                torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-9)
 
     def test_batches_between_two_selections_do_not_enter(self, fisher: Path) -> None:
         spec = Sfas(**{**SPEC.model_dump(), "beta": 0.7, "gamma": 0.01, "refresh": 3})
         model = Toy()
         adapter = attach(model, spec, fisher=fisher)
+        assert adapter._fisher is not None
         held = [torch.cat(list(adapter._fisher.values()))]
         for step in range(4):
             assert adapter._stream.squares == (step % 3 == 0)

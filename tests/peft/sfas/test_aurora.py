@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from tests.backbones.small_aurora import small_aurora, small_batch
 from tests.peft.sfas.aurora import SPEC, STEPS, mean_loss, run, run_rank
@@ -19,7 +20,7 @@ def plain() -> Run:
 
 
 def test_two_ranks_hold_the_same_bits_and_equal_one_process(plain: Run, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(run_rank, (tmp_path,), nprocs=2)
+    spawn(run_rank, (tmp_path,), nprocs=2)
     (one, selected), (other, same) = (torch.load(tmp_path / f"{number}.pt") for number in (0, 1))
     expected, chosen = plain
     start = dict(small_aurora().double().named_parameters())

@@ -1,6 +1,6 @@
 """Per-sample squares of one backward pass against backward passes of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -9,13 +9,16 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.backbones.small_aurora import loss, small_aurora, small_batch
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
+from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.samples.batch import Batch, Fields
 
 Found = dict[str, tuple[Tensor, Tensor]]
 
 
-def streamed(model: nn.Module, parameters: dict[str, nn.Parameter], backward: object) -> Found:
+def streamed(
+    model: Toy | AuroraBackbone, parameters: dict[str, nn.Parameter], backward: Callable[[], None]
+) -> Found:
     """Gradient and mean square by name, from one call of ``backward``."""
     found: Found = {}
     for parameter in parameters.values():
@@ -97,8 +100,7 @@ def test_on_aurora() -> None:
 def test_under_activation_checkpointing(reentrant: bool) -> None:
     model, batch = Toy(), toy_batch(0)
     plain = streamed(model, model.backbone_parameters(), lambda: toy_loss(model, batch).backward())
-    forward = model.backbone.forward
-    model.backbone.forward = lambda tokens: checkpoint(forward, tokens, use_reentrant=reentrant)
+    model.replace(lambda forward, tokens: checkpoint(forward, tokens, use_reentrant=reentrant))
     found = streamed(model, model.backbone_parameters(), lambda: toy_loss(model, batch).backward())
     assert found.keys() == plain.keys()
     for name, pair in found.items():
@@ -145,9 +147,8 @@ class TestSeveralForwardPasses:
     @pytest.fixture(autouse=True, params=["plain", "checkpointed"])
     def attached(self, request: pytest.FixtureRequest) -> Iterator[None]:
         self.model, self.found = Toy(), {}
-        forward = self.model.backbone.forward
         if request.param == "checkpointed":
-            self.model.backbone.forward = lambda tokens: checkpoint(forward, tokens, use_reentrant=False)  # type: ignore[method-assign]
+            self.model.replace(lambda forward, tokens: checkpoint(forward, tokens, use_reentrant=False))
         self.model.backbone.requires_grad_(True)
         parameters = self.model.backbone_parameters()
         with GradientStream(self.model.backbone, parameters, self.consume) as self.stream:
@@ -239,9 +240,9 @@ def test_layers_and_outputs_are_left_as_they_were() -> None:
 class TestErrors:
     def test_a_parameter_of_another_layer(self) -> None:
         model = Toy()
-        model.backbone.scale = nn.Parameter(torch.ones(()))
-        forward = model.backbone.forward
-        model.backbone.forward = lambda tokens: forward(tokens) * model.backbone.scale
+        scale = nn.Parameter(torch.ones(()))
+        model.backbone.register_parameter("scale", scale)
+        model.replace(lambda forward, tokens: forward(tokens) * scale)
         parameters = model.backbone_parameters()
         streamed(model, parameters, lambda: toy_loss(model, toy_batch(0, 1)).backward())
         with pytest.raises(
@@ -251,8 +252,7 @@ class TestErrors:
 
     def test_a_weight_used_outside_its_layer(self) -> None:
         model = Toy()
-        forward = model.backbone.forward
-        model.backbone.forward = lambda tokens: forward(tokens) @ model.backbone.condition.weight
+        model.replace(lambda forward, tokens: forward(tokens) @ model.backbone.condition.weight)
         parameters = model.backbone_parameters()
         with pytest.raises(ValueError, match="condition.weight is used outside its layer"):
             streamed(model, parameters, lambda: toy_loss(model, toy_batch(0, 2)).backward())
@@ -260,9 +260,8 @@ class TestErrors:
     @pytest.mark.parametrize("shape", [(5, 4), (1, 5, 4)])
     def test_inputs_without_a_batch(self, shape: tuple[int, ...]) -> None:
         model = Toy()
-        forward = model.backbone.forward
         shared = torch.ones(shape, dtype=torch.float64)
-        model.backbone.forward = lambda tokens: forward(tokens) + model.backbone.condition(shared).mean()
+        model.replace(lambda forward, tokens: forward(tokens) + model.backbone.condition(shared).mean())
         parameters = model.backbone_parameters()
         with pytest.raises(ValueError, match=r"layer condition: found inputs .* expected the batch of 2"):
             streamed(model, parameters, lambda: toy_loss(model, toy_batch(0, 2)).backward())

@@ -25,9 +25,16 @@ class Block(nn.Module):
         return hidden
 
 
-def blocks(activation: type[nn.Module] = nn.GELU, dropout: float = 0.0) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(*(Block(activation(), dropout) for _ in range(3)))
+class Blocks(nn.Sequential):
+    """Three blocks."""
+
+    def __init__(self, activation: type[nn.Module] = nn.GELU, dropout: float = 0.0) -> None:
+        torch.manual_seed(0)
+        super().__init__(*(Block(activation(), dropout) for _ in range(3)))
+
+    @property
+    def activations(self) -> list[nn.Module]:
+        return [block.activation for block in self if isinstance(block, Block)]
 
 
 @contextmanager
@@ -54,20 +61,20 @@ def gradients(model: nn.Module, shape: tuple[int, ...] = (2, 5, 6)) -> list[Tens
 @pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU, nn.SiLU])
 @pytest.mark.parametrize("shape", [(2, 5, 6), (7, 6)])
 def test_gradients_are_the_same_bits(activation: type[nn.Module], shape: tuple[int, ...]) -> None:
-    plain, again = blocks(activation), blocks(activation)
+    plain, again = Blocks(activation), Blocks(activation)
     calls = [0]
     RecomputedActivations(again)
-    again[0].activation.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
+    again.activations[0].register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
     for one, other in zip(gradients(plain, shape), gradients(again, shape), strict=True):
         assert torch.equal(one, other)
     assert calls == [2], "computed once forward and once backward"
 
 
 def test_outputs_are_not_kept() -> None:
-    model = blocks()
+    model = Blocks()
     outputs: list[Tensor] = []
-    for block in model:
-        block.activation.register_forward_hook(lambda _, __, output: outputs.append(output))
+    for activation in model.activations:
+        activation.register_forward_hook(lambda _, __, output: outputs.append(output))
     recomputed = RecomputedActivations(model)
     kept: list[Any] = []
     pack = recomputed._pack
@@ -95,7 +102,7 @@ def test_a_dropped_or_changed_output_is_kept_as_it_is() -> None:
     RecomputedActivations(plain)
     for one, other in zip(gradients(plain), expected, strict=True):
         assert torch.equal(one, other)
-    dropping, again = blocks(dropout=0.5), blocks(dropout=0.5)
+    dropping, again = Blocks(dropout=0.5), Blocks(dropout=0.5)
     RecomputedActivations(again)
     for one, other in zip(gradients(dropping), gradients(again), strict=True):
         assert torch.equal(one, other)
@@ -105,14 +112,14 @@ def test_under_activation_checkpointing_and_without_gradients() -> None:
     class Checkpointed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.blocks = blocks()
+            self.blocks = Blocks()
 
         def forward(self, x: Tensor) -> Tensor:
             for block in self.blocks:
                 x = checkpoint(block, x, use_reentrant=False)
             return x
 
-    expected = gradients(blocks())
+    expected = gradients(Blocks())
     model = Checkpointed()
     RecomputedActivations(model)
     for one, other in zip(gradients(model), expected, strict=True):

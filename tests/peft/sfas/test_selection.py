@@ -1,7 +1,6 @@
 """The streamed selection against a sort of the whole vector, and the noise against its distribution."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +134,7 @@ def test_what_a_level_of_the_noise_drops_is_never_among_the_best() -> None:
         fisher *= 0.02
         fisher[-1] = 1.0  # the first to arrive
         level = float(uniform.topk(200).values.min())
-        arguments: Any = (fisher, uniform, 200, 1.0, "max")
+        arguments: Arguments = (fisher, uniform, 200, 1.0, "max")
         found, _ = stream(*arguments, list(range(0, 2000, 90)), level=level)
         assert torch.equal(found, oracle(*arguments))
 
@@ -144,10 +143,11 @@ def test_a_level_of_the_noise_spares_candidates() -> None:
     size, k = 400_000, 400
     fisher = torch.from_numpy(np.random.default_rng(0).lognormal(-20, 2, size)).float()
     fisher[-1] = 1.0  # the first to arrive
-    arguments: Any = (fisher, uniform_noise(0, 0, size), k, 0.2, "max", list(range(0, size, 2_000)))
-    entries, selection = stream(*arguments, level=reached_level(k, size))
-    assert torch.equal(entries, oracle(*arguments[:-1]))
-    assert selection.peak < 2 * k < 4 * k < stream(*arguments)[1].peak
+    arguments: Arguments = (fisher, uniform_noise(0, 0, size), k, 0.2, "max")
+    pieces = list(range(0, size, 2_000))
+    entries, selection = stream(*arguments, pieces, level=reached_level(k, size))
+    assert torch.equal(entries, oracle(*arguments))
+    assert selection.peak < 2 * k < 4 * k < stream(*arguments, pieces)[1].peak
 
 
 def test_entries_whose_scores_differ_by_rounding_alone_are_kept() -> None:
@@ -157,8 +157,8 @@ def test_entries_whose_scores_differ_by_rounding_alone_are_kept() -> None:
         uniform = 5 * np.random.default_rng(seed).integers(1, 200, size) / 1024
         fisher = 1.5 - 1.2 * uniform  # exact in float32: all have the score 1.5 / norm
         fisher[-1], uniform[-1] = norm, 0.0  # the first to arrive
-        tensors = (torch.from_numpy(values.astype(np.float32)) for values in (fisher, uniform))
-        arguments: Any = (*tensors, 20 + seed, weight, "max")
+        one, other = (torch.from_numpy(values.astype(np.float32)) for values in (fisher, uniform))
+        arguments: Arguments = (one, other, 20 + seed, weight, "max")
         found, _ = stream(*arguments, list(range(0, size, 20)))
         assert torch.equal(found, oracle(*arguments))
 
@@ -172,7 +172,7 @@ def test_entries_whose_scores_differ_by_rounding_to_float32_are_kept() -> None:
         lift = torch.tensor(weight * float(level - below)).nextafter(torch.ones(()))
         uniform = torch.stack([below, level, level, torch.zeros(())])
         fisher = torch.tensor([float(lift), 0.0, 0.0, 1.0])  # the last is the first to arrive
-        arguments: Any = (fisher, uniform, 2, weight, "max")
+        arguments: Arguments = (fisher, uniform, 2, weight, "max")
         found, _ = stream(*arguments, [3], level=float(level))
         assert found.tolist() == oracle(*arguments).tolist() == [0, 3]
 
@@ -248,7 +248,7 @@ def test_a_selection_of_float32_noise_in_large_numbers() -> None:
     generator = torch.Generator().manual_seed(0)
     for weight in (0.2, 1e-4):
         fisher = torch.randn(size, generator=generator).square() ** 3
-        arguments: Any = (fisher, uniform_noise(1, 0, size), 20_000, weight, "max")
+        arguments: Arguments = (fisher, uniform_noise(1, 0, size), 20_000, weight, "max")
         entries, _ = stream(*arguments, list(range(0, size, 7_000)))
         assert torch.equal(entries, oracle(*arguments))
 

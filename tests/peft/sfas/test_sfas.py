@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from tests.backbones.small_aurora import loss, small_aurora, small_batch
 from tests.peft.sfas.dense import RATE, STEPS, Dense, attach, train, tuned, weights
@@ -143,7 +144,7 @@ def test_the_mask_is_a_function_of_seed_and_step(monkeypatch: pytest.MonkeyPatch
 
 
 def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(run_rank, (tmp_path,), nprocs=2)
+    spawn(run_rank, (tmp_path,), nprocs=2)
     one, other = (torch.load(tmp_path / f"{number}.pt") for number in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     values, selection = run()
@@ -196,6 +197,7 @@ def test_nothing_dense_is_held() -> None:
         loss(model, small_batch(2)).backward()
         assert all(parameter.grad is None for parameter in pool.values())
         assert not adapter._stream._captured
+        assert adapter._selection
         candidates = adapter._selection._known
         assert candidates.held < 24 * adapter.selected
         held = [column.untyped_storage().nbytes() for chunk in candidates._chunks for column in chunk]

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -32,7 +33,12 @@ def perturb(module: nn.Module, std: float = 0.3) -> None:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += std * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.dtype), alpha=std)
+
+
+def attentions(model: AuroraBackbone) -> list[PromptedWindowAttention]:
+    """Those of a model with prompts."""
+    return [cast(PromptedWindowAttention, module) for module in model.attention_modules().values()]
 
 
 class Embedding(nn.Module):
@@ -76,7 +82,7 @@ def test_attention_is_the_token_form(
     model = Embedding()
     generator = PromptGenerator(16, 5, 8, prompts=3)
     perturb(generator)
-    reference = TokenForm(copy.deepcopy(attention), generator, model).to(dtype)
+    reference = TokenForm(copy.deepcopy(attention), generator, model.embedding_weights).to(dtype)
     model.to(dtype)
     own = copy.deepcopy(generator)
     prompted = PromptedWindowAttention.prompt(attention.to(dtype), own, model.embedding_weights)
@@ -120,11 +126,16 @@ def test_no_more_is_saved_for_the_backward_pass_than_by_the_token_form(masked: b
     attention = WindowAttention(128, (2, 6, 12), num_heads=4).requires_grad_(trained)
     model = Embedding()
     generator = PromptGenerator(16, 5, 8, prompts=30)
-    reference = TokenForm(copy.deepcopy(attention), generator, model)
+    reference = TokenForm(copy.deepcopy(attention), generator, model.embedding_weights)
     prompted = PromptedWindowAttention.prompt(attention, generator, model.embedding_weights)
     x = torch.randn(16, 144, 128, requires_grad=True)
     mask = torch.where(torch.rand(4, 144, 144) < 0.4, -100.0, 0.0) if masked else None
     assert saved_bytes(prompted, x, mask) <= saved_bytes(reference, x, mask)
+
+
+def embeddings(model: AuroraBackbone) -> list[nn.Parameter]:
+    """Patch embeddings of the surface variables."""
+    return [p for name, p in model.encoder.named_parameters() if "surf_token_embeds.weights" in name]
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -134,7 +145,7 @@ def test_prompts_are_projected_once_a_block(apart: bool) -> None:
     TADP.attach(model, CONTEXT)
     parameters = {name: p for name, p in model.backbone_parameters().items() if "attn.qkv.weight" in name}
     rows: list[int] = []
-    for attention in model.attention_modules().values():
+    for attention in attentions(model):
         attention.qkv.weight.requires_grad_(True)
         attention.qkv.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     if apart:
@@ -159,7 +170,7 @@ def test_prompts_are_projected_once_a_block(apart: bool) -> None:
 def test_ablations(internal: bool, external: bool, absent: set[str], prompts: int) -> None:
     model, batch = small_aurora(), small_batch()
     Tadp(name="tadp", prompts=prompts, internal=internal, external=external).attach(model, CONTEXT)
-    generator = next(iter(model.attention_modules().values())).generator
+    generator = attentions(model)[0].generator
     perturb(generator)
     adapters = {"along_patch", "along_width", "along_variables"}
     assert {name for name, _ in generator.named_children()} & adapters == adapters - absent
@@ -174,7 +185,7 @@ def test_ablations(internal: bool, external: bool, absent: set[str], prompts: in
 
     loss(model, batch).backward()
     assert all(parameter.grad is not None for parameter in generator.parameters())
-    assert all(p.grad is not None for p in model.encoder.surf_token_embeds.weights.values())
+    assert all(p.grad is not None for p in embeddings(model))
 
 
 def test_without_the_external_pattern_variables_do_not_meet_before_the_mix() -> None:
@@ -203,12 +214,12 @@ def test_model_is_the_token_form(dtype: torch.dtype, methods: list[Tadp | Lora])
     perturb(model.backbone, 0.05)
 
     reference = copy.deepcopy(model)
-    for path, attention in reference.attention_modules().items():
+    for path, attention in zip(reference.attention_modules(), attentions(reference), strict=True):
         block = reference.backbone.get_submodule(path.removesuffix(".attn"))
         generator = attention.generator
         del attention.generator
         attention.__class__ = WindowAttention
-        block.attn = TokenForm(attention, generator, reference)
+        block.attn = TokenForm(attention, generator, reference.embedding_weights)
     renamed = nn.ModuleList([reference.encoder, reference.backbone]).named_parameters()
     reference_names = {name.replace("attn.attention", "attn"): parameter for name, parameter in renamed}
     assert reference_names.keys() == dict(trained.named_parameters()).keys()
@@ -230,6 +241,7 @@ def test_model_is_the_token_form(dtype: torch.dtype, methods: list[Tadp | Lora])
         other = reference_names[name].grad
         assert (parameter.grad is None) == (other is None), name
         if other is not None:
+            assert parameter.grad is not None
             error = (parameter.grad - other).abs().max()
             assert error <= TOLERANCE[dtype] * largest, name
             if name in embedding:
@@ -254,15 +266,16 @@ def afresh(model: AuroraBackbone) -> Tensor:
 
 
 def embedding(model: AuroraBackbone) -> nn.Parameter:
-    return model.model.encoder.surf_token_embeds.weights["2t"]
+    return model.encoder.get_parameter("surf_token_embeds.weights.2t")
 
 
 def generator(model: AuroraBackbone) -> PromptGenerator:
-    return list(model.attention_modules().values())[-1].generator
+    return attentions(model)[-1].generator
 
 
 def projection(model: AuroraBackbone) -> nn.Module:
-    return list(model.attention_modules().values())[-1].qkv
+    layer: nn.Module = attentions(model)[-1].qkv
+    return layer
 
 
 @torch.no_grad()
@@ -287,7 +300,7 @@ def replace_parameter(model: AuroraBackbone) -> None:
 def replace_generator(model: AuroraBackbone) -> None:
     other = copy.deepcopy(generator(model))
     load(other)
-    list(model.attention_modules().values())[-1].generator = other
+    attentions(model)[-1].generator = other
 
 
 def step(model: AuroraBackbone) -> None:
@@ -297,7 +310,7 @@ def step(model: AuroraBackbone) -> None:
     optimizer.step()
 
 
-CHANGES: dict[str, Callable[[AuroraBackbone], None]] = {
+CHANGES: dict[str, Callable[[AuroraBackbone], object]] = {
     "weights are loaded into the model": lambda model: load(model),
     "weights are loaded into the encoder": lambda model: load(model.encoder),
     "weights are loaded into a generator": lambda model: load(generator(model)),
@@ -312,8 +325,10 @@ CHANGES: dict[str, Callable[[AuroraBackbone], None]] = {
     "a generator changes in place": lambda model: add(generator(model).mix.weight),
     "a generator's data changes in place": lambda model: add(generator(model).mix.weight.data),
     "a generator is replaced": replace_generator,
-    "a projection changes in place": lambda model: add(projection(model).base_layer.weight),
-    "a LoRA layer changes in place": lambda model: add(projection(model).lora_B.default.weight),
+    "a projection changes in place": lambda model: add(projection(model).get_parameter("base_layer.weight")),
+    "a LoRA layer changes in place": lambda model: add(
+        projection(model).get_parameter("lora_B.default.weight")
+    ),
     "a step is taken": step,
     "weights are rounded and back": lambda model: model.bfloat16().float(),
 }
@@ -345,7 +360,7 @@ def test_a_prediction_is_the_training_forward() -> None:
 def count_prompts(model: AuroraBackbone) -> list[int]:
     """Grows with every call of a generator."""
     calls: list[int] = []
-    for attention in model.attention_modules().values():
+    for attention in attentions(model):
         attention.generator.register_forward_hook(lambda *_: calls.append(1))
     return calls
 
@@ -382,7 +397,7 @@ def test_an_attention_by_itself_keeps_nothing() -> None:
 def test_a_call_that_fails_leaves_nothing_behind() -> None:
     model = small_aurora().eval()
     TADP.attach(model, CONTEXT)
-    attention = next(iter(model.attention_modules().values()))
+    attention = attentions(model)[0]
     handle = attention.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         predict(model)
@@ -402,21 +417,21 @@ def test_a_deep_copy_reads_its_own_encoder() -> None:
         assert torch.equal(twin(batch).channels(), expected)
         for parameter in twin.encoder.parameters():
             parameter.mul_(1.5)
-        for attention in twin.attention_modules().values():
-            assert attention.embedding_weights.__self__ is twin
+        for attention in attentions(twin):
+            assert cast(Any, attention.embedding_weights).__self__ is twin
         model.train()
         assert torch.equal(model(batch).channels(), expected)
 
     loss(twin, batch).backward()
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert all(parameter.grad is not None for parameter in twin.encoder.surf_token_embeds.weights.values())
+    assert all(parameter.grad is not None for parameter in embeddings(twin))
 
 
 def test_weights_get_one_gradient_a_backward_pass() -> None:
     """Sparse tuning consumes gradients in hooks: prompts and tokens must arrive together."""
     model = small_aurora()
     TADP.attach(model, CONTEXT)
-    weight = next(iter(model.attention_modules().values())).qkv.weight.requires_grad_()
+    weight = attentions(model)[0].qkv.weight.requires_grad_()
     calls: list[int] = []
     weight.register_post_accumulate_grad_hook(lambda _: calls.append(1))
     loss(model, small_batch()).backward()
@@ -437,12 +452,17 @@ def test_samples_stay_apart_in_the_squared_gradients() -> None:
         sample = replace(batch, inputs=Fields(part, upper), times=batch.times[window])
         return (model(sample).channels() - batch.target.channels()[window]).square().mean()
 
-    expected = dict.fromkeys(parameters, 0.0)
+    expected = {name: torch.zeros(()) for name in parameters}
     for sample in range(2):
         own = torch.autograd.grad(squared_error(slice(sample, sample + 1)), list(parameters.values()))
         expected = {name: expected[name] + g.square() / 2 for name, g in zip(parameters, own, strict=True)}
     found: dict[str, Tensor] = {}
-    with GradientStream(model.backbone, parameters, lambda name, _, square: found.update({name: square})):
+
+    def consume(name: str, _: Tensor, square: Tensor | None) -> None:
+        assert square is not None
+        found[name] = square
+
+    with GradientStream(model.backbone, parameters, consume):
         squared_error(slice(None)).backward()
     assert found.keys() == parameters.keys()
     for name, square in found.items():

@@ -1,12 +1,14 @@
 """Task-adaptive prompting by its definition, for the tests to compare with."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from aurora.model.swin3d import WindowAttention
 from torch import Tensor, nn
 
-from weatherpeft.peft.tadp.generator import PromptGenerator
+from weatherpeft.peft.tadp.generator import Bottleneck, PromptGenerator
 
 
 def reference_prompts(generator: PromptGenerator, embedding: Tensor, width: int) -> Tensor:
@@ -17,7 +19,7 @@ def reference_prompts(generator: PromptGenerator, embedding: Tensor, width: int)
         scale = (centered.square().mean(-1, keepdim=True) + layer.eps).sqrt()
         return centered / scale * layer.weight + layer.bias
 
-    def adapter(x: Tensor, module: nn.Module) -> Tensor:
+    def adapter(x: Tensor, module: Bottleneck) -> Tensor:
         h = norm(x, module.norm)
         hidden = h @ module.down.weight.T + module.down.bias
         hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
@@ -48,14 +50,17 @@ def reference_prompts(generator: PromptGenerator, embedding: Tensor, width: int)
 class TokenForm(nn.Module):
     """The definition: prompts stand before the tokens of every window, their outputs are dropped."""
 
-    def __init__(self, attention: nn.Module, generator: PromptGenerator, model: nn.Module) -> None:
+    def __init__(
+        self, attention: WindowAttention, generator: PromptGenerator, embedding_weights: Callable[[], Tensor]
+    ) -> None:
         super().__init__()
         self.attention, self.generator = attention, generator
-        self.embedding_weights = model.embedding_weights
+        self.embedding_weights = embedding_weights
 
     def forward(self, x: Tensor, mask: Tensor | None = None, rollout_step: int = 0) -> Tensor:
         prompts = reference_prompts(self.generator, self.embedding_weights(), self.attention.dim)
         tokens = torch.cat([prompts.expand(len(x), -1, -1), x], dim=1)
         if mask is not None:
             mask = F.pad(mask, (len(prompts), 0, len(prompts), 0))
-        return self.attention(tokens, mask, rollout_step)[:, len(prompts) :]
+        output: Tensor = self.attention(tokens, mask, rollout_step)
+        return output[:, len(prompts) :]
