@@ -118,8 +118,12 @@ class TestEveryTask:
         scoring = task.scoring(inputs, {})
         assert set(scoring.fields()) <= set(task.predicted(inputs).channels()) and scoring.fields()
         assert scoring.lead_hours == task.window.target_hours and scoring.grid == task.window.target_grid
-        for value, union in ((task.window, AnyWindow), (scoring, AnyScoring)):
-            again = TypeAdapter(union).validate_json(value.canonical_json())
+        unions: tuple[tuple[Spec, TypeAdapter[Any]], ...] = (
+            (task.window, TypeAdapter(AnyWindow)),
+            (scoring, TypeAdapter(AnyScoring)),
+        )
+        for value, union in unions:
+            again = union.validate_json(value.canonical_json())
             assert again == value and type(again) is type(value)
 
     def test_it_checks_what_an_experiment_has(self, kind: type[Spec]) -> None:

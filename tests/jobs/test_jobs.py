@@ -223,7 +223,7 @@ class TestJobs:
         ]
         labels = ["20010115-20010117", "20010118-20010119", "20010121-20010122"]
         for names, before in ((("2m_temperature",), []), (("total_precipitation_6hr",), labels[:1])):
-            monkeypatch.setattr(Downscaling, "needs_climatology", property(lambda _, names=names: names))
+            monkeypatch.setattr(Downscaling, "needs_climatology", names)
             jobs = changed_jobs(*changes)
             assert jobs.climatology().names == jobs.series(labels[0]).names == names
             assert jobs.periods("train") == labels

@@ -136,7 +136,7 @@ def test_the_store_is_laid_out_as_weatherbenchs(data: list[Path], tmp_path: Path
     assert found["level"].values.tolist() == [500, 850]
     np.testing.assert_array_equal(found["latitude"], small.FINE.latitude)
     np.testing.assert_array_equal(found["longitude"], small.FINE.longitude)
-    chunks = zarr.open_group(tmp_path / "regression" / "predictions.zarr", mode="r")["temperature"].chunks
+    chunks = zarr.open_array(tmp_path / "regression" / "predictions.zarr" / "temperature", mode="r").chunks
     assert chunks == (1, 2, *small.FINE.shape)
 
 
@@ -145,8 +145,7 @@ def test_regression_is_polyfit_at_every_point_on_training_samples(data: list[Pat
     test = SampleFrames(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY))
     inputs = np.stack([stacked(test.inputs(sample)[-1]) for sample in test.samples])
     # the targets of the test are out of reach
-    path = data[1] / f"{small.FINE.label}.zarr"
-    zarr.open_group(path, mode="r+")["fields"][:] = 1e9
+    zarr.open_array(data[1] / f"{small.FINE.label}.zarr" / "fields", mode="r+")[:] = 1e9
     found = predictions("regression", data, tmp_path / "regression")
     channels = np.concatenate([found["2m_temperature"].values[:, None], found["temperature"].values], axis=1)
     np.testing.assert_allclose(channels, lines[0] * inputs + lines[1], rtol=1e-5)
@@ -155,7 +154,7 @@ def test_regression_is_polyfit_at_every_point_on_training_samples(data: list[Pat
 
 def test_where_the_input_does_not_vary_only_the_mean_is_corrected(data: list[Path], tmp_path: Path) -> None:
     for directory in data:
-        zarr.open_group(directory / f"{small.COARSE.label}.zarr", mode="r+")["fields"][:, 0] = 273.1
+        zarr.open_array(directory / f"{small.COARSE.label}.zarr" / "fields", mode="r+")[:, 0] = 273.1
     found = predictions("regression", data, tmp_path / "regression")
     training = truth(data[0])["2m_temperature"].values[1:]
     expected = np.broadcast_to(training.astype(np.float64).mean(axis=0), found["2m_temperature"].shape)
@@ -189,8 +188,7 @@ def test_placeholders_are_not_predicted(kind: Baseline, data: list[Path], tmp_pa
 
 
 def test_an_input_that_is_not_finite_is_named(data: list[Path], tmp_path: Path) -> None:
-    group = zarr.open_group(data[1] / f"{small.COARSE.label}.zarr", mode="r+")
-    group["fields"][3, 2, 2, 2] = np.nan
+    zarr.open_array(data[1] / f"{small.COARSE.label}.zarr" / "fields", mode="r+")[3, 2, 2, 2] = np.nan
     with pytest.raises(ValueError, match="prediction of temperature at 2001-02-01T18:00.* is not finite"):
         predictions("interpolation", data, tmp_path / "interpolation")
     assert not (tmp_path / "interpolation").exists()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def make(
 
 def cut(*starts: str) -> list[Period]:
     """Adjacent periods from these days to the end of the data."""
-    bounds = [*map(np.datetime64, starts), np.datetime64(LAST) + 1]
+    bounds = [*(np.datetime64(start) for start in starts), np.datetime64(LAST) + 1]
     return [period(str(start), str(end - 1)) for start, end in pairwise(bounds)]
 
 
@@ -105,7 +106,7 @@ def sums(dataset: xr.Dataset, hours: int = 6) -> xr.DataArray:
         hourly.values[end - hours + 1 : end + 1].sum(axis=0, dtype=float) for end in range(6, len(hourly), 6)
     ]
     times = hourly["hourly_time"].values[6::6]
-    return xr.DataArray(np.float32(values), dims=("time", *hourly.dims[1:]), coords={"time": times})
+    return xr.DataArray(np.array(values, np.float32), dims=("time", *hourly.dims[1:]), coords={"time": times})
 
 
 def rolled(samples: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +140,7 @@ def test_it_is_in_weatherbenchs_layout(one_period: xr.Dataset) -> None:
 def test_values_are_those_of_rolling_windows(one_period: xr.Dataset) -> None:
     data = whole()
     rain = sums(data)
-    points = {"latitude": 1, "longitude": slice(5, 8)}
+    points: dict[str, Any] = {"latitude": 1, "longitude": slice(5, 8)}
     for index, hour in enumerate((0, 12)):
         own = rain.isel(time=rain["time"].dt.hour == hour, **points)
         found = one_period.isel(hour=index, **points)

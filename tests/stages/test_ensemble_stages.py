@@ -8,6 +8,7 @@ import pytest
 import scoringrules
 import xarray as xr
 
+from tests.small_data import split
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import FIELDS, FORECASTS, GRID, TASK, TEST, TRAIN
 from weatherpeft.artifacts import store
@@ -128,9 +129,7 @@ class TestEfi:
             covered.model_copy(update={"start": covered.start.replace(day=4)}) for covered in TRAIN.periods
         ]
         with pytest.raises(ValueError, match="no training forecast is valid within 0 days.*2003-01-04"):
-            efi(
-                narrow.model_copy(update={"train": small.split(*one_day)}), data, forecasts, tmp_path / "none"
-            )
+            efi(narrow.model_copy(update={"train": split(*one_day)}), data, forecasts, tmp_path / "none")
 
 
 class TestBaselines:
@@ -155,9 +154,12 @@ class TestBaselines:
         members, truth = (series(folder, kind, name, level, "train") for kind in ("forecasts", "analyses"))
         test = series(folder, "forecasts", name, level)
 
-        def moments(array: xr.DataArray) -> list[np.ndarray]:
-            both = array.mean("member"), array.std("member", ddof=1)
-            return [each.transpose("time", ...).values.astype(np.float64) for each in both]
+        def moments(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+            mean, spread = (
+                each.transpose("time", ...).values.astype(np.float64)
+                for each in (array.mean("member"), array.std("member", ddof=1))
+            )
+            return mean, spread
 
         fit = Emos.fit(*moments(members), truth.transpose("time", ...).values.astype(np.float64))
         expected = fit.predict(*moments(test))
@@ -265,7 +267,9 @@ def test_levels_that_are_no_target_are_not_written(folder: Path, tmp_path: Path)
     predicted = task.predicted(FORECASTS)
     assert predicted.levels_hpa == (500, 850)
     flat, deep = np.ones(GRID.shape, np.float32), np.ones((2, *GRID.shape), np.float32)
-    fields = {f"{name}{suffix}": deep for name in predicted.atmospheric for suffix in ("", "_std")}
+    fields: dict[str, np.ndarray] = {
+        f"{name}{suffix}": deep for name in predicted.atmospheric for suffix in ("", "_std")
+    }
     fields |= {"2m_temperature": flat, "2m_temperature_std": flat}
     write_predictions(lambda index: fields, samples, predicted, tmp_path / "predictions.zarr")
     found = xr.open_zarr(tmp_path / "predictions.zarr")

@@ -70,7 +70,7 @@ def write_truth(grid: Grid, folder: Path) -> tuple[Path, Path]:
     """Regridded data and a climatology."""
     random = np.random.default_rng(0)
     hourly, times = (
-        np.arange("2020-03-01T00", "2020-03-04T00", hours, "datetime64[h]").astype("datetime64[ns]")
+        np.arange("2020-03-01T00", "2020-03-04T00", hours, dtype="datetime64[h]").astype("datetime64[ns]")
         for hours in (1, 6)
     )
     axes = {"latitude": grid.latitude, "longitude": grid.longitude}

@@ -26,7 +26,7 @@ DRY = 1e-4
 
 @pytest.fixture
 def hourly() -> xr.DataArray:
-    times = np.arange("2001-03-01T00", "2001-03-04T00", 1, "datetime64[h]").astype("datetime64[ns]")
+    times = np.arange("2001-03-01T00", "2001-03-04T00", 1, dtype="datetime64[h]").astype("datetime64[ns]")
     random = np.random.default_rng(0)
     values = random.gamma(0.1, 4e-4, (times.size, *GRID.shape)).astype(np.float32)
     return xr.DataArray(values, {"hourly_time": times}, ("hourly_time", "latitude", "longitude"))
@@ -34,7 +34,7 @@ def hourly() -> xr.DataArray:
 
 @pytest.fixture
 def data(hourly: xr.DataArray, tmp_path: Path) -> Path:
-    times = np.arange("2001-03-01T00", "2001-03-04T00", 6, "datetime64[h]").astype("datetime64[ns]")
+    times = np.arange("2001-03-01T00", "2001-03-04T00", 6, dtype="datetime64[h]").astype("datetime64[ns]")
     mask = (("latitude", "longitude"), np.zeros(GRID.shape, "f4"))
     dataset = xr.Dataset(
         {"total_precipitation": hourly, "land_sea_mask": mask},
@@ -106,7 +106,7 @@ def by_hand(
         p1 = float(dry[row, column])
         if not 0.1 < p1 < 0.85:
             continue
-        f, o = (category(value, wet[row, column]) for value in (ours[row, column], theirs[row, column]))
+        f, o = (category(each, float(wet[row, column])) for each in (p, t))
         error = [
             [0, 1 / (1 - p1), 4 / (1 - p1)],
             [1 / p1, 0, 3 / (1 - p1)],

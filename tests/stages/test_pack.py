@@ -97,7 +97,7 @@ def test_training_reads_it_like_the_exact_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, 281.5 + 4.0 * 8.01, 281.5 - 4.0 * 8.01])
 def test_what_int16_cannot_hold_is_refused(tmp_path: Path, value: float) -> None:
     data = small.write_period(tmp_path / "data", DAYS)
-    zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")["fields"][5, 1, 2, 2:4] = value
+    zarr.open_array(data / f"{small.FINE.label}.zarr/fields", mode="r+")[5, 1, 2, 2:4] = value
     with pytest.raises(
         ValueError, match=r"t500 at 2001-02-02T06.*: 2 values are not finite or more than 8\.0"
     ):

@@ -237,10 +237,13 @@ def test_scores_of_a_region_are_those_of_a_mask(folder: Path, tmp_path: Path) ->
     found = store.open_dataset(tmp_path / "scores" / "regions.zarr").load()
     assert found["rmse"].dims == ("region", "time", "channel")
     areas = np.repeat(small.FINE.area_weights()[:, None], small.FINE.shape[1], axis=1)
+    places: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("2t", {}), ("t500", {"level": 500}), ("t850", {"level": 850}),
+    )  # fmt: skip
     for name, box in boxes.items():
         weights = np.where(mask(small.FINE, box), areas, 0)
         for time in target["time"].values:
-            for channel, place in (("2t", {}), ("t500", {"level": 500}), ("t850", {"level": 850})):
+            for channel, place in places:
                 key = "temperature" if place else "2m_temperature"
                 one, two = (
                     each[key].sel(time=time, **place).values.astype(float) for each in (forecast, target)

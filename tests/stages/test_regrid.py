@@ -183,8 +183,14 @@ def test_real_ensemble(shared_data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     }
     grid = Grid(resolution_deg=5.625)
     download(DownloadSpec.parse(values), tmp_path / "raw", tmp_path / "work")
-    read, plain = [], grib._read_message
-    monkeypatch.setattr(grib, "_read_message", lambda *place: read.append(place[1].offset) or plain(*place))
+    read: list[int] = []
+    plain = grib._read_message
+
+    def counted(*place: Any) -> Any:
+        read.append(place[1].offset)
+        return plain(*place)
+
+    monkeypatch.setattr(grib, "_read_message", counted)
     regrid(RegridSpec.parse({**values, "grids": [grid.model_dump()]}), tmp_path / "raw", tmp_path / "grid")
     assert len(read) == len(set(read)) == 10 * 4 * 4, "not every message is decoded once"
     dataset = store.open_dataset(tmp_path / "grid" / "5.625deg.zarr")

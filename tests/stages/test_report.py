@@ -6,6 +6,7 @@ import re
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,10 +81,13 @@ def spec_of(source: str = "toy", labels: tuple[str, ...] = tuple(FACTORS), split
     for label in labels:
         if "-seed" in label:
             name, seed = label.split("-seed")
-            start = "random" if name.endswith("_random") else "pretrained"
             runs.append(
                 ReportedRun(
-                    label=label, name=name, seed=int(seed), start=start, reference=name.startswith("full")
+                    label=label,
+                    name=name,
+                    seed=int(seed),
+                    start="random" if name.endswith("_random") else "pretrained",
+                    reference=name.startswith("full"),
                 )
             )
     return ReportSpec(
@@ -111,13 +115,13 @@ def fields_of(grid: Grid, members: tuple[int, ...] = ()) -> xr.Dataset:
     means = {"2m_temperature": 285, "temperature": 260, "geopotential": 5e4, "specific_humidity": 4e-3}
     sizes = {"geopotential": 900, "specific_humidity": 1e-3}
     count = max(1, len(members))
-    data = {}
+    data: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for number, name in enumerate((*VARIABLES.surface, *VARIABLES.atmospheric)):
         shift = 0.3 * np.arange(times.size)[:, None, None] + 0.5 * np.arange(count)[:, None, None, None]
         field = means.get(name, 0) + sizes.get(name, 8) * (
             wave * np.cos(shift + number) + 2 * np.cos(latitude)
         )
-        dims = ("member", "time", "latitude", "longitude")
+        dims: tuple[str, ...] = ("member", "time", "latitude", "longitude")
         if name in VARIABLES.atmospheric:
             field = np.stack([field, 1.1 * field], axis=2)
             dims = ("member", "time", "level", "latitude", "longitude")
@@ -163,7 +167,7 @@ class Built:
         path = self.root / "scores" / label
         ramp = 1 + (np.arange(self.times.size) - (self.times.size - 1) / 2) / 10
         rmse = FACTORS.get(label, 1.0) * ramp[:, None] * np.array([UNITS.get(name, 1.0) for name in channels])
-        dims = ("time", "channel")
+        dims: tuple[str, ...] = ("time", "channel")
         if self.spec.test.members:
             rmse, dims = np.stack([0.5 * rmse, 1.5 * rmse]), ("member", *dims)
         dataset = xr.Dataset(
@@ -217,8 +221,8 @@ class Built:
         )
         store.write_dataset(dataset, directory / "history.zarr")
 
-    def report(self, output: Path, **changes: object) -> Path:
-        arguments = {
+    def report(self, output: Path, **changes: Any) -> Path:
+        arguments: dict[str, Any] = {
             "spec": self.spec,
             "data": self.data,
             "scores": self.scores,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,15 +71,20 @@ def check(output: Path, values: np.ndarray) -> None:
     np.testing.assert_allclose(found["standard_deviation"].values, deviation, rtol=1e-10)
 
 
+def fine_fields(directory: Path) -> zarr.Array[Any]:
+    """The stored fields of the fine grid, to be changed."""
+    return zarr.open_array(directory / f"{small.FINE.label}.zarr" / store.FIELDS, mode="r+")
+
+
 def poison(directory: Path, days: Period | None = None) -> None:
     """Put absurd numbers into what must not be read: everything but these days."""
     for grid in (small.COARSE, small.FINE):
         path = directory / f"{grid.label}.zarr"
         times = store.open_dataset(path)["time"].values.astype("datetime64[D]")
-        group = zarr.open_group(path, mode="r+")
-        values = group[store.FIELDS][:]
+        stored = zarr.open_array(path / store.FIELDS, mode="r+")
+        values = np.asarray(stored[:])
         values[[days is None or not days.start <= day.item() <= days.end for day in times]] = 1e9
-        group[store.FIELDS][:] = values
+        stored[:] = values
 
 
 def test_moments_of_the_training_times_alone(tmp_path: Path) -> None:
@@ -106,16 +112,16 @@ def test_members_of_the_training_split_alone(tmp_path: Path) -> None:
     data = small.write_period(tmp_path, FEBRUARY, members=(0, 1, 2, 5))
     values = channels(data, slice(None), [1, 5])
     assert len(values) == 2 * 8
-    group = zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")
+    stored = fine_fields(data)
     for member in (0, 2):
-        group[store.FIELDS][member] = 1e9
+        stored[member] = 1e9
     make(small.split(FEBRUARY, members=(1, 5)), [data], tmp_path)
     check(tmp_path / "statistics", values)
 
 
 def test_a_constant_far_from_zero_has_no_spread(tmp_path: Path) -> None:
     data = small.write_period(tmp_path, FEBRUARY)
-    zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")[store.FIELDS][:, 0] = 101325.125
+    fine_fields(data)[:, 0] = 101325.125
     make(small.split(FEBRUARY), [data], tmp_path)
     found = store.open_dataset(tmp_path / "statistics" / "statistics.zarr").sel(channel="2t")
     assert float(found["mean"]) == pytest.approx(101325.125, rel=1e-14)
@@ -124,7 +130,7 @@ def test_a_constant_far_from_zero_has_no_spread(tmp_path: Path) -> None:
 
 def test_periods_do_not_change_a_bit(tmp_path: Path) -> None:
     data = small.write_period(tmp_path, JANUARY, members=(0, 3))
-    found = []
+    found: list[str] = []
     for days in ((1, 5), (1, 2, 5), (1, 2, 3, 4, 5)):
         parts = []
         for first, end in pairwise(days):
@@ -188,7 +194,7 @@ class TestScale:
 
     def test_a_field_that_does_not_vary_is_named(self, tmp_path: Path) -> None:
         data = small.write_period(tmp_path, FEBRUARY)
-        zarr.open_group(data / f"{small.FINE.label}.zarr", mode="r+")[store.FIELDS][:, 2] = 0
+        fine_fields(data)[:, 2] = 0
         make(small.split(FEBRUARY), [data], tmp_path)
         with pytest.raises(ValueError, match="t850 does not vary over the training period"):
             training_scale(tmp_path / "statistics", small.VARIABLES)

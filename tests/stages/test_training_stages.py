@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 from tests import small_data as small
 from tests.backbones.small_aurora import build, small_spec
 from weatherpeft.artifacts import store
+from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
@@ -115,7 +117,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return made
 
 
-def loaded(path: Path) -> torch.nn.Module:
+def loaded(path: Path) -> AuroraBackbone:
     model = build(FIELDS, lead_hours=DOWNSCALING.lead_hours, residual=True)
     model.load(path / "pretrained.ckpt")
     return model
@@ -266,7 +268,7 @@ def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
 ) -> None:
     model = project.model(*WEATHERPEFT)
     expected = project.finetune(tmp_path / "straight", model, project.pretrained)
-    computed = []
+    computed: list[tuple[datetime, ...]] = []
 
     def counted(limit: int) -> Callable[..., Any]:
         def build(*arguments: Any) -> Any:

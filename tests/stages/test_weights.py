@@ -16,7 +16,6 @@ from tests.stages import hub_server
 from tests.stages.hub_server import Hub
 from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import FieldSet, VariableSet
-from weatherpeft.stages import weights as stage
 from weatherpeft.stages.weights import WeightsSpec, weights
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.training.checkpoint import work_directory
@@ -173,7 +172,7 @@ class TestRefusals:
 
 def test_the_retries_end(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(stage.time, "sleep", waits.append)
+    monkeypatch.setattr("weatherpeft.stages.weights.time.sleep", waits.append)
     hub.cuts = [0] * 200
     with pytest.raises(ValueError, match="gave up at byte 0"):
         download(tmp_path)

@@ -78,6 +78,7 @@ def test_crps_without_spread_is_the_absolute_error_with_a_bounded_gradient(sigma
     score = gaussian_crps(mean, spread, torch.tensor([1 + error]))
     score.sum().backward()
     assert score.item() == pytest.approx(abs(error), rel=1e-6, abs=1e-6)
+    assert mean.grad is not None and spread.grad is not None
     true_error = (torch.tensor([1 + error]) - 1).item()
     if true_error:
         assert mean.grad.item() == pytest.approx(-math.copysign(1, true_error))
@@ -89,6 +90,7 @@ def test_crps_through_an_exponential_that_underflows():
     """The model's spread is exp(output) · s."""
     output = torch.tensor([-200.0, -80.0, 0.0, 80.0]).requires_grad_()
     gaussian_crps(torch.zeros(4), output.exp() * 2, torch.ones(4)).sum().backward()
+    assert output.grad is not None
     assert torch.isfinite(output.grad).all() and output.grad[0] == 0 and output.grad[3] > 0
 
 

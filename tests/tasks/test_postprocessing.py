@@ -9,6 +9,7 @@ import scoringrules
 import torch
 import xarray as xr
 
+from tests.small_data import period, split
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import EVERY_MEMBER, FIELDS, FORECASTS, GRID, SEA, TASK, TEST, TRAIN
 from weatherpeft.artifacts import store
@@ -83,8 +84,8 @@ class TestFrames:
 class TestWindows:
     def test_the_whole_forecast_lies_in_one_period(self, both: Both) -> None:
         """Forecasts are stored from each period's first day on, but those started before it."""
-        for split, starts in ((TRAIN, [(2001, 1), (2002, 3)]), (TEST, [(2003, 2)])):
-            found = [str(sample.time)[:10] for sample in frames(TASK, both, split).samples]
+        for own, starts in ((TRAIN, [(2001, 1), (2002, 3)]), (TEST, [(2003, 2)])):
+            found = [str(sample.time)[:10] for sample in frames(TASK, both, own).samples]
             last = {2001: 6, 2002: 6, 2003: 5}
             assert found == [
                 f"{year}-01-{day:02}" for year, first in starts for day in range(first, last[year] + 1)
@@ -113,7 +114,7 @@ class TestWindows:
         with pytest.raises(
             ValueError, match="no forecast and its analysis lie in one of the periods 20040101"
         ):
-            frames(TASK, both, small.split(small.period("2004-01-01", "2004-01-09")))
+            frames(TASK, both, split(period("2004-01-01", "2004-01-09")))
         upper = Target(variable="temperature", level_hpa=925)
         with pytest.raises(ValueError, match=r"levels \[925\] hPa are missing; found \[500, 850\]"):
             frames(TASK.model_copy(update={"targets": (upper,)}), both)
@@ -175,7 +176,7 @@ class TestStandardization:
             dry.append(small.written(dataset, FORECASTS, tmp_path / covered.label))
         found = standardized(TASK, (both[0], dry), tmp_path / "dry")["scale"].sel(channel="tp")
         weights = np.cos(np.deg2rad(found.latitude))
-        typical = np.sqrt((found**2).weighted(weights).mean(("latitude", "longitude")))
+        typical = (found**2).weighted(weights).mean(("latitude", "longitude")) ** 0.5
         for frame in ("spread", "mean"):
             share = found.sel(frame=frame).values[3, 4] / typical.sel(frame=frame)
             assert float(share) == pytest.approx(SMALLEST_SCALE, rel=5e-3)

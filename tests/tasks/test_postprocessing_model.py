@@ -18,6 +18,7 @@ from weatherpeft.backbones.aurora.ensemble import SMALLEST_SPREAD, EnsembleAuror
 from weatherpeft.config import load
 from weatherpeft.fields.variables import RELATED, VARIABLES, FieldSet
 from weatherpeft.peft import AnyMethod
+from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.stages.standardization import StandardizationSpec, standardization
 from weatherpeft.tasks.postprocessing import Postprocessing
@@ -44,8 +45,10 @@ def batch_of(task: Postprocessing, folder: Path) -> Batch:
     return Samples(task.window.frames(FIELDS, data, TRAIN, forecasts)).batch([0, 3])
 
 
-def model_of(task: Postprocessing, folder: Path) -> EnsembleAuroraBackbone:
-    return build_model(SPEC, FIELDS, task, 0, None, folder / task.frames).eval()
+def model_of(task: Postprocessing, folder: Path, start: Path | None = None) -> EnsembleAuroraBackbone:
+    model = build_model(SPEC, FIELDS, task, 0, start, folder / task.frames).eval()
+    assert isinstance(model, EnsembleAuroraBackbone)
+    return model
 
 
 @pytest.mark.parametrize("task", [TASK, EVERY_MEMBER], ids=lambda task: task.frames)
@@ -90,7 +93,8 @@ def test_the_heads_are_in_units_of_the_spread(folder: Path) -> None:
     """mean + spread · output and spread · exp(output), with the bias alone as output."""
     model, batch = model_of(TASK, folder), batch_of(TASK, folder)
     raw = model(batch)
-    for heads in (model.decoder.surf_heads, model.decoder.atmos_heads):
+    decoder: Any = model.decoder
+    for heads in (decoder.surf_heads, decoder.atmos_heads):
         for name, head in heads.items():
             head.weight.zero_()
             head.bias.fill_(2.0 if name.endswith("_mean") else np.log(3.0))
@@ -167,7 +171,7 @@ class TestPretrained:
     def test_unseen_variables_start_from_related_ones(self, tmp_path: Path, folder: Path) -> None:
         theirs = self.checkpoint(tmp_path / "pretrained.ckpt")
         for task in (TASK, EVERY_MEMBER):
-            model = build_model(SPEC, FIELDS, task, 0, tmp_path / "pretrained.ckpt", folder / task.frames)
+            model = model_of(task, folder, tmp_path / "pretrained.ckpt")
             own = model.model.state_dict()
             for kind, name, source in (
                 ("surf", "2t", "2t"),
@@ -189,7 +193,7 @@ class TestPretrained:
             assert torch.equal(
                 own["decoder.atmos_levels_embed.weight"], theirs["decoder.atmos_levels_embed.weight"]
             )
-            fresh = build_model(SPEC, FIELDS, task, 0, None).model.state_dict()
+            fresh = model_of(task, folder).model.state_dict()
             heads = [name for name in own if "_heads." in name]
             assert len(heads) == 2 * 2 * 2 and all(torch.equal(own[name], fresh[name]) for name in heads)
 
@@ -224,7 +228,8 @@ def test_every_method_works_and_everything_it_trains_has_a_gradient(
         name: p for name, p in tuned.dense_parameters().items() if name.startswith(("encoder.", "decoder."))
     }
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in ends.values())
-    assert ends["encoder.surf_token_embeds.weights.sst"].grad.any()
+    unseen = ends["encoder.surf_token_embeds.weights.sst"].grad
+    assert unseen is not None and unseen.any()
     for adapter in tuned.adapters:
         adapter.step(0, 1e-3)
 
@@ -238,8 +243,11 @@ def test_counts_at_the_papers_configuration_are_the_published() -> None:
     assert isinstance(model, EnsembleAuroraBackbone)
     assert model.embedding_weights().shape == (512, 21, 2 * 4 * 4)
     assert sum(p.numel() for p in model.backbone.parameters()) == 1_239_943_168
-    assert len(model.decoder.surf_heads) == 2 * 3 and len(model.decoder.atmos_heads) == 2 * 2
-    tadp = METHODS.validate_python({"name": "tadp", "prompts": own.runs["tadp"].methods[0].prompts})
+    decoder: Any = model.decoder
+    assert len(decoder.surf_heads) == 2 * 3 and len(decoder.atmos_heads) == 2 * 2
+    (method,) = own.runs["tadp"].methods
+    assert isinstance(method, Tadp)
+    tadp = METHODS.validate_python({"name": "tadp", "prompts": method.prompts})
     model.backbone.requires_grad_(False)
     adapter = tadp.attach(model, CONTEXT)
     assert adapter.trainable_backbone() == 1_140_192 + 780_800
