@@ -1,4 +1,4 @@
-"""The artifact of the climatology stage, by valid time."""
+"""Fields of the climatology stage's artifact by valid time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class ClimatologyReader:
-    """Reads fields of the hour and day of year of a time.
+    """Reads the climatology at the hour and day of year of a time.
 
     Args:
         directory: artifact of the climatology stage.
-        grid: that it must be on.
+        grid: grid that the climatology must have.
 
     Raises:
-        ValueError: if it is on another grid.
+        ValueError: the climatology is on another grid.
     """
 
     def __init__(self, directory: Path, grid: Grid) -> None:
@@ -35,11 +35,12 @@ class ClimatologyReader:
         """A field of the climatology, ``([level,] latitude, longitude)`` float32.
 
         Args:
-            name: ``<variable>``, or that with ``_std`` or one of the SEEPS endings.
+            name: ``<variable>``, which ``_std`` or one of the SEEPS endings may follow.
             time: valid time.
 
         Raises:
-            ValueError: a variable or hour that it has not, or a mean of a day without training values.
+            ValueError: the climatology lacks the variable or hour, or the field is NaN because no training
+                value is near the day.
         """
         hour = int((time - time.astype("datetime64[D]")) / np.timedelta64(1, "h"))
         day = int((time.astype("datetime64[D]") - time.astype("datetime64[Y]")) / np.timedelta64(1, "D")) + 1
@@ -55,7 +56,7 @@ class ClimatologyReader:
         return field
 
     def mean(self, name: str) -> np.ndarray:
-        """The mean over hours and days of year that have a value, ``([level,] latitude, longitude)``."""
+        """The mean over all hours and days of year with a value, ``([level,] latitude, longitude)``."""
         mean: np.ndarray = self._array(name).mean(("hour", "dayofyear"), dtype=np.float64).values
         return mean
 

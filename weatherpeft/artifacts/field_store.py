@@ -1,9 +1,9 @@
-"""The store of one grid: all instantaneous fields in one array, the others beside it.
+"""The store of one grid, with all instantaneous fields in one array.
 
-``fields`` has dims ``([member,] time, channel, latitude, longitude)``, its channels in the order of
-``VariableSet.channels``. A chunk is one time of one member: what training reads at once. A shard is
-many times, written by one process in one go. Hourly sums and static fields are arrays of their own.
-``store.open_dataset`` shows such a store by variable; ``StoredFields`` reads it fast.
+``fields`` has dims ``([member,] time, channel, latitude, longitude)``. Its channels are in the order of
+``VariableSet.channels``. A chunk is one time of one member, which training reads at once. A shard is many
+times, which one process writes at once. Hourly sums and static fields are arrays of their own.
+``store.open_dataset`` shows such a store by variable, and ``StoredFields`` reads it fast.
 """
 
 import json
@@ -30,24 +30,29 @@ _SHARD_BYTES = 160 * 2**20
 
 
 def shard_times(grids: Sequence[Grid], variables: VariableSet) -> int:
-    """Times of a shard: up to 64, fewer where the fields of one member would not fit in memory."""
+    """Number of times in a shard: up to 64, fewer if the fields of one member would not fit in memory.
+
+    Args:
+        grids: grids of the stores, which share the number.
+        variables: variables of the stores.
+    """
     cells = max(grid.shape[0] * grid.shape[1] for grid in grids)
     per_time = 4 * cells * max(len(variables.channels()), 1)
     return max(1, min(_SHARD_TIMES, _SHARD_BYTES // per_time))
 
 
 class FieldWriter:
-    """Creates a store and fills it, a shard at a time.
+    """Creates a store and fills it, one shard at a time.
 
     Args:
-        path: of the new store.
-        like: gives the dims, coordinates and attributes of everything but latitude and longitude.
-        grid: of the store.
-        variables: names its instantaneous fields.
-        shard_times: times of a shard.
-        attributes: of the store, beside those of ``like``.
-        packing: ``scale`` and ``offset`` and what else describes int16 fields, ``(channel,)`` each;
-            without it the fields are float32.
+        path: path of the new store.
+        like: dataset with the dims, coordinates and attributes of the store, except latitude and longitude.
+        grid: grid of the store.
+        variables: names of the instantaneous fields.
+        shard_times: number of times in a shard.
+        attributes: attributes of the store, in addition to those of ``like``.
+        packing: ``scale``, ``offset`` and further descriptions of int16 fields, ``(channel,)`` each. Without
+            it the fields are float32.
     """
 
     def __init__(
@@ -111,11 +116,14 @@ class FieldWriter:
         self._group: Any = zarr.open_group(path, mode="r+")
 
     def blocks(self, name: str) -> Iterator[tuple[Any, ...]]:
-        """What is written in one go: member, where there are several, and times of a shard of an array.
+        """The parts of an array that are written at once: one member and the times of one shard.
+
+        Args:
+            name: name of the array.
 
         Yields:
-            Indices into the dims ``member`` (a number) and ``time`` or ``hourly_time`` (a slice), as
-            far as the array has them.
+            Indices into the dims ``member`` (a number) and ``time`` or ``hourly_time`` (a slice), if the
+            array has them.
         """
         array = self._group[name]
         axes: list[list[int | slice]] = []
@@ -131,9 +139,9 @@ class FieldWriter:
         """Fill a part of an array.
 
         Args:
-            name: of the array.
-            place: one of its blocks, or ``()`` for all of it.
-            values: of the shape of that part, but for dims of length 1.
+            name: name of the array.
+            place: one of its ``blocks``, or ``()`` for the whole array.
+            values: values of that part, in its shape up to dims of length 1.
         """
         array = self._group[name]
         inner = array.shape[len(place) :]
@@ -141,19 +149,19 @@ class FieldWriter:
 
 
 class StoredFields:
-    """Reads the fields of a store, one time of one member at once.
+    """Reads the fields of a store, at one time and for one member per call.
 
     Attributes:
-        times: ``(time,)``.
-        members: of an ensemble; empty where the data has no member dimension.
+        times: valid times, ``(time,)``.
+        members: numbers of the ensemble members; empty if the data has no member dimension.
 
     Args:
-        path: of the store.
-        names: time-dependent variables.
+        path: path of the store.
+        names: names of time-dependent variables.
 
     Raises:
-        ValueError: if there is no store, a variable is not among its fields, or they are laid out otherwise
-            than ``FieldWriter`` does.
+        ValueError: there is no store, a variable is not among its fields, or its layout is not that of
+            ``FieldWriter``.
     """
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
@@ -176,10 +184,10 @@ class StoredFields:
 
         Args:
             time: index into ``times``.
-            member: index into ``members``, None where there are none.
+            member: index into ``members``; None if there are none.
 
         Raises:
-            ValueError: a chunk that is not there or cannot be decompressed; the message names the file.
+            ValueError: a chunk is missing or cannot be decompressed. The message names the file.
         """
         if self._chunks is None:
             return {}
@@ -189,17 +197,17 @@ class StoredFields:
 
 
 class StoredSums:
-    """Reads hourly sums of a store.
+    """Reads the hourly sums of a store.
 
     Attributes:
         times: ends of the hours, ``(hourly_time,)``.
 
     Args:
-        path: of the store.
-        name: of the hourly variable.
+        path: path of the store.
+        name: name of the hourly variable.
 
     Raises:
-        ValueError: if the store has no such variable.
+        ValueError: there is no store, it lacks the variable, or its layout is not that of ``FieldWriter``.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -210,15 +218,23 @@ class StoredSums:
         self._chunks = _Chunks(path, dataset[name])
 
     def read(self, time: int, member: int | None) -> NDArray[np.float32]:
-        """One field, ``(latitude, longitude)``; arguments are indices, as of ``StoredFields.read``."""
+        """One field, ``(latitude, longitude)``.
+
+        Args:
+            time: index into ``times``.
+            member: index of the ensemble member; None if there are none.
+
+        Raises:
+            ValueError: a chunk is missing or cannot be decompressed. The message names the file.
+        """
         return self._chunks.read(time, member)
 
 
 class _Chunks:
-    """Reads an array that ``FieldWriter`` wrote, a chunk at once.
+    """Reads an array that ``FieldWriter`` wrote, one chunk at a time.
 
-    A chunk is decompressed into the array that is returned. General readers of Zarr take half as long
-    again: they decompress into memory of their own, and copy.
+    A chunk is decompressed directly into the array that is returned. General readers of Zarr take half as
+    long again, because they decompress into memory of their own and copy.
     """
 
     def __init__(self, path: Path, array: "xr.DataArray") -> None:
@@ -239,7 +255,7 @@ class _Chunks:
             )
 
     def read(self, time: int, member: int | None) -> NDArray[Any]:
-        """One chunk; a shard ends in a table of offset and length of its chunks, and a checksum of it."""
+        """One chunk. A shard ends in a table of its chunks' offsets and lengths and the table's checksum."""
         from numcodecs import blosc
 
         shard, row = divmod(time, self._shard_times)
@@ -260,12 +276,17 @@ class _Chunks:
 def unpack(
     values: NDArray[np.int16], scale: NDArray[np.float32], offset: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Packed values × scale + offset, in float32, a channel at a time: so it stays in the cache.
+    """Packed values × scale + offset in float32.
+
+    The computation goes channel by channel, so that a channel stays in the cache.
 
     Args:
-        values: ``(channel, latitude, longitude)``.
-        scale: ``(channel,)``.
-        offset: ``(channel,)``.
+        values: packed values, ``(channel, latitude, longitude)``.
+        scale: units of the field per integer, ``(channel,)``.
+        offset: value of the integer 0 in units of the field, ``(channel,)``.
+
+    Returns:
+        ``(channel, latitude, longitude)``, in units of the field.
     """
     result = np.empty(values.shape, np.float32)
     for channel, field in enumerate(result):

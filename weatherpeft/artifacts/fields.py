@@ -1,4 +1,4 @@
-"""Regridded fields by valid time, from the stores of several periods."""
+"""Regridded fields by valid time from the stores of several periods."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ _CACHE_BYTES = 2**28
 
 
 class FieldReader:
-    """Reads fields of one grid, one time of one member at a time.
+    """Reads fields of one grid, at one time and for one member per call.
 
-    ``total_precipitation_6hr`` is the sum of the six hourly fields that end at the time (T − 5 h … T),
-    whichever stores they are in. Other numbers of hours, up to 24, work the same way. The fields that were
-    read last stay in memory, up to a limit. Threads may share a reader.
+    ``total_precipitation_6hr`` is the sum of the six hourly fields that end at the time (T − 5 h … T), which
+    may be in different stores. Other numbers of hours, up to 24, work the same way. The fields that were read
+    last stay in memory, up to a limit. Threads may share a reader.
 
     Args:
         directories: artifacts of the regrid stage.
-        grid: which of their grids.
-        names: time-dependent variables.
+        grid: one of their grids.
+        names: names of time-dependent variables.
 
     Raises:
-        ValueError: a store has no such variable, or two stores hold the same time.
+        ValueError: a store lacks a variable, two stores hold the same time, or a sum has more than 24 hours.
     """
 
     def __init__(self, directories: Sequence[Path], grid: Grid, names: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class FieldReader:
         self._cached = Lock()
 
     def times(self, periods: Sequence[Period]) -> list[np.datetime64]:
-        """The stored times that lie, with all hours of a sum, in one of the periods, in order."""
+        """The stored times, in order, that lie in one of the periods with all hours of every sum."""
         found: set[np.datetime64] = set()
         for period in periods:
             inside = self._times.inside(period)
@@ -61,7 +61,11 @@ class FieldReader:
         return sorted(found)
 
     def read(self, time: np.datetime64, member: int | None) -> dict[str, np.ndarray]:
-        """Fields of one time, ``([level,] latitude, longitude)`` float32 each.
+        """Fields of one time, ``([level,] latitude, longitude)`` float32 each, by name.
+
+        Args:
+            time: valid time.
+            member: number of the ensemble member; None if the data has no member dimension.
 
         Raises:
             ValueError: the data has no such time or member.
@@ -87,7 +91,7 @@ class FieldReader:
         return fields
 
     def template(self, name: str) -> "xr.DataArray":
-        """A field of a variable that tells dims, coordinates and attributes; its values do not count.
+        """A field of a variable whose dims, coordinates and attributes count, but not its values.
 
         Returns:
             Dims ``([member,] [level,] latitude, longitude)``.
@@ -97,10 +101,10 @@ class FieldReader:
         return array.isel({str(dim): 0 for dim in array.dims if str(dim).endswith("time")}, drop=True)
 
     def static(self, name: str) -> np.ndarray:
-        """A field without time, ``(latitude, longitude)``, the same in every period.
+        """A field without time, ``(latitude, longitude)``, which must be the same in every period.
 
         Raises:
-            ValueError: a period whose store has no such field, or another one.
+            ValueError: the store of a period lacks the field or holds another one, or there is no period.
         """
         found: np.ndarray | None = None
         for path in self._paths:
@@ -129,7 +133,7 @@ class _HourlySum:
         )
 
     def complete(self, times: set[np.datetime64], period: Period) -> set[np.datetime64]:
-        """Those of some times whose sum lies in a period and in the stores with all its hours."""
+        """Those of some times whose sums have all their hours in a period and in the stores."""
         inside = self._times.inside(period)
         return {time for time in times if inside.issuperset(self._parts(time))}
 
@@ -146,6 +150,6 @@ class _HourlySum:
 
 
 def _bytes(fields: dict[str, np.ndarray]) -> int:
-    """Memory that fields keep: a view keeps all of the array that it is a part of."""
+    """Memory that fields keep in use; a view keeps the whole array that it is a part of."""
     owners = [field if field.base is None else field.base for field in fields.values()]
     return sum({id(owner): owner.nbytes for owner in owners}.values())

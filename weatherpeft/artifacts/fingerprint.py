@@ -1,15 +1,15 @@
-"""Code digests: what a stage's code is, found from the syntax tree without importing anything.
+"""Digests of the code of stages, computed from the syntax tree without importing anything.
 
-Two modules have the same digest when their syntax trees agree once docstrings, comments,
-``if TYPE_CHECKING:`` blocks, ``__all__`` and ``__version__`` are left out. The digest of a stage
-covers every first-party module that it imports, directly or through others, inside functions too.
+Two modules have the same digest when their syntax trees agree without docstrings, comments,
+``if TYPE_CHECKING:`` blocks, ``__all__`` and ``__version__``. The digest of a stage covers every
+first-party module that it imports, directly or through others, inside functions too.
 
-An extension package lists its members in ``__init__``. That list does not count as an import, nor
-as code: a member counts where ``extensions`` names it, or where a module that counts imports it.
-So a changed method reruns the runs that use it, and a new one reruns nothing.
+An extension package lists its members in ``__init__``. The list counts neither as an import nor as
+code. A member counts if ``extensions`` names it or if a module that counts imports it. A changed method
+thus reruns the runs that use it, and a new one reruns nothing.
 
-A file beside a module that the module names in a string, such as a template, counts as its code.
-Digests hold within one minor version of Python: the syntax tree is the interpreter's.
+If a module names a file of its folder in a string, such as a template, the file counts as its code.
+Digests hold within one minor version of Python, because the syntax tree is the interpreter's.
 """
 
 import ast
@@ -39,14 +39,26 @@ def fingerprint(module: str, extensions: Iterable[str] = (), *, root: Path = ROO
         The first 16 hexadecimal digits of a SHA-256.
 
     Raises:
-        ValueError: a module that does not exist or cannot be parsed.
+        ValueError: a module does not exist or cannot be parsed.
     """
     lines = [f"{name} {digest}\n" for name, digest in modules(module, extensions, root=root).items()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def modules(module: str, extensions: Iterable[str] = (), *, root: Path = ROOT) -> dict[str, str]:
-    """Digest of each first-party module that counts, sorted by name; arguments as in ``fingerprint``."""
+    """Digest of each first-party module that counts for a module's code.
+
+    Args:
+        module: dotted name, for example ``weatherpeft.stages.regrid``.
+        extensions: dotted names of the extensions in use, for example ``spec_modules(spec)``.
+        root: directory that contains the package.
+
+    Returns:
+        Digests by dotted name, sorted by name.
+
+    Raises:
+        ValueError: a module does not exist or cannot be parsed.
+    """
     found: dict[str, str] = {}
     waiting = [(name, f"{name} is asked for") for name in (module, *extensions)]
     while waiting:
@@ -96,12 +108,12 @@ class _Import:
 
 @dataclass(frozen=True)
 class _Source:
-    """What counts of one file.
+    """The parts of a file that count.
 
     Attributes:
-        digest: of its code.
-        imports: what the code imports of its own package.
-        exports: names that the file itself imports at its top, for those who import them from it.
+        digest: digest of its code.
+        imports: first-party imports of the code.
+        exports: names that the file imports at its top level, for modules that import them from it.
     """
 
     digest: str
@@ -126,7 +138,7 @@ def _source(root: Path, name: str, path: Path) -> _Source:
 
 @cache
 def _read(name: str, path: Path, time_ns: int, size: int) -> _Source:
-    """Parse a file; the time and size only tell its versions apart."""
+    """Parse a file. Its time and size only tell its versions apart in the cache."""
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:
@@ -155,7 +167,7 @@ def _read(name: str, path: Path, time_ns: int, size: int) -> _Source:
 
 
 class _Essence(ast.NodeTransformer):
-    """Leaves out what does not run: docstrings, blocks for type checkers, ``__all__``, ``__version__``."""
+    """Removes what does not run: docstrings, blocks for type checkers, ``__all__``, ``__version__``."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
@@ -194,8 +206,8 @@ def _is_extension_package(name: str) -> bool:
 def _without_members(body: list[ast.stmt], name: str) -> list[ast.stmt]:
     """The statements of an extension package's ``__init__`` without the list of its members.
 
-    The list is: the imports of members at the top, and the assignments that mention them. An import
-    that the remaining code uses, in a function for example, stays.
+    The list is the imports of members at the top and the assignments that mention them. An import stays if
+    the remaining code uses it, for example in a function.
     """
     members: dict[ast.stmt, set[str]] = {}
     for statement in body:
@@ -219,7 +231,7 @@ def _names(statement: ast.stmt) -> set[str]:
 
 
 def _data_files(tree: ast.AST, folder: Path) -> list[Path]:
-    """Files beside a module that it names in a string, such as a template."""
+    """Files of a module's folder that the module names in a string, such as a template."""
     names = {
         node.value
         for node in ast.walk(tree)
@@ -229,7 +241,7 @@ def _data_files(tree: ast.AST, folder: Path) -> list[Path]:
 
 
 def _resolve(root: Path, imported: _Import) -> Iterator[str]:
-    """The modules that an import runs, as far as they count."""
+    """The modules that count among those that an import runs."""
     yield imported.module
     if imported.name is None:
         return

@@ -1,4 +1,4 @@
-"""Forecasts in WeatherBench 2's layout, of this package or of others, on the grid that they are scored on."""
+"""Forecasts in WeatherBench 2's layout, by this package or others, on the grid of their scores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,25 +22,26 @@ def open_forecast(
     lead_hours: Sequence[int],
     optional: Sequence[str] = (),
 ) -> "xr.Dataset":
-    """Open a store lazily, as far as it is scored.
+    """Open the part of a store that is scored, lazily.
 
-    Whatever else it holds is left out: other variables, lead times and points. Its rows and columns may have
-    any order, so that a global store, from south to north, serves for a region too.
+    Other variables, lead times and points of the store are left out. Its rows and columns may have any order.
+    A global store from south to north thus serves for a region too.
 
     Args:
-        path: a Zarr store, or a directory with one of the name ``predictions.zarr``.
-        variables: that it must hold.
-        grid: whose points it must hold.
-        lead_hours: that it must hold. Where it has no ``prediction_timedelta``, ``time`` is the valid time of
-            the only one; otherwise it is the start of a forecast.
-        optional: further variables, for where the store has them.
+        path: a Zarr store, or a directory that contains the store ``predictions.zarr``.
+        variables: variables that the store must hold.
+        grid: grid whose points the store must hold.
+        lead_hours: lead times in hours that the store must hold. If it has no ``prediction_timedelta``,
+            ``time`` is the valid time of the only lead time; otherwise ``time`` is the start of a forecast.
+        optional: names of further variables, which are opened if the store has them.
 
     Returns:
-        The variables with dims ``time``, ``prediction_timedelta``, ``latitude`` and ``longitude`` of the
-        grid, perhaps ``level`` and ``member``, in the store's order.
+        The variables with dims ``time``, ``prediction_timedelta``, ``latitude`` and ``longitude``, perhaps
+        ``level`` and ``member``, in the store's order. Latitude and longitude are those of the grid.
 
     Raises:
-        ValueError: naming a variable, level, lead time or coordinate that the store has not.
+        ValueError: there is no such store, or it lacks a variable, level, lead time, point or coordinate. The
+            message names it.
     """
     import xarray as xr
 
@@ -72,7 +73,7 @@ def open_forecast(
 
 
 def _of_leads(predicted: "xr.Dataset", lead_hours: Sequence[int], path: Path) -> "xr.Dataset":
-    """The lead times that are scored; valid times alone stand for the only one."""
+    """Select the lead times that are scored. Without lead times in the store, there may be only one."""
     leads = np.asarray(lead_hours, "timedelta64[h]").astype("timedelta64[ns]")
     if "time" not in predicted.coords:
         raise ValueError(f"{path}: predictions lack the coordinate time")
@@ -89,7 +90,7 @@ def _of_leads(predicted: "xr.Dataset", lead_hours: Sequence[int], path: Path) ->
 
 
 def _places(found: Axis, expected: Axis) -> np.ndarray | None:
-    """Where the values of an axis in degrees are among others, whole turns aside; None if one is not."""
+    """Indices of expected among found values of an axis, in degrees modulo 360; None if one is missing."""
     apart = np.abs((found[None].astype(np.float64) - expected[:, None] + 180) % 360 - 180)
     places: np.ndarray = apart.argmin(axis=1)
     return places if apart.min(axis=1).max() <= _TOLERANCE_DEG else None

@@ -18,7 +18,7 @@ _CHUNK_POINTS = 2048
 
 
 def hour_of_day(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """Whole hours since 00 UTC."""
+    """Whole hours since 00 UTC of times, in the shape of the times."""
     return (times - times.astype("datetime64[D]")) // _HOUR
 
 
@@ -28,11 +28,11 @@ def write_series(
     """Write ``<name>-<hour>.zarr`` for each hour of day, in chunks of some rows and many times.
 
     Args:
-        reader: of the variable.
-        name: of the variable.
+        reader: reader of the variable.
+        name: name of the variable.
         times: valid times, in order.
-        members: ensemble members to keep; empty where the data has no member dimension.
-        directory: where the stores are written.
+        members: ensemble members to keep; empty if the data has no member dimension.
+        directory: directory of the stores.
 
     Raises:
         ValueError: the data lacks one of the members.
@@ -55,7 +55,7 @@ def write_series(
 
 
 def _create(path: Path, name: str, like: xr.DataArray, times: Sequence[np.datetime64]) -> None:
-    """Write the metadata and coordinates of a store, its values still unwritten."""
+    """Write the metadata and coordinates of a store; the values are not written yet."""
     import dask.array
 
     *outer, latitude, longitude = like.shape
@@ -77,13 +77,17 @@ class SeriesReader:
     """The series of one variable at one hour of day, over several periods.
 
     Attributes:
-        times: of the samples, in order; members of an ensemble count as samples of the same time.
+        times: times of the samples in order, ``(sample,)``. The members of an ensemble count as samples of
+            the same time.
         template: one field of the first sample, ``([level,] latitude, longitude)``.
 
     Args:
         directories: artifacts of the series stage.
-        name: WeatherBench 2 name.
-        hour: of day, UTC.
+        name: WeatherBench 2 name of the variable.
+        hour: hour of day in UTC.
+
+    Raises:
+        ValueError: there is no series of the variable at the hour, or two stores hold the same time.
     """
 
     def __init__(self, directories: Sequence[Path], name: str, hour: int) -> None:
@@ -99,13 +103,21 @@ class SeriesReader:
         self.template = first.isel(member=0, drop=True) if "member" in first.dims else first
 
     def bands(self) -> Iterator[slice]:
-        """The rows that are stored together."""
+        """Slices of the rows that are stored together."""
         rows = self._arrays[0].encoding["chunks"][-2]
         total = self.template.sizes["latitude"]
         return (slice(start, min(start + rows, total)) for start in range(0, total, rows))
 
     def read(self, rows: slice, level: int | None) -> NDArray[np.float32]:
-        """All values of some rows at the level with this index, ``(sample, latitude, longitude)``."""
+        """All values of some rows at one level.
+
+        Args:
+            rows: slice of the rows.
+            level: index of the level; None for a variable without levels.
+
+        Returns:
+            ``(sample, latitude, longitude)``.
+        """
         place = {"latitude": rows} | ({} if level is None else {"level": level})
         parts = [array.isel(place).values for array in self._arrays]
         return np.concatenate([part.reshape(-1, *part.shape[-2:]) for part in parts])

@@ -1,7 +1,7 @@
 """Artifacts on disk: complete or absent, with a record of what made them.
 
-An artifact is a directory. It is written under a temporary name beside its final one and renamed
-when it is complete, so that a killed job leaves nothing that looks finished.
+An artifact is a directory. It is written under a temporary name in the folder of its final name and
+renamed when it is complete, so that a killed job leaves nothing that looks finished.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROVENANCE = "provenance.json"
 FIELDS = "fields"
-"""The array that holds all instantaneous fields of a regridded store; see ``field_store``."""
+"""Name of the array with all instantaneous fields of a regridded store; see ``field_store``."""
 _ZARR_MARKS = ("zarr.json", ".zgroup")
 _PACKAGES = ("numpy", "scipy", "xarray", "zarr", "dask", "eccodes", "torch", "microsoft-aurora", "peft")
 _log = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ def artifact(
     """Write a directory that appears under its final name only when it is complete.
 
     Args:
-        output: final name of the directory; what stands there is replaced.
-        spec: what the artifact is made from.
+        output: final name of the directory. An existing one is replaced.
+        spec: spec that the artifact is made from.
         code: module name of the stage, whose code digest is recorded.
         inputs: artifacts, or files in them, that were read.
-        facts: further entries of the record; may be filled until the context is left.
-        varying: names of files that differ from run to run, such as times; the digest leaves them out, and
+        facts: further entries of the record. The caller may fill it until it leaves the context.
+        varying: names of files that differ from run to run, such as times. The digest leaves them out, and
             the record names them.
 
     Yields:
@@ -73,7 +73,7 @@ def artifact(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if output.exists():  # moved away as a whole: half removed, it would look finished
+    if output.exists():  # moved away as a whole, because it would look finished when half removed
         output.rename(replaced)
     temporary.rename(output)
     if replaced.exists():
@@ -84,7 +84,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """Record of an artifact.
 
     Raises:
-        ValueError: if the directory has none, so that it is no artifact of this package.
+        ValueError: the directory has no record, so it is not an artifact of this package.
     """
     file = path / PROVENANCE
     if not file.is_file():
@@ -94,10 +94,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def artifact_digest(path: Path) -> str:
-    """Content digest of an artifact or a part of one, from its record; of another file or store, its own.
+    """Content digest of an artifact, or of another file or Zarr store.
+
+    The digest of an artifact and of every part of it is the one in the artifact's record.
 
     Raises:
-        ValueError: if there is no such file or Zarr store, nor a record here or in a directory above.
+        ValueError: there is no such file or Zarr store, and no record here or in a directory above.
     """
     for directory in (path, *path.parents):
         if (directory / PROVENANCE).is_file():
@@ -111,21 +113,29 @@ def artifact_digest(path: Path) -> str:
 
 
 def artifact_key(spec: Spec, code: str, inputs: Sequence[Path] = ()) -> str:
-    """Name for the working directory of an artifact in the making.
+    """Name for the working directory of an unfinished artifact.
 
-    It changes with the spec, the code and the inputs' contents, so that a job which is tried again finds
-    what it left and a changed one never does.
+    It changes with the spec, the code and the contents of the inputs. A job that is tried again finds what it
+    left, and a changed job never does.
+
+    Args:
+        spec: spec that the artifact is made from.
+        code: module name of the stage.
+        inputs: artifacts, or files in them, that are read.
+
+    Raises:
+        ValueError: an input is missing.
     """
     parts = [spec.canonical_json(), fingerprint(code, spec_modules(spec)), *map(artifact_digest, inputs)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def content_digest(directory: Path, left_out: Sequence[str] = ()) -> str:
-    """SHA-256 over the names and bytes of the files below a directory, bookkeeping files left out.
+    """SHA-256 over the names and bytes of the files below a directory, without bookkeeping files.
 
     Args:
-        directory: to digest.
-        left_out: further files, relative to the directory, that do not count.
+        directory: directory to digest.
+        left_out: further files to leave out, relative to the directory.
     """
     total = hashlib.sha256()
     for file in sorted(path for path in directory.rglob("*") if path.is_file()):
@@ -144,10 +154,10 @@ def write_dataset(
     """Write a dataset as a Zarr store of format 3 with consolidated metadata.
 
     Args:
-        dataset: fields; chunked arrays are written chunk by chunk.
-        path: the store.
-        mode: ``w`` to create, ``a`` to add, ``r+`` to fill what is there.
-        options: passed to ``xarray.Dataset.to_zarr``.
+        dataset: variables. Chunked arrays are written chunk by chunk.
+        path: path of the store.
+        mode: ``w`` creates the store, ``a`` adds variables to it, ``r+`` fills existing variables.
+        options: further arguments of ``xarray.Dataset.to_zarr``.
     """
     import warnings
 
@@ -165,19 +175,19 @@ def write_dataset(
 
 
 def open_dataset(path: Path) -> "xr.Dataset":
-    """Open a store lazily; the fields of the regrid stage's stores by variable, in canonical dims.
+    """Open a store lazily. Fields of a ``field_store`` become variables with canonical dims.
 
     Raises:
-        ValueError: if the store is absent.
+        ValueError: the store is absent.
     """
     return canonical(open_stored(path))
 
 
 def open_stored(path: Path) -> "xr.Dataset":
-    """Open a store lazily, as it is laid out.
+    """Open a store lazily, with its arrays as they are stored.
 
     Raises:
-        ValueError: if the store is absent.
+        ValueError: the store is absent.
     """
     import xarray as xr
 
@@ -187,7 +197,14 @@ def open_stored(path: Path) -> "xr.Dataset":
 
 
 def channel_places(stored: "xr.Dataset") -> dict[str, int | slice]:
-    """Where the fields of each variable lie along the channels of a store of ``field_store``."""
+    """Index, or slice over levels, of each variable along the channels of a ``field_store``.
+
+    Args:
+        stored: the store as ``open_stored`` opens it.
+
+    Returns:
+        Places by variable; empty if the store has no channels.
+    """
     places: dict[str, int | slice] = {}
     if FIELDS in stored:
         attributes = stored[FIELDS].attrs
@@ -200,11 +217,14 @@ def channel_places(stored: "xr.Dataset") -> dict[str, int | slice]:
 
 
 def canonical(stored: "xr.Dataset") -> "xr.Dataset":
-    """A store of ``field_store`` by variable; any other store as it is.
+    """Split the channels of a ``field_store`` into variables. Any other store is returned unchanged.
+
+    Args:
+        stored: the store as ``open_stored`` opens it.
 
     Returns:
-        Lazy float32 variables with dims ``([member,] time, [level,] latitude, longitude)`` and, after
-        them, what else the store holds.
+        Lazy float32 variables with dims ``([member,] time, [level,] latitude, longitude)``, followed by the
+        other variables of the store.
     """
     if FIELDS not in stored:
         return stored

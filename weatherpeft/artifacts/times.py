@@ -1,4 +1,4 @@
-"""The times of several stores on one axis: how every reader joins periods."""
+"""The times of several stores on one axis, by which every reader joins periods."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from weatherpeft.spec import Period
 
 
 class JoinedTimes:
-    """Which store holds a time, and where along its own axis.
+    """Finds the store that holds a time, and the time's place along the store's axis.
 
     Args:
-        axes: path of every store, and its times.
+        axes: path and times, ``(time,)``, of every store.
 
     Raises:
         ValueError: two stores hold the same time; the message names the second one.
@@ -43,8 +43,8 @@ class JoinedTimes:
         """Number of the store that holds a time, and the time's index there.
 
         Args:
-            time: to look for.
-            wanted: what it is needed for, to begin the message with.
+            time: time to look for.
+            wanted: start of the error message, which says what the time is needed for.
 
         Raises:
             ValueError: no store holds the time.

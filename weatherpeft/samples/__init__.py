@@ -1,1 +1,1 @@
-"""From artifacts to tensors: the samples of a task."""
+"""The samples of a task, from artifacts to tensors."""

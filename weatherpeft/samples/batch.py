@@ -1,4 +1,4 @@
-"""The tensor container, and the only crossing from xarray to tensors."""
+"""Batches of tensors, and the only place where arrays become tensors."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,7 +27,7 @@ class Fields:
     atmospheric: dict[str, torch.Tensor]
 
     def channels(self) -> torch.Tensor:
-        """All fields of one time stacked, ``(batch, channel, latitude, longitude)``.
+        """All fields of one time, stacked to ``(batch, channel, latitude, longitude)``.
 
         The order is that of ``VariableSet.channels``: surface, then atmospheric variables × levels.
         """
@@ -35,7 +35,7 @@ class Fields:
         return torch.cat(surface + list(self.atmospheric.values()), dim=1)
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Fields":
-        """The fields, each changed by a function."""
+        """Apply a function to every field."""
         return Fields(
             {name: change(field) for name, field in self.surface.items()},
             {name: change(field) for name, field in self.atmospheric.items()},
@@ -48,17 +48,17 @@ class Fields:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as a model takes them.
+    """Samples as the input of a model.
 
     Attributes:
-        inputs: fields with a ``history`` dim, on the model's grid.
-        static: ``(latitude, longitude)`` each.
-        target: fields of one time.
-        times: time of the last input frame of every sample, naive UTC.
-        latitude: degrees, north to south.
-        longitude: degrees, increasing from 0.
-        levels_hpa: pressure levels.
-        lead_hours: lead time of every sample's target; empty where it is the model's own.
+        inputs: input fields with a ``history`` dim, on the model's grid.
+        static: fields without time, ``(latitude, longitude)`` each.
+        target: target fields of one time.
+        times: time of the last input frame of every sample, in UTC without a time zone.
+        latitude: latitudes in degrees, north to south, ``(latitude,)``.
+        longitude: longitudes in degrees, increasing from 0, ``(longitude,)``.
+        levels_hpa: pressure levels in hPa.
+        lead_hours: lead time in hours of every sample's target; empty if the model uses its own.
     """
 
     inputs: Fields
@@ -71,7 +71,7 @@ class Batch:
     lead_hours: tuple[int, ...] = ()
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        """The batch, each of its tensors changed by a function."""
+        """Apply a function to every tensor."""
         return Batch(
             self.inputs.map(change),
             {name: change(field) for name, field in self.static.items()},
@@ -84,11 +84,11 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device; from page-locked memory the copy does not wait."""
+        """The same batch on a device. A copy from page-locked memory is asynchronous."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory, from which a GPU reads while the CPU goes on."""
+        """The same batch in page-locked memory, from which a GPU reads while the CPU continues."""
         return self.map(torch.Tensor.pin_memory)
 
 
@@ -106,7 +106,7 @@ class Samples:
         return len(self.frames)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Samples by index, as tensors on the CPU."""
+        """The samples with some indices, as tensors on the CPU."""
         own = self.frames
         samples = [own.samples[index] for index in indices]
         seen, wanted, grid = own.fields.all, own.target_variables, own.window.target_grid
@@ -138,11 +138,13 @@ class Samples:
         )
 
     def order(self, seed: int, start: int = 0) -> Iterator[int]:
-        """Sample indices without end: a new permutation each epoch, a function of the seed alone.
+        """Sample indices without end, with a new permutation in each epoch.
+
+        The permutations depend on the seed alone.
 
         Args:
-            seed: of the permutations.
-            start: how many indices to leave out.
+            seed: seed of the permutations.
+            start: number of indices to skip.
         """
         epoch, offset = divmod(start, len(self))
         while True:
@@ -153,25 +155,25 @@ class Samples:
     def batches(
         self, seed: int, size: int, start: int = 0, rank: int = 0, world: int = 1, ahead: int = 2
     ) -> Generator[Batch, None, None]:
-        """One rank's shares of the batches of a training, without end, read ahead of their use.
+        """One rank's share of every batch of a training, without end, read ahead of its use.
 
-        Batch ``i`` of all ranks together is ``order[i * size : (i + 1) * size]`` of ``order(seed)``; each
-        rank takes an equal, contiguous share of it, rank 0 the first. So what is trained on is a
-        function of seed and size, whatever the number of ranks and wherever a killed training resumes.
+        Batch ``i`` of all ranks together is ``order[i * size : (i + 1) * size]`` of ``order(seed)``. Each
+        rank takes an equal, contiguous share of it, rank 0 the first. The training samples thus depend on
+        seed and size alone, whatever the number of ranks and wherever a killed training resumes.
 
         Args:
-            seed: of the order.
-            size: samples of a batch, of all ranks together.
-            start: batches to leave out, those of the steps that are done.
-            rank: of this process, from 0.
+            seed: seed of the order.
+            size: number of samples in a batch of all ranks together.
+            start: number of batches to skip, which are those of the finished steps.
+            rank: rank of this process, from 0.
             world: number of ranks; a divisor of ``size``.
-            ahead: batches that a background thread reads while one is in use; it changes no result.
+            ahead: number of batches that a background thread reads while one is in use. It changes no result.
 
         Yields:
-            Batches of ``size // world`` samples on the CPU, page-locked where there is a GPU.
+            Batches of ``size // world`` samples on the CPU, page-locked if there is a GPU.
 
         Raises:
-            ValueError: if the ranks cannot share a batch evenly.
+            ValueError: the ranks cannot share a batch evenly.
         """
         if size % world or not 0 <= rank < world:
             raise ValueError(f"a batch of {size} samples cannot be shared evenly: rank {rank} of {world}")

@@ -9,12 +9,12 @@ from weatherpeft.spec import Spec
 
 
 class Ensemble(Spec):
-    """An ensemble forecast as the input of a sample, and what is predicted of its valid time."""
+    """An ensemble forecast as the input of a sample, and the targets at its valid time."""
 
     members: int = Field(ge=2)
-    """Of the forecast."""
+    """Number of members of the forecast."""
     frames: Literal["moments", "members"]
-    """Input frames: the members' standard deviation and, last, their mean; or every member."""
+    """Input frames: the standard deviation of the members followed by their mean, or every member."""
     targets: tuple[OneField, ...] = Field(min_length=1)
     """Fields whose mean and spread are predicted."""
 
@@ -25,7 +25,7 @@ class Ensemble(Spec):
 
     @property
     def variables(self) -> VariableSet:
-        """The targets' variables and levels; where variables have different levels, more than the targets."""
+        """Variables and levels of the targets. With levels that differ by variable, these are more fields."""
         upper = [target for target in self.targets if target.level_hpa is not None]
         return VariableSet(
             surface=tuple(target.variable for target in self.targets if target.level_hpa is None),

@@ -1,4 +1,4 @@
-"""The samples of an ensemble's forecasts with the analyses of their valid times, as arrays."""
+"""Samples of ensemble forecasts with the analyses of their valid times, as arrays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,25 +16,26 @@ from weatherpeft.samples.splits import Split
 
 
 class EnsembleFrames(SampleFrames):
-    """The samples of one split: forecasts that start and are valid in one period, where there is an analysis.
+    """The samples of one split: forecasts with an analysis that start and are valid in the same period.
 
-    A sample's time is the start of its forecast.
+    The time of a sample is the start of its forecast.
 
     Args:
-        window: the only target is at the forecast's valid time.
-        fields: the forecasts' variables, the analyses' static fields, declared placeholders.
-        directories: artifacts of the regrid stage, of analyses.
+        window: window of the samples, whose only target is at the forecast's valid time.
+        fields: variables of the forecasts, static fields of the analyses and declared placeholders.
+        directories: artifacts of the regrid stage with analyses.
         split: periods; analyses have no members.
-        forecasts: artifacts of the regrid stage, of forecasts.
+        forecasts: artifacts of the regrid stage with forecasts.
 
     Raises:
-        ValueError: if the split has no sample, or the forecasts' lead time or members are not the window's.
+        ValueError: the split has no sample, or the forecasts do not have the lead time or the number of
+            members of the window.
     """
 
     ensemble: Ensemble
-    """Of the window."""
+    """Ensemble of the window."""
     members: list[int]
-    """Of the forecasts."""
+    """Numbers of the forecasts' members."""
 
     window: EnsembleWindow
 
@@ -85,20 +86,20 @@ class EnsembleFrames(SampleFrames):
 
     @property
     def target_variables(self) -> VariableSet:
-        """The targets' variables and levels."""
+        """Variables and levels of the targets."""
         return self.ensemble.variables
 
     def told(self, sample: Sample) -> tuple[np.datetime64, int]:
-        """The valid time, and no lead time: the input is valid when the target is."""
+        """The valid time and a lead time of 0, because input and target are valid at the same time."""
         return self.valid(sample), 0
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Of the mean and of the standard deviation of a predicted distribution."""
+        """Endings of the names of a predicted distribution's mean and standard deviation."""
         return "", STD
 
     def facts(self) -> list[tuple[str, str]]:
-        """Members, lead time and what the model sees of them."""
+        """Number of members, lead time and what the model sees of the members."""
         seen = "their standard deviation and mean"
         seen = seen if self.ensemble.frames == "moments" else "every one of them"
         lead = self.window.target_hours[0]
@@ -106,7 +107,7 @@ class EnsembleFrames(SampleFrames):
         return [("Ensemble", text)]
 
     def levels_left_out(self, name: str) -> list[int]:
-        """Places of the levels at which an atmospheric variable is no target."""
+        """Indices of the levels at which an atmospheric variable is not a target."""
         wanted = self.ensemble.variables
         if name in wanted.surface:
             return []
@@ -115,16 +116,20 @@ class EnsembleFrames(SampleFrames):
 
     @staticmethod
     def valid(sample: Sample) -> np.datetime64:
-        """The time that a forecast is of."""
+        """Valid time of a forecast."""
         return sample.time + np.timedelta64(sample.lead_hours, "h")
 
     def forecast(self, sample: Sample) -> dict[str, np.ndarray]:
-        """Fields of every member, ``(member, [level,] latitude, longitude)`` each."""
+        """Fields of every member by name, ``(member, [level,] latitude, longitude)`` each."""
         members = [self._forecasts.read(self.valid(sample), member) for member in self.members]
         return {name: np.stack([fields[name] for fields in members]) for name in members[0]}
 
     def inputs(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        """The input frames: standard deviation and mean, or every member; placeholders included."""
+        """The input frames, with placeholders: standard deviation and mean, or every member.
+
+        Returns:
+            Fields by name of each frame, ``([level,] latitude, longitude)`` each.
+        """
         forecast = self.forecast(sample)
         if self.ensemble.frames == "moments":
             pairs = {name: moments_of(members) for name, members in forecast.items()}
@@ -137,7 +142,7 @@ class EnsembleFrames(SampleFrames):
         ]
 
     def target(self, sample: Sample) -> dict[str, np.ndarray]:
-        """The analysis of the targets' variables, at the targets' levels."""
+        """The analysis of the targets' variables at their levels, ``([level,] latitude, longitude)`` each."""
         surface = self.ensemble.variables.surface
         fields = self._analyses.read(self.valid(sample), None)
         return {
@@ -145,7 +150,14 @@ class EnsembleFrames(SampleFrames):
         }
 
     def of_targets(self, fields: dict[str, np.ndarray]) -> np.ndarray:
-        """The targets of the forecasts' fields, ``(..., target, latitude, longitude)``."""
+        """Select the targets from fields of the forecasts.
+
+        Args:
+            fields: fields by name, ``(..., [level,] latitude, longitude)`` each.
+
+        Returns:
+            ``(..., target, latitude, longitude)``.
+        """
         levels = self.fields.measured.levels_hpa
         return np.stack(
             [
@@ -158,7 +170,14 @@ class EnsembleFrames(SampleFrames):
         )
 
     def at_target_levels(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The targets' variables of the forecasts' fields, ``(..., [level,] latitude, longitude)``."""
+        """Select the targets' variables and levels from fields of the forecasts.
+
+        Args:
+            fields: fields by name, ``(..., [level,] latitude, longitude)`` each.
+
+        Returns:
+            Fields by name, ``(..., [level,] latitude, longitude)`` each.
+        """
         wanted, levels = self.ensemble.variables, self.fields.measured.levels_hpa
         places = [levels.index(level) for level in wanted.levels_hpa]
         surface = {name: fields[name] for name in wanted.surface}
@@ -178,15 +197,16 @@ class EnsembleFrames(SampleFrames):
 
 
 def moments_of(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of an ensemble, with one less than the members' number below the variance.
+    """Mean and standard deviation of an ensemble; the variance has the number of members − 1 as divisor.
 
-    In float32, of the differences to the first member, so that a large mean costs no digits.
+    Both are computed in float32 from the differences to the first member, so that a large mean costs no
+    digits.
 
     Args:
-        members: ``(member, ...)``.
+        members: values of the members, ``(member, ...)``.
 
     Returns:
-        ``(...)`` each.
+        Mean and standard deviation, ``(...)`` each.
     """
     differences = members[1:] - members[0]
     shift = differences.sum(axis=0) / np.float32(len(members))
@@ -196,7 +216,15 @@ def moments_of(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stored_levels(directory: Path, grid: Grid) -> list[int]:
-    """Pressure levels of the fields of a store, in its order."""
+    """Pressure levels of the fields of a store in hPa, in its order.
+
+    Args:
+        directory: artifact of the regrid stage.
+        grid: one of its grids.
+
+    Raises:
+        ValueError: there is no such store.
+    """
     stored = store.open_stored(directory / f"{grid.label}.zarr")
     levels: list[int] = stored[store.FIELDS].attrs["levels_hpa"]
     return levels
@@ -205,7 +233,7 @@ def stored_levels(directory: Path, grid: Grid) -> list[int]:
 def _level_places(
     directories: Sequence[Path], window: EnsembleWindow, levels_hpa: Sequence[int]
 ) -> list[int]:
-    """Places of levels among those of the analyses' stores."""
+    """Indices of levels among those of the analyses' stores."""
     found = stored_levels(directories[0], window.target_grid)
     missing = [level for level in levels_hpa if level not in found]
     if missing:
@@ -214,7 +242,7 @@ def _level_places(
 
 
 def _members(forecasts: Sequence[Path], window: EnsembleWindow) -> list[int]:
-    """The members of all stores, after a check of their number and of the lead time."""
+    """Numbers of the members of all stores, after a check of their count and of the lead time."""
     lead = np.timedelta64(window.target_hours[0], "h")
     members: list[int] = []
     for directory in forecasts:

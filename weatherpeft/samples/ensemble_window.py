@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class EnsembleWindow(Window):
-    """The frames of a sample of forecasts: it starts at the sample's time and is valid at the target's."""
+    """The frames of a sample of forecasts, which start at its time and are valid at the target's time."""
 
     ensemble: Ensemble
-    """The forecast as the input, and what is predicted of its valid time."""
+    """Forecast as the input, and targets at its valid time."""
 
     def frames(
         self, fields: FieldSet, data: Sequence[Path], split: Split, forecasts: Sequence[Path] = ()

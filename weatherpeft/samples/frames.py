@@ -15,7 +15,13 @@ from weatherpeft.samples.window import Window
 
 @dataclass(frozen=True)
 class Sample:
-    """What identifies a sample: the time of its last input, in an ensemble the member, the lead time."""
+    """What identifies a sample.
+
+    Attributes:
+        time: time of its last input.
+        member: number of its ensemble member; None if the data has no member dimension.
+        lead_hours: lead time of its target in hours.
+    """
 
     time: np.datetime64
     member: int | None
@@ -25,20 +31,20 @@ class Sample:
 class SampleFrames:
     """The samples of one split of a task, as arrays.
 
-    A sample's whole window, inputs and target, lies inside one period of the split.
+    The whole window of a sample, inputs and target, lies inside one period of the split.
 
     Attributes:
-        samples: in order of time, then member, then lead time.
-        static: fields without time, ``(latitude, longitude)`` each.
+        samples: samples in order of time, then member, then lead time.
+        static: fields without time by name, ``(latitude, longitude)`` each.
 
     Args:
-        window: which times and grids a sample is made of.
-        fields: variables in use and declared placeholders.
+        window: times and grids of a sample.
+        fields: variables of the samples and declared placeholders.
         directories: artifacts of the regrid stage.
         split: periods and members.
 
     Raises:
-        ValueError: if the split has no sample.
+        ValueError: the split has no sample.
     """
 
     def __init__(self, window: Window, fields: FieldSet, directories: Sequence[Path], split: Split) -> None:
@@ -70,16 +76,16 @@ class SampleFrames:
 
     @property
     def input_label(self) -> str:
-        """What the last input frame is, for the titles of maps."""
+        """Name of the last input frame for the titles of maps."""
         return "Input" if self._matrices is None else "Input, interpolated"
 
     @property
     def target_variables(self) -> VariableSet:
-        """What the target holds."""
+        """Variables and levels of the target."""
         return self.fields.all
 
     def told(self, sample: Sample) -> tuple[np.datetime64, int]:
-        """The time and the lead time in hours that the model is told of a sample."""
+        """The time and the lead time in hours that the model gets for a sample."""
         return sample.time, sample.lead_hours
 
     @property
@@ -88,11 +94,11 @@ class SampleFrames:
         return ("",)
 
     def facts(self) -> list[tuple[str, str]]:
-        """Names and texts for the report, beside what every task has."""
+        """Names and texts for the report, in addition to those of every task."""
         return []
 
     def levels_left_out(self, name: str) -> list[int]:
-        """Places among the target's levels where a variable is not predicted."""
+        """Indices of the target's levels at which a variable is not predicted."""
         return []
 
     def _find(self) -> list[Sample]:
@@ -116,11 +122,15 @@ class SampleFrames:
         return np.full(shape, self.fields.placeholders[name], dtype=np.float32)
 
     def inputs(self, sample: Sample) -> list[dict[str, np.ndarray]]:
-        """The input frames on the target grid, oldest first, placeholders included."""
+        """The input frames on the target grid, oldest first, with placeholders.
+
+        Returns:
+            Fields by name of each frame, ``([level,] latitude, longitude)`` each.
+        """
         return [self._frame(self._input, sample, hours, self._matrices) for hours in self.window.input_hours]
 
     def target(self, sample: Sample) -> dict[str, np.ndarray]:
-        """The target fields, placeholders included."""
+        """The target fields with placeholders by name, ``([level,] latitude, longitude)`` each."""
         return self._frame(self._target, sample, sample.lead_hours, None)
 
     def _frame(

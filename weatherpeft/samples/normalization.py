@@ -14,13 +14,13 @@ def training_scale(statistics: Path, variables: VariableSet) -> Fields:
 
     Args:
         statistics: artifact of the statistics stage.
-        variables: the variables that are in the data.
+        variables: variables in the data.
 
     Returns:
-        surface ``()``, atmospheric ``(level, 1, 1)`` each.
+        Surface ``()``, atmospheric ``(level, 1, 1)`` each, in the units of the fields.
 
     Raises:
-        ValueError: a variable without statistics, or one that does not vary; the message names it.
+        ValueError: a variable has no statistics or does not vary. The message names it.
     """
     scale = _read(statistics, variables, "standard_deviation")
     for name, level in variables.channels():
@@ -34,7 +34,18 @@ def training_scale(statistics: Path, variables: VariableSet) -> Fields:
 
 
 def training_mean(statistics: Path, variables: VariableSet) -> Fields:
-    """Means of the training period; arguments, result and errors as of ``training_scale``."""
+    """Means of the training period.
+
+    Args:
+        statistics: artifact of the statistics stage.
+        variables: variables in the data.
+
+    Returns:
+        Surface ``()``, atmospheric ``(level, 1, 1)`` each, in the units of the fields.
+
+    Raises:
+        ValueError: a variable has no statistics. The message names it.
+    """
     return _read(statistics, variables, "mean")
 
 

@@ -1,8 +1,8 @@
 """Predictions as Zarr stores in WeatherBench 2's layout, written one time after the other.
 
-``time`` is when a forecast starts: its last input. ``prediction_timedelta`` is how much later it is valid; a
-store of analyses, as of downscaling, has none. A normal distribution is two variables, ``<name>`` its mean
-and ``<name>_std`` its standard deviation; an ensemble has a dimension ``number``.
+``time`` is the start of a forecast, which is the time of its last input. ``prediction_timedelta`` is the lead
+time; a store of analyses, for example of downscaling, has none. A normal distribution is two variables:
+``<name>`` is its mean and ``<name>_std`` its standard deviation. An ensemble has a dimension ``number``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,18 +29,19 @@ def write_predictions(
     path: Path,
     numbers: Sequence[int] = (),
 ) -> None:
-    """Predict every sample of a split and write the fields as they come.
+    """Predict every sample of a split and write its fields at once.
 
     Args:
-        predict: fields ``([level,] latitude, longitude)`` by name, of the sample with this index.
-        samples: the split.
-        variables: what is written; of the targets of an ensemble their distribution.
-        path: the store, with dims ``([member,] time, [prediction_timedelta,] [level,] latitude, longitude)``.
-        numbers: where members are predicted in place of distributions, their numbers: fields have a first
-            dimension of them, as the store has ``number``.
+        predict: gives the fields ``([level,] latitude, longitude)`` by name of the sample with an index.
+        samples: samples of the split.
+        variables: variables to write. Targets of an ensemble are written as distributions.
+        path: path of the store, which has dims ``([member,] time, [prediction_timedelta,] [level,] latitude,
+            longitude)``.
+        numbers: numbers of the members, if members are predicted in place of distributions. Members are then
+            the first dimension of the fields and the dimension ``number`` of the store.
 
     Raises:
-        ValueError: a prediction that is not finite; the message names the variable and the time.
+        ValueError: a prediction is not finite. The message names the variable and the time.
     """
     create_predictions(samples, variables, path, numbers)
     fill_predictions(predict, samples, variables, path, range(len(samples)), numbers)
@@ -49,7 +50,14 @@ def write_predictions(
 def create_predictions(
     samples: "SampleFrames", variables: VariableSet, path: Path, numbers: Sequence[int] = ()
 ) -> None:
-    """Write the store of ``write_predictions`` without the fields."""
+    """Create the store of ``write_predictions``, without values.
+
+    Args:
+        samples: samples of the split.
+        variables: variables to write.
+        path: path of the store.
+        numbers: numbers of the members, if members are predicted in place of distributions.
+    """
     import dask.array as da
 
     grid, leads, members = samples.window.target_grid, samples.window.target_hours, samples.split.members
@@ -91,21 +99,21 @@ def fill_predictions(
     indices: Iterable[int],
     numbers: Sequence[int] = (),
 ) -> None:
-    """Predict some samples and write them into the store; others may be written at the same time.
+    """Predict some samples and write them into the store; other processes may write others meanwhile.
 
-    Where a variable has a minimum, as precipitation, what is predicted to be less is written as that. Levels
-    at which a variable is no target of an ensemble hold NaN.
+    If a variable has a minimum, as precipitation has, smaller predictions are written as the minimum. Levels
+    at which a variable is not a target of an ensemble hold NaN.
 
     Args:
-        predict: as of ``write_predictions``.
-        samples: the split.
-        variables: what is written.
-        path: what ``create_predictions`` has written.
-        indices: of the samples to predict.
-        numbers: as of ``write_predictions``.
+        predict: gives the fields ``([level,] latitude, longitude)`` by name of the sample with an index.
+        samples: samples of the split.
+        variables: variables to write.
+        path: store that ``create_predictions`` has written.
+        indices: indices of the samples to predict.
+        numbers: numbers of the members, if members are predicted in place of distributions.
 
     Raises:
-        ValueError: a prediction that is not finite; the message names the variable and the time.
+        ValueError: a prediction is not finite. The message names the variable and the time.
     """
     arrays = dict(zarr.open_group(path, mode="r+").arrays())
     leads, members = samples.window.target_hours, samples.split.members

@@ -1,4 +1,4 @@
-"""Training, validation and test samples: which days and which ensemble members."""
+"""Days and ensemble members of the training, validation and test samples."""
 
 from itertools import combinations
 from typing import Self
@@ -9,11 +9,12 @@ from weatherpeft.spec import Period, Spec
 
 
 class Split(Spec):
-    """Samples that belong together: whole windows inside one period, of some members."""
+    """Samples of some periods and members. The whole window of a sample lies inside one period."""
 
     periods: tuple[Period, ...]
+    """Periods of the samples, which must not overlap."""
     members: tuple[int, ...] = ()
-    """Ensemble members; empty where the data has no member dimension."""
+    """Numbers of the ensemble members; empty if the data has no member dimension."""
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -24,11 +25,14 @@ class Split(Spec):
 
 
 class Splits(Spec):
-    """Training, validation and test samples, without a day of a member in two of them."""
+    """Training, validation and test samples. No day of a member is in two of them."""
 
     train: Split
+    """Samples for training."""
     validation: Split
+    """Samples for validation during training."""
     test: Split
+    """Samples that are predicted and scored."""
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:

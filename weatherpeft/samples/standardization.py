@@ -1,4 +1,4 @@
-"""What every grid point's input frames have been like over the training period, as tensors."""
+"""Mean and scale of the input frames at every grid point over the training period, as tensors."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from weatherpeft.samples.ensemble import Ensemble
 
 STORE = "standardization.zarr"
 FRAMES = {"moments": ("spread", "mean"), "members": ("member",)}
-"""Frames that have statistics of their own; those of all members are the same."""
+"""Names of the frames with statistics of their own. All members share one."""
 
 
 def training_standardization(
@@ -22,15 +22,15 @@ def training_standardization(
 
     Args:
         directory: artifact of the standardization stage.
-        variables: that the model sees, in the data.
-        ensemble: of the task's window.
+        variables: variables in the data that the model sees.
+        ensemble: ensemble of the task's window.
 
     Returns:
-        Each surface ``(history, latitude, longitude)``, atmospheric ``(history, level, latitude,
-        longitude)``; NaN where a variable is not defined.
+        Mean and scale in the units of the fields: surface ``(history, latitude, longitude)``, atmospheric
+        ``(history, level, latitude, longitude)`` each. They are NaN where a variable is not defined.
 
     Raises:
-        ValueError: the artifact is of other frames or fields.
+        ValueError: the artifact has other frames or lacks a field.
     """
     dataset = store.open_dataset(directory / STORE).load()
     frames, labels = (dataset[name].values.tolist() for name in ("frame", "channel"))

@@ -1,4 +1,4 @@
-"""The frames of a sample: which times and grids its input and its target have."""
+"""The frames of a sample: times and grids of its input and its target."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +19,14 @@ class Window(Spec):
     """The frames of a sample of analyses, as hours relative to its time."""
 
     input_grid: Grid
-    """Grid of the input's data; the input is interpolated to the target's grid."""
+    """Grid of the input data, which is interpolated to the target grid."""
     target_grid: Grid
     """Grid of the model and of the target."""
     input_hours: tuple[int, ...]
-    """Input frames, oldest first; the last is 0."""
+    """Hours of the input frames relative to the sample's time, oldest first; the last is 0."""
     target_hours: Annotated[tuple[int, ...], Field(min_length=1)]
-    """Target frames: a sample for each, where all of them lie in the data."""
+    """Hours of the target frames relative to the sample's time. Each gives a sample if all of them are in the
+    data."""
 
     def frames(
         self, fields: FieldSet, data: Sequence[Path], split: Split, forecasts: Sequence[Path] = ()
@@ -33,10 +34,10 @@ class Window(Spec):
         """The samples of a split as arrays.
 
         Args:
-            fields: what the model sees.
+            fields: variables that the model sees and declared placeholders.
             data: artifacts of the regrid stage, with analyses.
             split: periods and members.
-            forecasts: artifacts of the regrid stage with forecasts, where samples are made of them.
+            forecasts: artifacts of the regrid stage with forecasts, if samples are made of them.
 
         Raises:
             ValueError: the split has no sample.

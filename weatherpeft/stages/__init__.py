@@ -1,1 +1,4 @@
-"""Stages: open, call, write. A stage is one typed function in a module of its name."""
+"""Stages open artifacts, call the library and write one artifact.
+
+A stage is one typed function in a module of its name.
+"""

@@ -1,4 +1,4 @@
-"""Predict the test period without a network."""
+"""Stage ``baseline``: predictions of the test period without a network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,17 @@ class BaselineSpec(Spec):
     """A baseline and its samples."""
 
     baseline: Baseline
+    """Name of the baseline."""
     fields: FieldSet
+    """Variables of the samples and declared placeholders."""
     predicted: VariableSet
-    """What is written."""
+    """Variables that are written."""
     window: AnyWindow
+    """Frames and grids of a sample."""
     train: Split
+    """Samples that a baseline is fitted to."""
     test: Split
+    """Samples that are predicted."""
 
 
 def baseline(
@@ -32,23 +37,25 @@ def baseline(
     climatology: Path | None = None,
     forecasts: Sequence[Path] = (),
 ) -> None:
-    """Write predictions that every method has to beat.
+    """Predict every test sample with a baseline.
 
-    ``interpolation`` is the last input frame on the target grid. ``regression`` corrects it with a slope
-    and an intercept for every grid point and field, fitted by least squares to the training split.
-    ``persistence`` is the last input frame, on the same grid. ``climatology`` is the training period's mean
-    of the target's hour and day of year. ``ensemble`` writes the members of the forecasts. ``emos`` is a
-    normal distribution from their mean and spread, fitted to the training split at every grid point.
+    Every method has to beat these predictions. ``interpolation`` is the last input frame on the target
+    grid. ``regression`` corrects it with a slope and an intercept for every grid point and field. They are
+    fitted to the training split by least squares. ``persistence`` is the last input frame, on the same grid.
+    ``climatology`` is the mean of the training period at the target's hour and day of year. ``ensemble`` is
+    the members of the forecasts. ``emos`` is a normal distribution from their mean and spread, fitted to the
+    training split at every grid point.
 
     Args:
-        spec: which baseline and which samples.
+        spec: the baseline and its samples.
         data: artifacts of the regrid stage that cover the training and the test split.
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
-        climatology: artifact of the climatology stage, for the baseline of this name.
-        forecasts: artifacts of the regrid stage with the forecasts of both splits, for the last two.
+        climatology: artifact of the climatology stage, for the baseline climatology.
+        forecasts: artifacts of the regrid stage with the forecasts of both splits, for the baselines ensemble
+            and emos.
 
     Raises:
-        ValueError: no climatology is given for the baseline of this name.
+        ValueError: no climatology is given for the baseline ``climatology``.
     """
     from weatherpeft.samples.predictions import write_predictions
     from weatherpeft.verification.baselines import BASELINES, Material, numbers_of

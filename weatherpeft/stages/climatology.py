@@ -1,4 +1,4 @@
-"""Climatology of the training period: mean, spread and SEEPS thresholds by hour and day of year."""
+"""Stage ``climatology``: mean, spread and SEEPS thresholds of the training period by hour and day of year."""
 
 import logging
 from collections.abc import Sequence
@@ -19,33 +19,34 @@ _log = logging.getLogger(__name__)
 
 
 class ClimatologySpec(Spec):
-    """Which variables, and how smooth."""
+    """Variables, grid and smoothing of a climatology."""
 
     names: tuple[str, ...]
-    """WeatherBench 2 names, sums of hours among them."""
+    """WeatherBench 2 names of the variables, including sums of hours."""
     grid: Grid
+    """Grid of the climatology."""
     step_hours: int
-    """Between the hours of the climatology, from 00 UTC."""
+    """Hours between the times of day of the climatology, from 00 UTC."""
     window_days: int = 61
-    """Length of the triangular window."""
+    """Length of the triangular window in days."""
 
 
 def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> None:
-    """Write a climatology by WeatherBench 2's rules and names.
+    """Compute the climatology of the training period by WeatherBench 2's rules.
 
-    Days without a value in their window are NaN. Memory holds one hour of day at one level: a year of
-    fields, and all samples of some rows.
+    Variables have WeatherBench 2's names. A day without a value in its window is NaN. Memory holds one hour
+    of day at one level: a year of fields, and all samples of some rows.
 
     Args:
-        spec: which variables.
+        spec: variables, grid, time step and window.
         series: artifacts of the series stage.
-        output: artifact with ``climatology.zarr``: ``<name>`` and ``<name>_std``, for sums of precipitation
-            ``<name>_seeps_threshold`` and ``<name>_seeps_dry_fraction``, with dims ``(hour, dayofyear,
-            [level,] latitude, longitude)``.
+        output: artifact with ``climatology.zarr``. It holds ``<name>`` and ``<name>_std``, for sums of
+            precipitation also ``<name>_seeps_threshold`` and ``<name>_seeps_dry_fraction``. Dims are ``(hour,
+            dayofyear, [level,] latitude, longitude)``.
 
     Raises:
-        ValueError: a variable or hour of which there is no series, a sum without a dry threshold, or a
-            time step that does not divide the day.
+        ValueError: a variable or hour has no series, a sum of precipitation has no dry threshold, or the
+            time step does not divide the day.
     """
     import numpy as np
     import zarr
@@ -78,7 +79,7 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
 
 
 def _dry_threshold(name: str) -> float | None:
-    """Dry threshold in meters of a sum of precipitation, None for any other variable."""
+    """Dry threshold of a sum of precipitation in meters; None for any other variable."""
     from weatherpeft.fields.variables import accumulation
     from weatherpeft.verification.climatology import DRY_THRESHOLD_M
 
@@ -94,7 +95,7 @@ def _dry_threshold(name: str) -> float | None:
 def _fields(
     name: str, calendar: "Calendar", values: "np.ndarray", dry: float | None
 ) -> "dict[str, np.ndarray]":
-    """Everything of one variable for some rows, each ``(dayofyear, latitude, longitude)``."""
+    """All fields of one variable for some rows, ``(dayofyear, latitude, longitude)`` each."""
     import numpy as np
 
     samples = values.reshape(len(values), -1)
@@ -107,7 +108,7 @@ def _fields(
 
 
 def _create(path: Path, spec: ClimatologySpec, name: str, like: "xr.DataArray", seeps: bool) -> None:
-    """Write metadata and coordinates of a variable, its values still unwritten."""
+    """Write metadata and coordinates of a variable; the values are not written yet."""
     import dask.array
     import numpy as np
     import xarray as xr

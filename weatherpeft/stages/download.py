@@ -1,4 +1,4 @@
-"""Stage ``download``: the raw files of one period, as the provider ships them."""
+"""Stage ``download``: raw files of one period, as the provider ships them."""
 
 import logging
 from pathlib import Path
@@ -11,24 +11,25 @@ _log = logging.getLogger(__name__)
 
 
 class DownloadSpec(Spec):
-    """What to download, and from where."""
+    """A source and a request."""
 
     source: AnySource | AnyForecastSource
-    """The provider."""
+    """Source of the data."""
     request: DataRequest
-    """Fields, period, time step and members."""
+    """Fields, period, time step and members to download."""
 
 
 def download(spec: DownloadSpec, output: Path, work: Path) -> None:
-    """Fetch raw files, and check from their headers that they hold what was asked for.
+    """Fetch the raw files of one period and check their headers against the request.
 
     Args:
         spec: source and request.
         output: directory of the raw files.
-        work: where a source keeps what is underway; a retry goes on from there.
+        work: directory of unfinished downloads; a retry goes on from there.
 
     Raises:
-        ValueError: naming the file, variable, level, time or member at fault; ``output`` is then absent.
+        ValueError: the source cannot bring the files, or they do not hold the request. The message names the
+            file, variable, level, time or member at fault. ``output`` is then absent.
     """
     import shutil
 

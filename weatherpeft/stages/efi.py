@@ -1,4 +1,4 @@
-"""Extreme forecast index of the raw ensemble: how far it departs from its own climate."""
+"""Stage ``efi``: the extreme forecast index, which says how far the raw ensemble departs from its climate."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,35 +17,37 @@ if TYPE_CHECKING:
 
 
 class EfiSpec(Spec):
-    """Which forecasts, against which."""
+    """Forecasts that get an index, and forecasts that are their climate."""
 
     window: EnsembleWindow
+    """Ensemble, frames and grids of a sample."""
     fields: FieldSet
+    """Variables of the forecasts and declared placeholders."""
     train: Split
-    """Forecasts that are the model's climate."""
+    """Forecasts that make up the model's climate."""
     test: Split
     """Forecasts that get an index."""
     form: Literal["ens10", "exact"] = "exact"
-    """See ``probabilistic.extreme_forecast_index``."""
+    """Form of the index; see ``probabilistic.extreme_forecast_index``."""
     window_days: int = 9
-    """Days of the year, around a forecast's, whose forecasts are its climate."""
+    """Number of days of the year, centered on that of a forecast, whose forecasts are its climate."""
 
 
 def efi(spec: EfiSpec, data: Sequence[Path], forecasts: Sequence[Path], output: Path) -> None:
-    """Index of every target of every test forecast.
+    """Compute the extreme forecast index of every target of every test forecast.
 
-    The climate are the members of all training forecasts whose valid time is near the same day of the year,
-    and none of a test year. Memory holds the targets of one day's climate.
+    The climate of a forecast is the members of all training forecasts whose valid time is near the same day
+    of the year. No test forecast is part of it. Memory holds the targets of one day's climate.
 
     Args:
-        spec: which forecasts, against which.
-        data: artifacts of the regrid stage, of analyses, as of any stage with samples.
-        forecasts: likewise, of the training and test periods' forecasts.
-        output: artifact with ``efi.zarr``: ``efi`` with dims ``(time, channel, latitude, longitude)``, where
+        spec: forecasts of the training and test splits, form and window of the index.
+        data: artifacts of the regrid stage with the analyses of both splits.
+        forecasts: artifacts of the regrid stage with the forecasts of both splits.
+        output: artifact with ``efi.zarr``. ``efi`` has dims ``(time, channel, latitude, longitude)``, where
             ``time`` is the valid time.
 
     Raises:
-        ValueError: a forecast without a climate.
+        ValueError: a test forecast has no climate.
     """
     import numpy as np
     import xarray as xr
@@ -84,7 +86,7 @@ def efi(spec: EfiSpec, data: Sequence[Path], forecasts: Sequence[Path], output: 
 
 
 def _climate(past: "EnsembleFrames", time: "np.datetime64", window_days: int) -> "np.ndarray":
-    """Members near a day of the year, ``(sample, target, latitude, longitude)``."""
+    """Members of the forecasts near a day of the year, ``(sample, target, latitude, longitude)``."""
     import numpy as np
 
     near = [
@@ -99,7 +101,7 @@ def _climate(past: "EnsembleFrames", time: "np.datetime64", window_days: int) ->
 
 
 def _days_apart(one: "np.datetime64", other: "np.datetime64") -> int:
-    """Whole days between two days of the year, the shorter way around; years do not count.
+    """Whole days between two days of the year by the shorter way; their years do not count.
 
     >>> import numpy as np
     >>> _days_apart(np.datetime64("2001-12-30"), np.datetime64("2016-01-02T12"))

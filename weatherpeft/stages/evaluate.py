@@ -1,4 +1,4 @@
-"""Score predictions against the target data."""
+"""Stage ``evaluate``: scores of predictions against the target data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,10 @@ from weatherpeft.verification.scoring import AnyScoring
 
 
 class EvaluateSpec(Spec):
-    """What is scored, and how."""
+    """What is scored."""
 
     scoring: AnyScoring
+    """Fields, grid and lead times that are scored."""
 
 
 def evaluate(
@@ -29,18 +30,18 @@ def evaluate(
         data: artifacts of the regrid stage that cover the predicted times.
         predictions: artifact with ``predictions.zarr``, or anybody's Zarr store in WeatherBench 2's layout
             (see ``artifacts.forecasts``).
-        output: artifact with ``scores.zarr``: ``rmse`` and ``bias`` with dims ``([member,] time,
-            [prediction_timedelta,] channel)``; against a climatology ``acc`` with the same dims; of sums of
-            precipitation ``seeps`` and ``contingency`` without channels, the latter with ``(forecast,
-            observed)``; of distributions and ensembles the scores of ``verification.ensemble``. Where
-            parts of the grid are scored, ``regions.zarr`` has their scores, with a dim ``region`` before the
+        output: artifact with ``scores.zarr``. ``rmse`` and ``bias`` have dims ``([member,] time,
+            [prediction_timedelta,] channel)``. ``acc``, against a climatology, has the same dims. For sums of
+            precipitation, ``seeps`` has no channels, and ``contingency`` has ``(forecast, observed)`` in
+            their place. Distributions and ensembles have the scores of ``verification.ensemble``. If parts
+            of the grid are scored, ``regions.zarr`` holds their scores, with a dim ``region`` before the
             others.
-        climatology: artifact of the climatology stage, where variables are compared with it.
-        efi: artifact of the efi stage, where the forecasts are distributions or ensembles.
+        climatology: artifact of the climatology stage, if variables are compared with it.
+        efi: artifact of the efi stage, if the forecasts are distributions or ensembles.
 
     Raises:
-        ValueError: predictions and data do not share a variable, level, time, lead time, member or grid; a
-            prediction is not finite; a climatology or index is needed and not given. The message names it.
+        ValueError: predictions and data do not share a variable, level, time, lead time, member or grid, a
+            prediction is not finite, or a climatology or index is needed and not given. The message names it.
     """
     from weatherpeft.verification.scores import scores_of
 

@@ -1,4 +1,4 @@
-"""Fine-tune a backbone on a task with a list of methods."""
+"""Stage ``finetune``: training of a backbone on a task with a list of methods."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +18,13 @@ class FinetuneSpec(Spec):
     """A model, its methods and its training."""
 
     model: TunedModelSpec
+    """Backbone, task and methods."""
     splits: Splits
+    """Samples of training, validation and test."""
     training: Training
+    """Schedule of the training."""
     held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
-    """Targets there do not count in the losses."""
+    """Regions whose targets do not count in the losses."""
 
 
 def finetune(
@@ -36,20 +39,22 @@ def finetune(
     time_budget_minutes: float | None = None,
     checkpoint_minutes: float | None = None,
 ) -> None:
-    """Train encoder, decoder and what the methods choose of the backbone.
+    """Train the encoder, the decoder and what the methods train in the backbone.
 
     Args:
         spec: the model, its methods and its training.
         data: artifacts of the regrid stage.
-        statistics: artifact of the statistics or, for forecasts, of the standardization stage.
-        output: artifact with ``tuned.safetensors`` and ``history.zarr``; its record gives
+        statistics: artifact of the statistics stage or, if the task corrects forecasts, of the
+            standardization stage.
+        output: artifact with ``tuned.safetensors`` and ``history.zarr``. Its record gives
             ``trainable_backbone`` and ``trainable_total``.
-        work: where checkpoints of the running training lie; a retry resumes from them.
-        pretrained: artifact or checkpoint with the pretrained weights, where the run starts from them.
-        fisher: artifact of the fisher stage, where a method asks for it.
+        work: directory of the running training's checkpoints; a retry resumes from them.
+        pretrained: artifact or checkpoint with the pretrained weights, if the run starts from them.
+        fisher: artifact of the fisher stage, if a method needs it.
         forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
-        time_budget_minutes: after so long, save and leave with status 75, to be run again.
-        checkpoint_minutes: save at least so often, beside the checkpoints of the spec.
+        time_budget_minutes: minutes after which the job saves and exits with status 75, so that it can be run
+            again.
+        checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
     """
     import logging
 

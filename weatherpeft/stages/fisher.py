@@ -1,4 +1,4 @@
-"""Fisher warm-up: how much the loss depends on every backbone weight."""
+"""Stage ``fisher``: the Fisher warm-up, which finds how much the loss depends on every backbone weight."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,17 +20,25 @@ class FisherSpec(Spec):
     """A model, a task and a number of calibration samples."""
 
     backbone: AnyBackbone
+    """Backbone of the model."""
     fields: FieldSet
+    """Variables that the model sees and declared placeholders."""
     task: AnyTask
+    """Task whose loss is differentiated."""
     train: Split
+    """Samples from which the calibration samples are drawn."""
     samples: int
+    """Number of calibration samples."""
     pretrained: bool
+    """Whether the model starts from pretrained weights."""
     seed: int
+    """Seed of the random weights and of the choice of samples."""
     precision: Literal["float32", "autocast"] = "float32"
+    """Number format that the backbone computes in."""
     recompute: bool = False
     """Whether blocks are computed again in the backward pass."""
     held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
-    """Targets there do not count in the loss."""
+    """Regions whose targets do not count in the loss."""
 
 
 def fisher(
@@ -43,20 +51,23 @@ def fisher(
     forecasts: Sequence[Path] = (),
     time_budget_minutes: float | None = None,
 ) -> None:
-    """Estimate the diagonal empirical Fisher information of the pretrained backbone on the task.
+    """Estimate the diagonal empirical Fisher information of the backbone on the task.
 
     Args:
         spec: the model, the task and the number of samples.
         data: artifacts of the regrid stage that cover the training split.
-        statistics: artifact of the statistics or, for forecasts, of the standardization stage.
-        output: artifact with ``fisher.zarr``, one array a backbone parameter.
-        pretrained: artifact or checkpoint with the pretrained weights, where the model is pretrained.
-        work: where the sums of the running estimate lie, from which a retry goes on; none by default.
+        statistics: artifact of the statistics stage or, if the task corrects forecasts, of the
+            standardization stage.
+        output: artifact with ``fisher.zarr``, which has one array for each backbone parameter.
+        pretrained: artifact or checkpoint with the pretrained weights, if the model starts from them.
+        work: directory of the running estimate's sums, from which a retry goes on; by default they are not
+            kept.
         forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
-        time_budget_minutes: after so long, save and leave with status 75, to be run again.
+        time_budget_minutes: minutes after which the job saves and exits with status 75, so that it can be run
+            again.
 
     Raises:
-        ValueError: if the model is to be a pretrained one and no weights are given.
+        ValueError: the model starts from pretrained weights and none are given.
     """
     from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""Moments of every field at every training time of a period."""
+"""Stage ``moments``: moments of every field at every training time of a period."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,29 +11,32 @@ from weatherpeft.spec import Period, Spec
 
 
 class MomentsSpec(Spec):
-    """Which fields, where and when."""
+    """Fields, grid and training times of the moments."""
 
     variables: VariableSet
+    """Fields whose moments are computed."""
     grid: Grid
+    """Grid of the fields."""
     train: Split
-    """The part of the training split that lies in the data."""
+    """Part of the training split that lies in the data."""
     period: Period | None = None
-    """The days whose times count; by default all, sums of hours may reach into others."""
+    """Days whose times count; by default all days. Sums of hours may reach into other days."""
 
 
 def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
-    """Area-weighted moments of every channel, one training time at a time, in float64.
+    """Compute the area-weighted moments of every field at every training time.
 
-    A part for each time, not for the period: so what they merge to does not depend on the periods.
+    The moments are in float64. Each time has its own, so that what they merge to does not depend on the
+    periods.
 
     Args:
-        spec: which fields.
+        spec: fields, grid and training times.
         data: artifacts of the regrid stage.
-        output: artifact with ``moments.zarr``: ``weight``, ``mean`` and ``squares`` with dims ``(sample,
-            channel)``, where ``time`` and, in an ensemble, ``member`` name a sample.
+        output: artifact with ``moments.zarr``. ``weight``, ``mean`` and ``squares`` have dims ``(sample,
+            channel)``. ``time`` and, in an ensemble, ``member`` identify a sample.
 
     Raises:
-        ValueError: if the data has no time in the training periods.
+        ValueError: the data has no time in the training periods.
     """
     import numpy as np
     import xarray as xr

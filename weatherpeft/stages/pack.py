@@ -1,4 +1,4 @@
-"""Copy a period's fields into 16-bit integers, for training where reading is what it waits for."""
+"""Stage ``pack``: a copy of a period's fields as 16-bit integers, for training that waits for reading."""
 
 from pathlib import Path
 from typing import Any
@@ -9,33 +9,36 @@ from weatherpeft.fields.variables import VariableSet
 from weatherpeft.spec import Spec
 
 _STEPS = 4096
-"""Integers to a standard deviation: the range is ±8 of them around the mean."""
+"""Integers per standard deviation; the range is ±8 standard deviations around the mean."""
 _LARGEST = 2**15 - 1
 
 
 class PackSpec(Spec):
-    """Which fields, on which grids."""
+    """Variables and grids of the stores."""
 
     variables: VariableSet
+    """Variables of the stores."""
     grids: tuple[Grid, ...]
+    """Grids of the stores."""
 
 
 def pack(spec: PackSpec, data: Path, statistics: Path, output: Path) -> None:
-    """Write ``output/<label>.zarr`` for each grid: the same ``field_store``, its fields packed as int16.
+    """Pack the regridded fields of one period as int16, for training.
 
-    A value is ``fields * scale + offset``, with the mean of the training period as offset and 1/4096
-    of its standard deviation as scale. The stores hold how wrong that is, ``error_max`` and ``error_rms`` of
-    every channel in standard deviations. Hourly sums and static fields are copied as they are.
+    The stage writes ``output/<label>.zarr`` for each grid, in the layout of ``field_store``. A value is
+    ``fields * scale + offset``. The offset is the mean of the training period, and the scale is 1/4096 of its
+    standard deviation. The stores hold the errors of every channel, ``error_max`` and ``error_rms``, in
+    standard deviations. Hourly sums and static fields are copied unchanged.
 
     Args:
-        spec: fields and grids.
+        spec: variables and grids.
         data: artifact of the regrid stage.
         statistics: artifact of the statistics stage.
         output: directory of the stores.
 
     Raises:
-        ValueError: a channel without statistics or one that does not vary, or a value that is not finite
-            or more than 8 standard deviations from the mean; the message names channel and time.
+        ValueError: a channel has no statistics or does not vary, or a value is not finite or more than 8
+            standard deviations from the mean. The message names channel and time.
     """
     with store.artifact(output, spec, __name__, [data, statistics]) as directory:
         for grid in spec.grids:

@@ -1,4 +1,4 @@
-"""Predict the test period with a tuned model."""
+"""Stage ``predict``: predictions of the test period by a tuned model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,11 @@ class PredictSpec(Spec):
     """A tuned model and the samples to predict."""
 
     model: TunedModelSpec
+    """Backbone, task and methods."""
     test: Split
+    """Samples that are predicted."""
     precision: Precision = "float32"
+    """Number format that the backbone computes in."""
 
 
 def predict(
@@ -27,15 +30,16 @@ def predict(
     pretrained: Path | None = None,
     forecasts: Sequence[Path] = (),
 ) -> None:
-    """Write predictions of every test sample.
+    """Predict every test sample with a tuned model.
 
     Args:
         spec: the model and the samples.
         data: artifacts of the regrid stage that cover the test split.
-        statistics: artifact of the statistics or, for forecasts, of the standardization stage.
+        statistics: artifact of the statistics stage or, if the task corrects forecasts, of the
+            standardization stage.
         run: artifact of the finetune stage.
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
-        pretrained: what the run started from.
+        pretrained: artifact or checkpoint with the pretrained weights, if the run started from them.
         forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
     """
     from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""Pretrain a small backbone, for experiments that bring their own planet."""
+"""Stage ``pretrain``: pretraining of a small backbone, for experiments that bring their own planet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,20 @@ from weatherpeft.training.spec import Training
 
 
 class PretrainSpec(Spec):
-    """A model, what it learns, and for how long."""
+    """A model, its pretraining task and its training."""
 
     backbone: AnyBackbone
+    """Backbone that is pretrained."""
     fields: FieldSet
+    """Variables that the model sees and declared placeholders."""
     task: AnyTask
+    """Pretraining task."""
     splits: Splits
+    """Samples of training, validation and test."""
     training: Training
+    """Schedule of the training."""
     seed: int
+    """Seed of the initial weights and of the order of the samples."""
 
 
 def pretrain(
@@ -32,16 +38,17 @@ def pretrain(
     time_budget_minutes: float | None = None,
     checkpoint_minutes: float | None = None,
 ) -> None:
-    """Train a backbone from random weights on a pretraining task.
+    """Train a backbone from random weights on the pretraining task.
 
     Args:
-        spec: the model and its training.
+        spec: the model, its task and its training.
         data: artifacts of the regrid stage.
         statistics: artifact of the statistics stage.
         output: artifact with ``pretrained.ckpt``, in the upstream package's format, and ``history.zarr``.
-        work: where checkpoints of the running training lie; a retry resumes from them.
-        time_budget_minutes: after so long, save and leave with status 75, to be run again.
-        checkpoint_minutes: save at least so often, beside the checkpoints of the spec.
+        work: directory of the running training's checkpoints; a retry resumes from them.
+        time_budget_minutes: minutes after which the job saves and exits with status 75, so that it can be run
+            again.
+        checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
     """
     from weatherpeft.samples.batch import Samples
     from weatherpeft.training.checkpoint import remove_work, work_directory

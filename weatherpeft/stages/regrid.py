@@ -1,4 +1,4 @@
-"""Stage ``regrid``: raw files decoded once and regridded to every grid of the experiment."""
+"""Stage ``regrid``: raw files, decoded once and regridded to every grid of the experiment."""
 
 import logging
 from pathlib import Path
@@ -23,21 +23,22 @@ _log = logging.getLogger(__name__)
 
 
 class RegridSpec(Spec):
-    """What was downloaded, and the grids to bring it to."""
+    """Raw data and the grids that it is regridded to."""
 
     source: AnySource | AnyForecastSource
-    """The provider, which knows how to read its files."""
+    """Source of the data, which decodes its own raw files."""
     request: DataRequest
-    """What the raw files hold."""
+    """Fields, period, time step and members of the raw files."""
     grids: tuple[Grid, ...]
-    """Target grids; each is regridded from the raw grid directly."""
+    """Target grids; the raw data is regridded to each of them directly."""
     method: Literal["conservative", "bilinear"] = "conservative"
-    """Cell means (WeatherBench 2) or values at the centers (WeatherBench 1)."""
+    """Regridding to cell means (WeatherBench 2) or to values at the cell centers (WeatherBench 1)."""
 
 
 def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
-    """Write ``output/<label>.zarr`` for each grid: a ``field_store``, float32 and exact.
+    """Regrid raw data to each grid and write one Zarr store per grid.
 
+    A store is ``output/<label>.zarr``, in the layout of ``field_store``. Its fields are exact, in float32.
     Memory holds one shard of every grid and one raw variable of one time, whatever the period.
 
     Args:
@@ -46,9 +47,9 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         output: directory of the stores.
 
     Raises:
-        ValueError: raw files that do not hold the request, NaN in a decoded field (naming variable,
-            level, time and member) of a variable that is defined everywhere, or a grid beyond the raw data;
-            ``output`` is then absent.
+        ValueError: no grid is given or one is given twice, the raw files do not hold the request, a field of
+            a variable that is defined everywhere holds NaN (the message names variable, level, time and
+            member), or a grid reaches beyond the raw data. ``output`` is then absent.
     """
     import dask
 
@@ -98,8 +99,8 @@ def _regrid(name: str, arrays: "list[xr.DataArray]", targets: "list[tuple[Regrid
     """Regrid variables with the same times and members into one array of every store.
 
     Args:
-        name: of the array in the stores.
-        arrays: canonical; several, or one with levels, lie one after the other along its channels.
+        name: name of the array in the stores.
+        arrays: canonical variables. They and their levels follow each other along the array's channels.
         targets: regridder and writer of every grid.
     """
     import numpy as np
@@ -128,14 +129,18 @@ def _regrid(name: str, arrays: "list[xr.DataArray]", targets: "list[tuple[Regrid
 
 
 def _read(moment: "xr.DataArray") -> "NDArray[np.float32]":
-    """The values of a moment. Where they are one chunk it is taken as it is: dask itself would copy it."""
+    """Read the fields of one time. A single chunk is used as it is, because dask would copy it."""
     chunks = moment.data.to_delayed()
     values: NDArray[np.float32] = chunks.item().compute() if chunks.size == 1 else moment.values
     return values
 
 
 def _check_finite(values: "NDArray[np.float32]", moment: "xr.DataArray", partial: bool) -> None:
-    """Name the first field of a moment that holds NaN; of a partial variable, that holds nothing else."""
+    """Refuse fields of one time that hold NaN; a partial variable may, if a field holds other values too.
+
+    Raises:
+        ValueError: naming the first such field.
+    """
     import numpy as np
 
     if not np.isnan(values.min()):

@@ -30,13 +30,13 @@ class ReportedRun(Spec):
     label: str
     """Folder name of its artifacts, for example ``lora-seed0``."""
     name: str
-    """Row of the tables; runs with the same name differ by their seed alone."""
+    """Name of its row in the tables; runs with the same name differ only by their seed."""
     seed: int
-    """Of the run."""
+    """Seed of the run."""
     start: Literal["pretrained", "random"]
     """Weights that the run started from."""
     reference: bool = False
-    """Whether it tunes everything, so that others are compared with it."""
+    """Whether it tunes all parameters, so that others are compared with it."""
 
 
 class ReportSpec(Spec):
@@ -47,13 +47,13 @@ class ReportSpec(Spec):
     source: str
     """Name of the data source."""
     fields: FieldSet
-    """Variables in the data and declared placeholders."""
+    """Variables of the samples and declared placeholders."""
     window: AnyWindow
     """Frames and grids of a sample."""
     scoring: AnyScoring
-    """What is scored."""
+    """Fields, grid and lead times that are scored."""
     baselines: tuple[str, ...]
-    """Forecasts without a trained network, scored beside the runs."""
+    """Names of the baselines that the runs are compared with."""
     runs: tuple[ReportedRun, ...]
     """Fine-tuning runs, in the order of the experiment."""
     test: Split
@@ -61,7 +61,7 @@ class ReportSpec(Spec):
     sections: tuple[str, ...] = ()
     """Names of the sections that the task asks for."""
     regions: dict[str, NamedRegion] = Field(default={}, exclude_if=lambda regions: not regions)
-    """Parts of the grid that are scored beside the whole."""
+    """Parts of the grid that are scored in addition to the whole, by name."""
 
 
 def report(
@@ -80,18 +80,18 @@ def report(
     Args:
         spec: the experiment's runs, baselines and test split.
         data: artifacts of the regrid stage that cover the test split.
-        scores: artifacts of the evaluate stage, their folders named by run label or baseline.
-        predictions: artifacts of the predict and baseline stages, named likewise.
-        runs: artifacts of the finetune stage, named by run label.
-        output: artifact with ``report.html``, the tidy ``scores.csv`` and the text ``scores.txt``. Where times
-            of jobs were recorded, ``times.html`` stands beside them, which the artifact's digest leaves out.
+        scores: artifacts of the evaluate stage, in folders named by run label or baseline.
+        predictions: artifacts of the predict and baseline stages, in folders named by run label or baseline.
+        runs: artifacts of the finetune stage, in folders named by run label.
+        output: artifact with ``report.html``, the tidy ``scores.csv`` and the text ``scores.txt``. If times
+            of jobs were recorded, it holds ``times.html`` too, which the artifact's digest leaves out.
         benchmarks: folder of Snakemake's benchmark files, ``<stage>-<label>.tsv`` or ``<stage>.tsv``.
-        pretrained: artifact of the pretrain stage, where the experiment has its own.
-        forecasts: artifacts of the regrid stage with the test forecasts, where the task corrects them.
+        pretrained: artifact of the pretrain stage, if the experiment has its own pretraining.
+        forecasts: artifacts of the regrid stage with the test forecasts, if the task corrects forecasts.
 
     Raises:
-        ValueError: an artifact that is missing, unknown or incomplete; scores of other fields or times
-            than the test split's; the message names the path.
+        ValueError: an artifact is missing, unknown or incomplete, or scores are of other fields or times than
+            those of the test split. The message names the path.
     """
     from weatherpeft.reporting import figures, page, table
     from weatherpeft.reporting.benchmarks import read_jobs
@@ -151,7 +151,7 @@ def report(
 
 
 def _by_label(what: str, paths: Sequence[Path], labels: Sequence[str]) -> dict[str, Path]:
-    """Paths by folder name: one for each label and no others."""
+    """Paths by folder name, exactly one for each label."""
     found: dict[str, Path] = {}
     for path in paths:
         if path.name not in labels:
@@ -215,7 +215,7 @@ def _entries(
 
 
 def _recipe(spec: dict[str, Any]) -> str:
-    """What a run is made of but its weights at the start and its seed, as text."""
+    """Everything that defines a run except its initial weights and its seed, as text."""
     model = {key: value for key, value in spec.get("model", {}).items() if key not in ("pretrained", "seed")}
     return json.dumps({**spec, "model": model}, sort_keys=True)
 
@@ -232,7 +232,10 @@ def _curve(name: str, path: Path) -> "Curve":
 
 
 def _mapped(runs: Sequence[ReportedRun], rows: "Sequence[Row]", channel: int) -> list[ReportedRun]:
-    """The first runs of the three names with the smallest RMSE of a field, pretrained ones before others."""
+    """The runs that maps show: the first run of each of the three names with the smallest RMSE of a field.
+
+    Names that start from pretrained weights come before the others.
+    """
     first = {run.name: run for run in reversed(runs)}
     methods = [row for row in rows if row.kind == "method"]
     methods.sort(key=lambda row: (row.start == "random", row.rmse[channel]))

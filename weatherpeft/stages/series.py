@@ -1,4 +1,4 @@
-"""The training values of a period, in stores for reading along time."""
+"""Stage ``series``: the training values of a period, in stores for reading along time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,32 +10,34 @@ from weatherpeft.spec import Period, Spec
 
 
 class SeriesSpec(Spec):
-    """Which values, where and when."""
+    """Variables, grid and training times of the series."""
 
     names: tuple[str, ...]
-    """WeatherBench 2 names; ``total_precipitation_6hr`` for the sum of the six hours to the valid time."""
+    """WeatherBench 2 names of the variables; ``total_precipitation_6hr`` is the sum of the six hours to the
+    valid time."""
     grid: Grid
+    """Grid of the values."""
     step_hours: int
-    """Time step of the values, from 00 UTC."""
+    """Time step of the values in hours, from 00 UTC."""
     period: Period
-    """Values of these days are written."""
+    """Days whose values are written."""
     train: Split
-    """The part of the training split that lies in the period or on the day before."""
+    """Part of the training split that lies in the period or on the day before."""
 
 
 def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
-    """Bring the training values of a period into the order that a climatology is made in.
+    """Arrange the training values of one period along time, for the climatology.
 
-    A period's part of a climatology is its values: few of them share an hour and a day of year, so that
-    sums would be no smaller, and quantiles need the values. Of a sum of hours all lie in one training period.
+    The stage keeps the values themselves. Few of them share an hour and a day of year, so that sums would
+    take no less space, and quantiles need the values. All hours of a sum lie in one training period.
 
     Args:
-        spec: which values.
-        data: artifacts of the regrid stage: the period's, and for sums of hours that of the day before.
+        spec: variables, grid and training times.
+        data: artifact of the regrid stage for the period and, for sums of hours, that of the day before.
         output: artifact with a store ``<name>-<hour>.zarr`` for every variable and hour of day.
 
     Raises:
-        ValueError: a variable or member that is not in the data.
+        ValueError: the data lacks a variable or member.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Mean and scale of every input frame of an ensemble's forecasts, at every grid point."""
+"""Stage ``standardization``: mean and scale of the input frames of ensemble forecasts at every grid point."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,34 +14,39 @@ if TYPE_CHECKING:
     import numpy as np
 
 SMALLEST_SCALE = 0.01
-"""Of a grid point, as a share of the root mean square over the grid: a point that does not vary is no
-division by zero."""
+"""Smallest scale of a grid point, as a share of the root mean square of the scale over the grid. It prevents
+a division by zero at a point that does not vary."""
 
 
 class StandardizationSpec(Spec):
-    """Which frames of which samples."""
+    """Frames and samples of the statistics."""
 
     window: EnsembleWindow
+    """Ensemble, frames and grids of a sample."""
     fields: FieldSet
+    """Variables of the forecasts and declared placeholders."""
     train: Split
+    """Samples of the training period."""
 
 
 def standardization(
     spec: StandardizationSpec, data: Sequence[Path], forecasts: Sequence[Path], output: Path
 ) -> None:
-    """Moments over the training samples, and no others, in float64.
+    """Compute mean and scale of forecast ensembles at every grid point of the training period.
 
-    Memory holds one sample and the moments, whatever the number of samples.
+    Moments are over the training samples only, in float64. Memory holds one sample and the moments, whatever
+    the number of samples.
 
     Args:
-        spec: which frames of which samples.
-        data: artifacts of the regrid stage, of the training period's analyses.
-        forecasts: likewise, of its forecasts.
-        output: artifact with ``standardization.zarr``: ``mean`` and ``scale``, the standard deviation or
-            more, with dims ``(frame, channel, latitude, longitude)``; NaN where a variable is never defined.
+        spec: frames and samples.
+        data: artifacts of the regrid stage with the analyses of the training period.
+        forecasts: artifacts of the regrid stage with the forecasts of the training period.
+        output: artifact with ``standardization.zarr``. ``mean`` and ``scale`` have dims ``(frame, channel,
+            latitude, longitude)``. The scale is at least the standard deviation. Both are NaN where a
+            variable is never defined.
 
     Raises:
-        ValueError: a field that varies at no grid point.
+        ValueError: a field varies at no grid point.
     """
     import logging
 
@@ -94,7 +99,7 @@ def standardization(
 
 
 def _root_mean_square(values: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
-    """Over the defined points of ``(..., latitude, longitude)``, by their area; NaN where there are none."""
+    """Area-weighted root mean square over the points of ``(..., latitude, longitude)`` that are not NaN."""
     import numpy as np
 
     shares = np.where(np.isnan(values), 0, weights[:, None])

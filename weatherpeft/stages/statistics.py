@@ -1,4 +1,4 @@
-"""Mean and standard deviation of every field over the training period."""
+"""Stage ``statistics``: mean and standard deviation of every field over the training period."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,21 +9,24 @@ from weatherpeft.spec import Spec
 
 
 class StatisticsSpec(Spec):
-    """Which fields."""
+    """Fields of the statistics."""
 
     variables: VariableSet
+    """Fields whose statistics are computed."""
 
 
 def statistics(spec: StatisticsSpec, moments: Sequence[Path], output: Path) -> None:
-    """Merge the moments of all training times, in order of time.
+    """Merge the moments of all training times into a mean and a standard deviation per field.
+
+    The moments are merged in order of time.
 
     Args:
-        spec: which fields.
+        spec: fields.
         moments: artifacts of the moments stage.
         output: artifact with ``statistics.zarr``: ``mean`` and ``standard_deviation`` with dim ``channel``.
 
     Raises:
-        ValueError: if two artifacts hold the same sample, or one holds other fields.
+        ValueError: two artifacts hold the same sample, or one holds other fields.
     """
     import numpy as np
     import xarray as xr

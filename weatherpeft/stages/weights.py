@@ -1,4 +1,4 @@
-"""Stage ``weights``: published weights of a backbone, from the Hugging Face Hub."""
+"""Stage ``weights``: published weights of a backbone from the Hugging Face Hub."""
 
 import hashlib
 import logging
@@ -11,45 +11,46 @@ from pydantic import StringConstraints
 from weatherpeft.spec import Spec
 
 ATTEMPTS = 6
-"""Cut connections in a row, none of which brought a byte, before the job gives up."""
+"""Number of lost connections in a row, none of which brought a byte, after which the job gives up."""
 BACKOFF_S = 2.0
-"""Wait after the first of them; it doubles."""
+"""Seconds to wait after the first of them; the wait doubles after each further one."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
 _log = logging.getLogger(__name__)
 
 
 class WeightsSpec(Spec):
-    """A checkpoint in the upstream package's format: one file of a repository of the Hub."""
+    """A checkpoint in the upstream package's format, which is one file of a repository of the Hub."""
 
     repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
-    """Owner and name, as ``microsoft/aurora``."""
+    """Owner and name of the repository, for example ``microsoft/aurora``."""
     file: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)*$")]
-    """Path in the repository."""
+    """Path of the file in the repository."""
     revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-    """Commit, in full: a branch would be another file some day."""
+    """Full hash of the commit. A branch is refused, because it may point to another file later."""
     sha256: Annotated[str, StringConstraints(pattern=_SHA256)] | None = None
-    """Checksum that the file must have; by default the one that the Hub states."""
+    """SHA-256 that the file must have; by default the one that the Hub states."""
 
     @property
     def label(self) -> str:
-        """A folder name, for example ``aurora-0.25-pretrained-0be7e57c685d``."""
+        """Folder name of the weights, for example ``aurora-0.25-pretrained-0be7e57c685d``."""
         return f"{PurePosixPath(self.file).stem}-{self.revision[:12]}"
 
 
 def weights(spec: WeightsSpec, output: Path, work: Path) -> None:
-    """Download pretrained weights and check that they are the published ones.
+    """Download pretrained weights and check their size and SHA-256.
 
-    The Hub's address is ``HF_ENDPOINT``; for a repository that asks for it, the token is read from its
-    usual places (``HF_TOKEN``, ``hf auth login``).
+    ``HF_ENDPOINT`` is the Hub's address. If a repository needs a token, it is read from its usual places
+    (``HF_TOKEN``, ``hf auth login``).
 
     Args:
         spec: repository, file and revision.
         output: artifact with ``pretrained.ckpt``, as the pretrain stage writes it.
-        work: where a download that is underway lies; a retry goes on from there.
+        work: directory of an unfinished download; a retry goes on from there.
 
     Raises:
-        ValueError: naming the URL and what the Hub has to say, or the size or checksum that is wrong.
+        ValueError: the Hub refuses the request, or the size or checksum of the file is wrong. The message
+            names the URL and the Hub's answer or the wrong value.
     """
     import shutil
 
@@ -66,7 +67,7 @@ def weights(spec: WeightsSpec, output: Path, work: Path) -> None:
 
 
 def _fetch(spec: WeightsSpec, part: Path) -> str:
-    """Bring a file, after what is there of it; returns its SHA-256."""
+    """Download a file, continuing after the part that is there, and return its SHA-256."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import httpx
 
@@ -79,7 +80,7 @@ def _fetch(spec: WeightsSpec, part: Path) -> str:
         raise ValueError(f"{url}: what answers is not a Hugging Face Hub; it may be a proxy or a login page")
     if stated.commit_hash != spec.revision:
         raise ValueError(f"{url}: expected revision {spec.revision}, found {stated.commit_hash}")
-    published = stated.etag if len(stated.etag) == 64 else None  # of small files it is Git's digest
+    published = stated.etag if len(stated.etag) == 64 else None  # a small file has Git's digest
     expected = spec.sha256 or published
     if expected is None:
         raise ValueError(f"{url}: the Hub states no SHA-256 of the file; give it as checkpoint.sha256")
@@ -96,7 +97,7 @@ def _fetch(spec: WeightsSpec, part: Path) -> str:
 
 
 def _transfer(url: str, part: Path, size: int) -> None:
-    """Append the rest of a body, going on where the connection is cut."""
+    """Append the rest of a file and go on where the connection is lost."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import HfHubHTTPError, build_hf_headers, httpx
 
@@ -124,7 +125,7 @@ def _transfer(url: str, part: Path, size: int) -> None:
             found = part.stat().st_size
             if found == size:
                 raise
-            part.unlink()  # a whole answer, but not the file: an error page, for example
+            part.unlink()  # a complete answer, but not the file, for example an error page
             raise ValueError(f"{url}: expected {size} bytes, found {found}") from error
 
 
