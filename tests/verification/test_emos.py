@@ -58,6 +58,7 @@ def test_no_other_optimizer_finds_better():
         assert found[cell] <= least * (1 + 1e-7)
 
 
+COEFFICIENTS = ("intercept", "slope", "constant", "factor")
 SHAPE = (60, 40)
 MEAN, SPREAD, NOISE = RANDOM.normal(size=SHAPE), RANDOM.gamma(4, 0.25, SHAPE), RANDOM.normal(size=SHAPE)
 FAR = 5e4 + MEAN
@@ -103,12 +104,14 @@ def test_cells_are_fitted_each_on_its_own(monkeypatch: pytest.MonkeyPatch):
     mean, spread, target = (each.reshape(60, 5, 8) for each in ODD["reliable"])
     whole = Emos.fit(mean, spread, target)
     assert whole.slope.shape == (5, 8)
-    monkeypatch.setattr(emos, "BLOCK_VALUES", 60 * 3)
-    blocks = Emos.fit(mean, spread, target)
     one = Emos.fit(mean[:, 2:3, 4:5], spread[:, 2:3, 4:5], target[:, 2:3, 4:5])
-    for name in ("intercept", "slope", "constant", "factor"):
-        np.testing.assert_allclose(getattr(blocks, name), getattr(whole, name), rtol=1e-6, atol=1e-7)
+    for name in COEFFICIENTS:
         np.testing.assert_allclose(getattr(one, name), getattr(whole, name)[2:3, 4:5], rtol=1e-6, atol=1e-7)
+    for cells in (3, 0.5):  # a block holds one cell at least, however many its samples
+        monkeypatch.setattr(emos, "BLOCK_VALUES", int(60 * cells))
+        blocks = Emos.fit(mean, spread, target)
+        for name in COEFFICIENTS:
+            np.testing.assert_allclose(getattr(blocks, name), getattr(whole, name), rtol=1e-6, atol=1e-7)
     center, sigma = whole.predict(mean[7], spread[7])
     np.testing.assert_array_equal(center, whole.predict(mean, spread)[0][7])
     np.testing.assert_allclose(
@@ -116,13 +119,28 @@ def test_cells_are_fitted_each_on_its_own(monkeypatch: pytest.MonkeyPatch):
     )
 
 
+def test_single_precision_is_computed_in_double():
+    single = ODD["float32"]
+    mean, spread, target = (each.astype(np.float64) for each in single)
+    found, expected = Emos.fit(*single), Emos.fit(mean, spread, target)
+    for name in COEFFICIENTS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    for ours, theirs in zip(found.predict(*single[:2]), expected.predict(mean, spread), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(ValueError, match=r"\(60, 40\), spread \(60, 39\)"):
         Emos.fit(MEAN, SPREAD[:, 1:], MEAN)
+    with pytest.raises(ValueError, match=r"spread \(60, 40\), target \(1, 40\)"):
+        Emos.fit(MEAN, SPREAD, MEAN[:1])
     with pytest.raises(ValueError, match="4 coefficients, found 4"):
         Emos.fit(MEAN[:4], SPREAD[:4], MEAN[:4])
-    with pytest.raises(ValueError, match="1 values of target are not finite"):
-        Emos.fit(MEAN, SPREAD, np.where(np.arange(40) + np.arange(60)[:, None] == 0, np.nan, MEAN))
+    for place, name in enumerate(("mean", "spread", "target")):
+        mean, spread, target = (each.copy() for each in ODD["reliable"])
+        (mean, spread, target)[place][0, 0] = np.nan
+        with pytest.raises(ValueError, match=f"1 values of {name} are not finite"):
+            Emos.fit(mean, spread, target)
 
 
 def test_a_search_ends_at_a_bound(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
