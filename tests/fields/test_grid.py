@@ -17,6 +17,8 @@ CHINA = Region(north=58.5, south=-1.25, west=74.0, east=133.75)
         (Grid(resolution_deg=1.40625), (128, 256), 89.296875, 358.59375, "1.40625deg"),
         (Grid(resolution_deg=0.25, poles=True), (721, 1440), 90.0, 359.75, "0.25deg-poles"),
         (Grid(resolution_deg=3, poles=True), (61, 120), 90.0, 357.0, "3deg-poles"),
+        (Grid(resolution_deg=90), (2, 4), 45.0, 270.0, "90deg"),
+        (Grid(resolution_deg=0.3515625), (512, 1024), 89.82421875, 359.6484375, "0.3515625deg"),
     ],
 )
 def test_known_grids(grid: Grid, shape: tuple[int, int], first: float, last: float, label: str) -> None:
@@ -56,6 +58,17 @@ def test_a_region_across_greenwich_increases_from_west_to_east() -> None:
     assert grid.label == "0.25deg-poles-58N-50N-350E-2E"
 
 
+def test_a_region_may_be_the_globe_or_one_cell() -> None:
+    whole = Grid(resolution_deg=10, poles=True)
+    globe = whole.model_copy(update={"region": Region(north=90, south=-90, west=0, east=350)})
+    assert globe.shape == whole.shape == (19, 36)
+    cell = Region(north=0, south=0, west=20, east=20)
+    one = whole.model_copy(update={"region": cell})
+    assert one.latitude.tolist() == [0] and one.longitude.tolist() == [20]
+    assert [found.tolist() for found in whole.inside(cell)] == [[9], [2]]
+    assert one.label == "10deg-poles-0N-0N-20E-20E"
+
+
 @pytest.mark.parametrize("poles", [False, True])
 def test_area_weights_are_exact_areas(poles: bool) -> None:
     grid = Grid(resolution_deg=5.625, poles=poles)
@@ -69,7 +82,7 @@ def test_area_weights_are_exact_areas(poles: bool) -> None:
     np.testing.assert_allclose((weights / weights.max())[3:-3], cosine[3:-3] / cosine.max(), atol=2e-3)
 
 
-@pytest.mark.parametrize("resolution", [7.0, 0.0, -1.0, 120.0])
+@pytest.mark.parametrize("resolution", [7.0, 1.4063, 0.0, -1.0, 120.0, 180.0])
 def test_a_resolution_must_divide_the_globe(resolution: float) -> None:
     with pytest.raises(ValueError, match=rf"expected .* found {resolution}"):
         Grid(resolution_deg=resolution)
@@ -78,8 +91,11 @@ def test_a_resolution_must_divide_the_globe(resolution: float) -> None:
 def test_regions_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="0 <= west < 360, found -10"):
         Region(north=60, south=50, west=-10, east=10)
-    with pytest.raises(ValueError, match="south <= north"):
-        Region(north=50, south=60, west=0, east=10)
+    for north, south in ((50, 60), (90.5, 50), (50, -90.5)):
+        with pytest.raises(ValueError, match=f"-90 <= south <= north <= 90, found {south}"):
+            Region(north=north, south=south, west=0, east=10)
+    with pytest.raises(ValueError, match="0 <= east < 360, found 360"):
+        Region(north=60, south=50, west=0, east=360)
     with pytest.raises(ValueError, match="no cell center"):
         Grid(resolution_deg=5.625, region=Region(north=1, south=0.5, west=1, east=2))
 
@@ -100,20 +116,36 @@ def test_millidegrees_snap_to_the_axis(
             np.testing.assert_allclose(snap_axis(np.round(part, 3), "axis"), part, rtol=0, atol=1e-9)
 
 
+def test_an_axis_may_start_anywhere_and_have_any_spacing() -> None:
+    third = 0.1 + np.arange(39.0) / 3  # its first value is no multiple of half the spacing
+    found = snap_axis(np.round(third, 3), "axis")
+    np.testing.assert_allclose(found, third, atol=5e-4)
+    np.testing.assert_allclose(np.diff(found), 1 / 3, atol=1e-12)
+    other = np.linspace(0, 27.3, 40)  # 360 is no multiple of its spacing, 0.7
+    np.testing.assert_allclose(snap_axis(other, "axis"), other, atol=1e-12)
+
+
 def test_irregular_axes_are_refused() -> None:
+    np.testing.assert_array_equal(snap_axis(np.array([50.0, 51.0015, 52.0]), "axis"), [50, 51, 52])
+    with pytest.raises(ValueError, match="axis: expected a regular axis"):
+        snap_axis(np.array([50.0, 51.004, 52.0]), "axis")
     with pytest.raises(ValueError, match="latitude: expected a regular axis, found 3 values from 90 to 85"):
         snap_axis(np.array([90.0, 88.0, 85.0]), "latitude")
     with pytest.raises(ValueError, match="finite"):
         snap_axis(np.array([90.0, np.nan]), "latitude")
     with pytest.raises(ValueError, match="the meridian 0° is there twice"):
         longitude_cells(np.arange(0, 363, 3.0))
+    with pytest.raises(ValueError, match="the meridian 359.999° is there twice"):
+        longitude_cells(np.array([0.0, 90.0, 180.0, 270.0, 359.999]))
 
 
 def test_latitude_bounds_of_any_axis() -> None:
     assert latitude_bounds(np.array([58.0, 57.75, 57.5])).tolist() == [58.125, 57.875, 57.625, 57.375]
     assert latitude_bounds(np.array([-87.188, -81.563, -75.938])).tolist() == [-90, -84.375, -78.75, -73.125]
-    with pytest.raises(ValueError, match="-90 … 90"):
-        latitude_bounds(np.array([95.0, 90.0]))
+    assert latitude_bounds(np.array([89.25, 88.75])).tolist() == [89.5, 89, 88.5]  # ends beside the pole
+    for outside in ([95.0, 90.0], [90.25, 90.0], [90.0]):
+        with pytest.raises(ValueError, match="two or more values in -90 … 90"):
+            latitude_bounds(np.array(outside))
 
 
 @pytest.mark.parametrize("start", [-180.0, -10.0, 0.0, 200.0])

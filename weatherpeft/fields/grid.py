@@ -244,8 +244,8 @@ def latitude_bounds(latitude: Axis) -> Axis:
             f"from {centers[0]:g} to {centers[-1]:g}"
         )
     half = (centers[1] - centers[0]) / 2
-    bounds = np.clip(np.append(centers - half, centers[-1] + half), -90, 90)
-    for edge in (0, -1):  # a border within rounding of a pole is the pole
+    bounds = np.append(centers - half, centers[-1] + half)
+    for edge in (0, -1):  # a border beyond a pole, or within rounding of it, is the pole
         if 90 - abs(bounds[edge]) <= SNAP_TOLERANCE_DEG:
             bounds[edge] = np.copysign(90, bounds[edge])
     return bounds
