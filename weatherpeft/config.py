@@ -1,6 +1,6 @@
-"""The root configuration: what a user writes of an experiment, and what is refused.
+"""The configuration of an experiment: what a user writes and what is refused.
 
-Light, so that parsing the workflow stays fast. ``jobs`` says what follows from it.
+The module imports nothing heavy, so that parsing the workflow stays fast. ``jobs`` derives the jobs from it.
 """
 
 from pathlib import Path
@@ -25,59 +25,59 @@ Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
 
 class Pretraining(Spec):
-    """How the experiment pretrains its backbone."""
+    """Pretraining of the experiment's backbone."""
 
     task: AnyTask
-    """What the backbone learns."""
+    """Task that the backbone is pretrained on."""
     training: Training
     """Schedule of the pretraining."""
 
 
 class Run(Spec):
-    """A list of methods that are trained together, and what differs from the experiment's training."""
+    """Methods that are trained together, and what differs from the experiment's training."""
 
     methods: AnyMethods
-    """Methods, attached in this order."""
+    """Methods in the order in which they are attached to the backbone."""
     start: Literal["pretrained", "random"] = "pretrained"
     """Weights that the run starts from."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate; the experiment's by default."""
+    """Peak learning rate of the run; by default the experiment's."""
     steps: int | None = Field(default=None, gt=0)
-    """Optimizer steps; the experiment's by default."""
+    """Number of optimizer steps of the run; by default the experiment's."""
     precision: Precision | None = None
-    """Number format that the backbone computes in; the experiment's by default."""
+    """Number format that the backbone computes in; by default the experiment's."""
 
 
 class Forecasts(Spec):
-    """Ensemble forecasts, which a task corrects by the analyses of the experiment's source."""
+    """Ensemble forecasts that a task corrects with the analyses of the experiment's source."""
 
     source: AnyForecastSource | None = None
-    """Source of the forecasts; by default the experiment's source makes them beside its analyses."""
+    """Source of the forecasts; by default the experiment's source, which then makes them as well."""
     variables: VariableSet
-    """Fields of the forecasts; they may differ from the analyses'."""
+    """Fields of the forecasts, which may differ from those of the analyses."""
     members: tuple[int, ...] = Field(default=tuple(range(1, 11)), min_length=2)
     """Numbers of the ensemble members."""
     lead_hours: int = Field(default=48, gt=0)
-    """Lead time in hours."""
+    """Lead time of the forecasts in hours."""
     step_hours: int = Field(default=24, gt=0)
-    """Hours between valid times, where the source does not know them itself."""
+    """Hours between valid times, for sources that do not know them."""
     efi: Literal["exact", "ens10"] = "exact"
-    """Form of the extreme forecast index that weights the EECRPS; ``ens10`` is the paper's."""
+    """Form of the extreme forecast index that weights the EECRPS; ``ens10`` is that of the paper."""
 
 
 class Experiment(Spec):
-    """From raw data to a scored report."""
+    """An experiment, from raw data to a report with scores."""
 
     name: Label
-    """Name of the experiment and of its folder of results."""
+    """Name of the experiment and of the folder of its results."""
     results: str = "results"
-    """Folder of the results; each experiment writes into a folder of its name in it."""
+    """Folder of the results, in which each experiment has a folder of its own name."""
     data: str
-    """Folder of the raw data; experiments with the same source may share it."""
+    """Folder of the raw data, which experiments with the same source may share."""
     seed: int = 0
-    """Seed of the pretraining and of every job that belongs to no run."""
+    """Seed of the pretraining and of every other job that does not belong to a run."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of the runs: each run is trained once with each seed."""
+    """Seeds of the runs. Each run is trained once with each seed."""
     source: AnySource
     """Source of the analyses."""
     step_hours: int = 6
@@ -85,36 +85,36 @@ class Experiment(Spec):
     variables: VariableSet
     """Fields of the analyses."""
     placeholders: dict[str, float] = {}
-    """Constant fields that the backbone needs and the data lacks, by name and value; they enter neither the
-    loss nor the scores."""
+    """Values, by name, of constant fields that the backbone needs and the data lacks. They do not enter the
+    loss or the scores."""
     regridding: Literal["conservative", "bilinear"] = "conservative"
-    """Method of regridding: means over the target's cells, or values interpolated to their centers."""
+    """Method of regridding: means over the target cells, or values interpolated to their centers."""
     training_store: Literal["float32", "int16"] = "float32"
-    """Store that training reads: the regridded fields, or a copy of half the size in steps of 1/4096 of a
+    """Store that training reads: the regridded fields, or a copy of half the size with steps of 1/4096 of a
     standard deviation."""
     splits: Splits
-    """Periods and members of training, validation and test."""
+    """Periods and members of the training, validation and test samples."""
     forecasts: Forecasts | None = None
-    """Ensemble forecasts whose valid times are in the splits."""
+    """Ensemble forecasts whose valid times lie in the splits."""
     task: AnyTask
     """What is predicted from what."""
     backbone: AnyBackbone
-    """Weather foundation model that is tuned."""
+    """Weather foundation model that the runs tune."""
     pretraining: Pretraining | None = None
-    """Pretraining of the backbone, before everything else."""
+    """Pretraining of the backbone before all runs."""
     checkpoint: str | WeightsSpec | None = None
-    """Pretrained weights in the upstream package's format: a file, or one to download. It replaces
-    ``pretraining``."""
+    """Pretrained weights in the upstream package's format, as a path or as a file to download. They take the
+    place of ``pretraining``."""
     fisher_samples: int = 32
-    """Calibration samples of the Fisher warm-up."""
+    """Number of calibration samples of the Fisher warm-up."""
     training: Training
     """Schedule of the fine-tuning."""
     runs: dict[Label, Run] = Field(min_length=1)
-    """Runs that are compared, by name."""
+    """Runs that the experiment compares, by name."""
     baselines: tuple[Baseline, ...] = ("interpolation", "regression")
-    """Forecasts without a network that the runs are compared with."""
+    """Predictions without a network that the runs are compared with."""
     regions: dict[Label, NamedRegion] = {}
-    """Parts of the task's grid that are scored beside the whole, by name; some may be held out of
+    """Parts of the task's grid that are scored in addition to the whole, by name. Some may be held out of
     training."""
 
     @model_validator(mode="after")
@@ -126,7 +126,7 @@ class Experiment(Spec):
         return self
 
     def _check_task(self) -> None:
-        """Refuse data that the task or the backbone cannot work on."""
+        """Refuse data that the task or the backbone cannot work with."""
         own = self.forecasts
         self.task.check(
             TaskData(
@@ -158,7 +158,7 @@ class Experiment(Spec):
             self.backbone.check(self.pretraining.task.window.target_grid, self.fields)
 
     def _check_baselines(self) -> None:
-        """Refuse baselines that are not of the task, or lack their climatology."""
+        """Refuse baselines that the task does not have or whose climatology is not made."""
         for baseline in self.baselines:
             if baseline not in self.task.baselines:
                 raise ValueError(
@@ -172,7 +172,7 @@ class Experiment(Spec):
                 raise ValueError(f"baselines: no climatology of {', '.join(sorted(unknown))} is made")
 
     def _check_runs(self) -> None:
-        """Refuse runs whose weights, schedule or name cannot be."""
+        """Refuse runs whose weights, schedule, precision, name or seeds are impossible."""
         if self.pretraining and self.checkpoint:
             raise ValueError("give pretraining or checkpoint, not both")
         for name, run in self.runs.items():
@@ -193,8 +193,8 @@ class Experiment(Spec):
             for method in run.methods:
                 if "weights" in method.takes and (run.precision or self.training.precision) == "bfloat16":
                     raise ValueError(
-                        f"runs.{name}: precision bfloat16 keeps frozen matrices in bfloat16, but {method.name} "
-                        "trains them; expected precision autocast"
+                        f"runs.{name}: precision bfloat16 keeps frozen matrices in bfloat16, but "
+                        f"{method.name} trains them; expected precision autocast"
                     )
         if self.pretraining and self.pretraining.training.precision == "bfloat16":
             raise ValueError(
@@ -205,7 +205,7 @@ class Experiment(Spec):
             raise ValueError(f"seeds must be different and not negative, at least one, found {self.seeds}")
 
     def _check_sources(self) -> None:
-        """Refuse periods and forecasts that the sources do not bring."""
+        """Refuse periods and forecasts that the sources do not provide."""
         if self.forecasts and self.forecasts.source is None and not self.source.makes_forecasts:
             raise ValueError(
                 f"source {self.source.name} makes no ensemble beside its analyses; give forecasts.source"
@@ -215,7 +215,7 @@ class Experiment(Spec):
             self._check_periods(self.forecasts.source)
 
     def _check_periods(self, source: Source) -> None:
-        """Refuse splits with days for which a source has no job."""
+        """Refuse splits with days that no job of a source brings."""
         periods = source.periods()
         for split in (self.splits.train, self.splits.validation, self.splits.test):
             for period in split.periods:
@@ -236,22 +236,25 @@ class Experiment(Spec):
 
     @property
     def fields(self) -> FieldSet:
-        """What a model of the analyses sees."""
+        """Variables of a model of the analyses and declared placeholders."""
         return FieldSet(measured=self.variables, placeholders=self.placeholders)
 
     @property
     def inputs(self) -> FieldSet:
-        """What the task's model sees."""
+        """Variables of the task's model and declared placeholders."""
         measured = self.task.inputs(self.variables, self.forecasts.variables if self.forecasts else None)
         return FieldSet(measured=measured, placeholders=self.placeholders)
 
 
 def load(path: Path) -> Experiment:
-    """Read and validate a YAML file.
+    """Read and validate the YAML file of an experiment.
+
+    Args:
+        path: the YAML file.
 
     Raises:
-        pydantic.ValidationError: naming every key at fault.
-        ValueError: if the file is no YAML mapping.
+        pydantic.ValidationError: keys are unknown, missing or wrong. The message names each of them.
+        ValueError: the file is not a YAML mapping.
     """
     import yaml
 

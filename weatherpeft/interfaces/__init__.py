@@ -1,8 +1,8 @@
 """The sockets: what a source, a backbone, a PEFT method and a task must offer.
 
 An extension is one file that defines a ``Spec`` with these methods, and its name in the union of its package.
-The spec is light: heavy imports stand inside the methods. All that the package calls of an extension stands
-here.
+The spec is light: heavy imports are inside its methods. The package calls nothing of an extension that is not
+defined here.
 """
 
 from weatherpeft.interfaces.backbone import Backbone, BackboneSpec

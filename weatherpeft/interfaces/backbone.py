@@ -16,35 +16,39 @@ if TYPE_CHECKING:
 
 
 class BackboneSpec(Protocol):
-    """The size of a weather foundation model, as it stands in a configuration."""
+    """The spec of a weather foundation model in a configuration."""
 
     @property
     def name(self) -> str:
         """The backbone's name in a configuration."""
 
     def check(self, grid: Grid, fields: FieldSet) -> None:
-        """Whether the model can run on a grid with these fields, before any work starts.
+        """Check before any work starts that the model can run on a grid with some fields.
+
+        Args:
+            grid: grid of the model.
+            fields: variables that the model sees and declared placeholders.
 
         Raises:
-            ValueError: naming the grid, or the kind of field that is missing.
+            ValueError: the grid does not fit or a kind of field is missing. The message says which.
         """
 
     def build(self, fields: FieldSet, task: Task, seed: int) -> Backbone:
-        """A model with random weights that are a function of the seed.
+        """A model with random weights, which depend on the seed alone.
 
         Args:
-            fields: what the model sees.
-            task: gives the lead time that the model is told and what it predicts: fields, the difference to
-                its last input frame, or the distribution of an ensemble's targets.
-            seed: of the initial weights.
+            fields: variables that the model sees and declared placeholders.
+            task: task with the model's lead time and its kind of prediction: fields, the difference to its
+                last input frame, or the distribution of an ensemble's targets.
+            seed: seed of the initial weights.
         """
 
 
 class Backbone(Protocol):
     """A weather foundation model, wrapped from outside: a ``torch.nn.Module``.
 
-    In the paper's words ``encoder`` and ``decoder`` are trained in full by every method, and
-    ``backbone`` is what lies between them: the pool of the parameter-efficient methods.
+    As in the paper, every method trains ``encoder`` and ``decoder`` in full. ``backbone`` is the part between
+    them, which is the pool of the parameter-efficient methods.
     """
 
     @property
@@ -57,44 +61,48 @@ class Backbone(Protocol):
 
     @property
     def backbone(self) -> torch.nn.Module:
-        """Between them."""
+        """The part between encoder and decoder."""
 
     def __call__(self, batch: Batch) -> Fields:
         """Predict the fields of one time, in physical units.
 
+        Args:
+            batch: samples with inputs on the model's grid.
+
         Returns:
-            surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude, longitude)``.
-            A model that corrects an ensemble gives mean and, as ``<variable>_std``, standard deviation of
-            the window's targets.
+            Surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude, longitude)``. A
+            model that corrects an ensemble returns mean and, as ``<variable>_std``, standard deviation of the
+            window's targets.
         """
 
     def complete_statistics(self, mean: Fields, scale: Fields) -> None:
-        """Take the training data's mean and standard deviation of variables that it has none of its own of.
+        """Take the statistics of the training data for variables of which the model has none of its own.
 
         Args:
-            mean: of the measured variables, surface ``()``, atmospheric ``(level, 1, 1)``; of an ensemble's
-                frames, which a model standardizes by them, ``(history, [level,] latitude, longitude)``.
-            scale: likewise.
+            mean: means of the measured variables, surface ``()``, atmospheric ``(level, 1, 1)``. A model that
+                corrects an ensemble gets the means of its frames, ``(history, [level,] latitude,
+                longitude)``, and standardizes the frames by them.
+            scale: standard deviations in the shapes of ``mean``.
         """
 
     def backbone_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The pretrained parameters of ``backbone`` by name, as before any method was attached."""
+        """The pretrained parameters of ``backbone`` by name, as they were before any method was attached."""
 
     def attention_modules(self) -> dict[str, torch.nn.Module]:
         """The window attention of every block by its path below ``backbone``."""
 
     def embedding_weights(self) -> torch.Tensor:
-        """Patch-embedding weights of the variables in use, ``(width, variable, history·patch·patch)``."""
+        """Patch-embedding weights of the variables in use, ``(width, variable, history · patch · patch)``."""
 
     def load(self, path: Path) -> None:
         """Load a checkpoint in the upstream package's format.
 
         Raises:
-            ValueError: naming the file and the weights that do not fit.
+            ValueError: weights do not fit. The message names them and the file.
         """
 
     def save(self, path: Path) -> None:
-        """Write the weights as a checkpoint in the upstream package's format, the same bytes each time."""
+        """Write the weights as a checkpoint in the upstream package's format, always with the same bytes."""
 
     def to(self, device: torch.device) -> Self:
         """See ``torch.nn.Module.to``."""

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 
 class DataRequest(Spec):
-    """What one download job brings: fields × times × members."""
+    """The fields, times and members that one download job brings."""
 
     variables: VariableSet
+    """Fields of the data."""
     period: Period
+    """Days of the data."""
     step_hours: int = 6
-    """Time step of the instantaneous fields, from 00 UTC of the period's first day."""
+    """Time step of the instantaneous fields in hours, from 00 UTC of the period's first day."""
     members: tuple[int, ...] = ()
-    """Ensemble members; empty where the data has no member dimension."""
+    """Numbers of the ensemble members; empty if the data has no member dimension."""
     lead_hours: int = Field(default=0, ge=0)
-    """Lead time of forecasts, whose times are valid times; 0 for analyses."""
+    """Lead time in hours of forecasts, whose times are valid times; 0 for analyses."""
 
     @model_validator(mode="after")
     def _sums(self) -> Self:
@@ -45,51 +47,60 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the source in a configuration."""
+        """The source's name in a configuration."""
 
     @property
     def makes_forecasts(self) -> bool:
-        """Whether it makes ensemble forecasts beside its analyses."""
+        """Whether the source makes ensemble forecasts in addition to its analyses."""
 
     def periods(self) -> tuple[Period, ...]:
-        """The download jobs, one a period; they do not overlap."""
+        """The periods of the download jobs, one for each job; they do not overlap."""
 
     def narrowed(self, period: Period) -> Self:
-        """The source as far as one of its ``periods`` needs it, which its jobs' specs hold.
+        """The part of the source that one of its ``periods`` needs, for the specs of the period's jobs.
 
-        So a further period leaves the jobs of the others as they are. It fetches and decodes the same.
+        It fetches and decodes the same data. A further period in the source thus leaves the jobs of the
+        others unchanged.
+
+        Args:
+            period: one of the source's ``periods``.
         """
 
     def files(self) -> list[Path]:
-        """Files of the user's own that the source reads; when one changes, it is fetched again.
+        """The user's own files that the source reads. When one changes, the data is fetched again.
 
         Raises:
-            ValueError: naming what is missing.
+            ValueError: a file is missing. The message names it.
         """
 
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Write the raw files of a request.
 
         Args:
-            request: what to fetch.
+            request: fields, period, time step and members to fetch.
             output: existing, empty directory of the raw files.
-            work: directory for what a job that is killed and tried again should find; need not exist.
+            work: directory for files that a killed job should find when it is tried again. It need not exist.
 
         Raises:
-            ValueError: naming the file, variable, time or key at fault.
+            ValueError: the source cannot bring the data. The message names the file, variable, time or key at
+                fault.
         """
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
-        """Check the raw files in the directory ``raw`` and read them lazily.
+        """Check the raw files of a request and read them lazily.
+
+        Args:
+            request: fields, period, time step and members that the files must hold.
+            raw: directory of the raw files.
 
         Returns:
             The canonical dataset: WeatherBench 2 names, dims ``([member,] time, [level,] latitude,
             longitude)``, static fields ``(latitude, longitude)``, SI units, latitude north to
             south, longitude increasing in [0, 360), float32, dask chunks of one time and member.
             Forecasts look like analyses of an ensemble: ``time`` is the valid time, and a coordinate
-            ``init_time`` along it says when each forecast started.
+            ``init_time`` along it is the start of each forecast.
 
         Raises:
-            ValueError: a file that is truncated, empty or of an unknown kind, a field, level, time
-                or member of the request that is missing; the message names it.
+            ValueError: a file is truncated, empty or of an unknown kind, or a field, level, time or member of
+                the request is missing. The message names it.
         """

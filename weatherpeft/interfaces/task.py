@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskData:
-    """What an experiment has for its task.
+    """The data that an experiment has for its task.
 
     Attributes:
-        variables: of the analyses.
+        variables: variables of the analyses.
         splits: periods and members of training, validation and test.
-        training_store: how the fields that training reads are stored.
-        regions: whether parts of the grid are scored beside the whole.
-        forecast_variables: of the ensemble forecasts; None where the experiment has none.
-        members: of the forecasts.
-        forecast_hours: lead time of the forecasts.
+        training_store: number format of the stores that training reads.
+        regions: whether parts of the grid are scored in addition to the whole.
+        forecast_variables: variables of the ensemble forecasts; None if the experiment has none.
+        members: number of members of the forecasts.
+        forecast_hours: lead time of the forecasts in hours.
     """
 
     variables: VariableSet
@@ -43,7 +43,7 @@ class TaskData:
 
 
 class Task(Protocol):
-    """What is predicted from what, how wrong a prediction is, and what it is scored by and compared with."""
+    """What is predicted from what, and the loss, scores and baselines of the predictions."""
 
     @property
     def name(self) -> str:
@@ -55,19 +55,19 @@ class Task(Protocol):
 
     @property
     def ensemble(self) -> Ensemble | None:
-        """The ensemble that a model corrects: it predicts mean and spread of its targets. None: fields."""
+        """The ensemble for whose targets the model predicts mean and spread; None if it predicts fields."""
 
     @property
     def window(self) -> Window:
-        """Frames and grids of a sample; it makes the samples."""
+        """Frames and grids of a sample; the window makes the samples."""
 
     @property
     def lead_hours(self) -> int:
-        """Hours that the model is told where a batch does not say; the first of several lead times."""
+        """Lead time in hours that the model uses if a batch has none; the first of several lead times."""
 
     @property
     def needs_climatology(self) -> tuple[str, ...]:
-        """Variables, or sums as ``total_precipitation_6hr``, whose climatology the scores need."""
+        """Variables, or sums such as ``total_precipitation_6hr``, whose climatology the scores need."""
 
     @property
     def needs_forecasts(self) -> bool:
@@ -83,13 +83,16 @@ class Task(Protocol):
 
     @property
     def report_sections(self) -> tuple[str, ...]:
-        """Names of the report's sections beside those of every task; see ``reporting.sections``."""
+        """Names of report sections in addition to those of every task; see ``reporting.sections``."""
 
     def check(self, data: TaskData) -> None:
-        """Refuse an experiment's data before any work starts.
+        """Refuse unsuitable data of an experiment before any work starts.
+
+        Args:
+            data: variables, splits and forecasts of the experiment.
 
         Raises:
-            ValueError: naming what the task needs and the experiment has not.
+            ValueError: the experiment lacks what the task needs. The message names it.
         """
 
     def inputs(self, analyses: VariableSet, forecasts: VariableSet | None) -> VariableSet:
@@ -97,14 +100,17 @@ class Task(Protocol):
 
         Args:
             analyses: variables of the analyses.
-            forecasts: variables of the ensemble forecasts; None where the experiment has none.
+            forecasts: variables of the ensemble forecasts; None if the experiment has none.
         """
 
     def predicted(self, variables: VariableSet) -> VariableSet:
-        """Those of the measured variables whose predictions count: they are written and scored.
+        """The measured variables whose predictions count, so that they are written and scored.
+
+        Args:
+            variables: measured variables of the experiment.
 
         Raises:
-            ValueError: one is missing.
+            ValueError: a variable is missing.
         """
 
     def scoring(self, variables: VariableSet, regions: Mapping[str, Region]) -> AnyScoring:
@@ -112,28 +118,39 @@ class Task(Protocol):
 
         Args:
             variables: measured variables that the model sees.
-            regions: parts of the grid that are scored beside the whole.
+            regions: parts of the grid that are scored in addition to the whole, by name.
         """
 
     def input_statistics(self, statistics: Path, measured: VariableSet) -> tuple[Fields, Fields]:
         """Mean and scale that the model's input is normalized by; see ``Backbone.complete_statistics``.
 
         Args:
-            statistics: artifact of the stage ``statistics``.
-            measured: variables that the model sees.
+            statistics: artifact of the stage that the property ``statistics`` names.
+            measured: variables in the data that the model sees.
 
         Raises:
-            ValueError: a variable without statistics, or one that does not vary.
+            ValueError: a variable has no statistics or does not vary.
         """
 
     def loss_scale(self, statistics: Path, measured: VariableSet) -> Fields:
-        """Standard deviations that the loss divides by; arguments and errors as in ``input_statistics``."""
+        """Standard deviations that the loss divides by.
+
+        Args:
+            statistics: artifact of the stage that the property ``statistics`` names.
+            measured: variables in the data that the model sees.
+
+        Raises:
+            ValueError: a variable has no statistics or does not vary.
+        """
 
     def loss(self, prediction: Fields, target: Fields, scale: Fields) -> torch.Tensor:
         """Mean loss of a batch.
 
         Args:
-            prediction: every variable in use; of an ensemble's targets mean and ``<variable>_std``.
-            target: the same variables; of an ensemble's targets the analysis.
-            scale: what ``loss_scale`` gives, broadcastable to the fields.
+            prediction: every variable in use, or mean and ``<variable>_std`` of an ensemble's targets.
+            target: the same variables, or the analysis of an ensemble's targets.
+            scale: fields that ``loss_scale`` returns, broadcastable to the others.
+
+        Returns:
+            A scalar.
         """

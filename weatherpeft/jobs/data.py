@@ -1,4 +1,4 @@
-"""Jobs on data: downloads, grids, statistics, climatology."""
+"""Jobs on data: downloads, regridding, statistics and climatology."""
 
 from datetime import date, timedelta
 from functools import cached_property
@@ -27,31 +27,34 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class DataJobs:
-    """Specs and inputs of the jobs that bring data, regrid it and sum it up.
+    """Specs and inputs of the jobs that download data, regrid it and compute its statistics.
 
-    A method with the name of a rule gives the spec of its job, from the job's label if it has one.
+    A method with the name of a rule returns the spec of the rule's job. If the rule has several jobs, it
+    takes the job's label.
 
     Attributes:
         experiment: the configuration.
-        paths: where the artifacts lie.
+        paths: paths of the artifacts.
+
+    Args:
+        experiment: the configuration.
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        """Take a configuration."""
         self.experiment = experiment
         self.paths = Paths(experiment)
         self._task: Task = experiment.task
         self._window = experiment.task.window
         self._splits = experiment.splits
 
-    # Periods: labels of the download and regrid jobs, and what lies there.
+    # Periods: labels of the download and regrid jobs, and the files of these jobs.
 
     def periods(self, *splits: SplitName) -> list[str]:
-        """Labels of the source's periods that these splits need; all of them without an argument."""
+        """Labels of the source's periods that these splits need; of all splits if none is given."""
         return self._needed(self.experiment.source, splits)
 
     def forecast_periods(self, *splits: SplitName) -> list[str]:
-        """Labels of the forecasts' periods that these splits need; none where the experiment has none."""
+        """Labels of the forecasts' periods that these splits need; none if there are no forecasts."""
         own = self.experiment.forecasts
         return self._needed(own.source or self.experiment.source, splits) if own else []
 
@@ -67,21 +70,21 @@ class DataJobs:
         """The user's own files that the download jobs read.
 
         Raises:
-            ValueError: naming what is missing.
+            ValueError: a file is missing. The message names it.
         """
         return [str(path) for path in self.experiment.source.files()]
 
     def forecast_files(self) -> list[str]:
-        """The user's own files that the download jobs of the forecasts' own source read.
+        """The user's own files that the download jobs read for the forecasts' own source.
 
         Raises:
-            ValueError: naming what is missing.
+            ValueError: a file is missing. The message names it.
         """
         own = self.experiment.forecasts
         return [str(path) for path in own.source.files()] if own and own.source else []
 
     def raw_forecasts(self, period: str) -> str:
-        """The raw files of a period's forecasts: with the analyses, or apart."""
+        """Folder of a period's raw forecasts, which is that of the analyses if their source makes both."""
         own = self.experiment.forecasts
         return (self.paths.raw_forecasts if own and own.source else self.paths.raw).format(period=period)
 
@@ -90,12 +93,12 @@ class DataJobs:
         return [self.paths.regridded.format(period=period) for period in self.periods(*splits)]
 
     def regridded_forecasts(self, *splits: SplitName) -> list[str]:
-        """The regridded forecasts that these splits need, where the task corrects forecasts."""
+        """The regridded forecasts that these splits need, if the task corrects forecasts."""
         periods = self.forecast_periods(*splits) if self._task.needs_forecasts else []
         return [self.paths.regridded_forecasts.format(period=period) for period in periods]
 
     def training_data(self, *splits: SplitName) -> list[str]:
-        """The analyses that training on these splits reads, regridded or packed."""
+        """The regridded or packed analyses that training on these splits reads."""
         stores = {"float32": self.paths.regridded, "int16": self.paths.packed}
         path = stores[self.experiment.training_store]
         return [path.format(period=period) for period in self.periods(*splits)]
@@ -103,7 +106,7 @@ class DataJobs:
     # Raw data and its grids.
 
     def request(self, period: str) -> DataRequest:
-        """What one download job brings."""
+        """Fields, times and members that a download job of the analyses brings."""
         members = {member for name in SPLITS for member in getattr(self._splits, name).members}
         return DataRequest(
             variables=self.experiment.variables.stored,
@@ -113,12 +116,12 @@ class DataJobs:
         )
 
     def download(self, period: str) -> DownloadSpec:
-        """Analyses of a period."""
+        """Download of the analyses of a period."""
         request = self.request(period)
         return DownloadSpec(source=self.experiment.source.narrowed(request.period), request=request)
 
     def regrid(self, period: str) -> RegridSpec:
-        """Analyses of a period, on every grid that the experiment needs."""
+        """Regridding of the analyses of a period to every grid that the experiment needs."""
         pretraining = self.experiment.pretraining
         windows = [self._window, *([pretraining.task.window] if pretraining else [])]
         grids = {grid.label: grid for window in windows for grid in (window.input_grid, window.target_grid)}
@@ -131,7 +134,7 @@ class DataJobs:
         )
 
     def _forecasts(self, label: str) -> tuple[AnySource | AnyForecastSource, DataRequest]:
-        """The source of a period's forecasts, and the request.
+        """The source of a period's forecasts and its request.
 
         Raises:
             ValueError: the experiment has no forecasts.
@@ -151,18 +154,18 @@ class DataJobs:
         return source.narrowed(period), request
 
     def download_forecasts(self, period: str) -> DownloadSpec:
-        """Forecasts of a period, from their own source."""
+        """Download of the forecasts of a period from their own source."""
         source, request = self._forecasts(period)
         return DownloadSpec(source=source, request=request)
 
     def regrid_forecasts(self, period: str) -> RegridSpec:
-        """Forecasts of a period, on the grid of the task's input."""
+        """Regridding of the forecasts of a period to the grid of the task's input."""
         source, request = self._forecasts(period)
         grids = (self._window.input_grid,)
         return RegridSpec(source=source, request=request, grids=grids, method=self.experiment.regridding)
 
     def pack(self, period: str) -> PackSpec:
-        """Analyses of a period as integers."""
+        """Packing of the analyses of a period as integers."""
         return PackSpec(variables=self.experiment.variables.stored, grids=self.regrid(period).grids)
 
     # Statistics and climatology of the training period.
@@ -178,7 +181,7 @@ class DataJobs:
         return Split(periods=tuple(parts), members=train.members)
 
     def _with_day_before(self, label: str, names: tuple[str, ...]) -> list[str]:
-        """A regridded training period, after the one that sums of hours among some names reach into."""
+        """A regridded training period, preceded by the one into which sums among some names reach."""
         start = self._period[label].start
         before = [
             other for other in self.periods("train") if self._period[other].end + timedelta(days=1) == start
@@ -205,7 +208,7 @@ class DataJobs:
         return StatisticsSpec(variables=self.experiment.variables)
 
     def standardization(self) -> StandardizationSpec:
-        """Statistics of the forecasts' frames."""
+        """Statistics of the frames of the forecasts."""
         return StandardizationSpec(
             window=self._ensemble_window, fields=self.experiment.inputs, train=self._splits.train
         )
@@ -218,11 +221,11 @@ class DataJobs:
 
     @property
     def tuning_statistics(self) -> str:
-        """The artifact that normalizes a tuned model's input."""
+        """Path of the artifact that normalizes a tuned model's input."""
         return str(getattr(self.paths, self._task.statistics))
 
     def series(self, period: str) -> SeriesSpec:
-        """Values of a training period, for the climatology."""
+        """Series of a training period, for the climatology."""
         own = self._period[period]
         return SeriesSpec(
             names=self._task.needs_climatology,
@@ -246,7 +249,7 @@ class DataJobs:
 
     @property
     def climatology_path(self) -> list[str]:
-        """The climatology that baselines and scores read, where the task needs one."""
+        """The climatology that baselines and scores read, if the task needs one."""
         return [self.paths.climatology] if self._task.needs_climatology else []
 
     def efi(self) -> EfiSpec:
@@ -267,5 +270,5 @@ class DataJobs:
 
     @property
     def efi_path(self) -> list[str]:
-        """The extreme forecast index that scores read, where the task corrects forecasts."""
+        """The extreme forecast index that scores read, if the task corrects forecasts."""
         return [self.paths.efi] if self._task.needs_forecasts else []

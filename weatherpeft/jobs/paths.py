@@ -1,10 +1,16 @@
-"""Where the artifacts of an experiment lie."""
+"""Paths of the artifacts of an experiment."""
 
 from weatherpeft.config import Experiment
 
 
 class Paths:
-    """Where the artifacts of an experiment lie; ``{period}``, ``{run}`` and the like stand for labels."""
+    """Paths of the artifacts of an experiment.
+
+    ``{period}``, ``{run}`` and other names in braces stand for labels.
+
+    Args:
+        experiment: the configuration.
+    """
 
     def __init__(self, experiment: Experiment) -> None:
         data, root = experiment.data, f"{experiment.results}/{experiment.name}"

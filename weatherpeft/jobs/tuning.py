@@ -1,4 +1,4 @@
-"""Jobs on models: weights, trainings, forecasts, scores, the report."""
+"""Jobs on models: weights, trainings, predictions, scores and the report."""
 
 from weatherpeft.config import Run
 from weatherpeft.fields.regions import held_out
@@ -19,14 +19,14 @@ from weatherpeft.verification.scoring import AnyScoring
 class Jobs(DataJobs):
     """Specs and inputs of all jobs of an experiment."""
 
-    # Runs: a name and a seed.
+    # Runs, each with a name and a seed.
 
     def run_labels(self) -> list[str]:
         """Labels of the finetune jobs, for example ``lora-seed0``."""
         return [f"{name}-seed{seed}" for name in self.experiment.runs for seed in self.experiment.seeds]
 
     def forecast_labels(self) -> list[str]:
-        """Labels of everything that is scored: baselines, then runs."""
+        """Labels of everything that is scored: the baselines, then the runs."""
         return [*self.experiment.baselines, *self.run_labels()]
 
     def _run(self, label: str) -> tuple[Run, int]:
@@ -36,7 +36,7 @@ class Jobs(DataJobs):
     # Pretrained weights.
 
     def weights(self, label: str = "") -> WeightsSpec:
-        """Published weights.
+        """Download of published weights.
 
         Raises:
             ValueError: the experiment downloads no weights.
@@ -50,7 +50,7 @@ class Jobs(DataJobs):
         """The experiment's own pretraining.
 
         Raises:
-            ValueError: it has none.
+            ValueError: the experiment has no pretraining.
         """
         own = self.experiment.pretraining
         if own is None:
@@ -69,7 +69,7 @@ class Jobs(DataJobs):
         return [self.paths.pretrained] if self.experiment.pretraining else []
 
     def pretrained(self, start: str = "pretrained") -> list[str]:
-        """The weights that a run with this start reads: an artifact, a file, or nothing."""
+        """The weights that a run with this start reads: an artifact, a file or nothing."""
         own = self.experiment
         if start == "random" or not own.has_pretrained:
             return []
@@ -135,12 +135,12 @@ class Jobs(DataJobs):
     # Forecasts and scores.
 
     def predict(self, run: str) -> PredictSpec:
-        """Predictions of a run."""
+        """Predictions of the test samples by a run."""
         precision = self._training(run).precision
         return PredictSpec(model=self._model(run), test=self._splits.test, precision=precision)
 
     def baseline(self, baseline: Baseline) -> BaselineSpec:
-        """Predictions of a baseline."""
+        """Predictions of the test samples by a baseline."""
         return BaselineSpec(
             baseline=baseline,
             fields=self.experiment.inputs,
@@ -156,7 +156,7 @@ class Jobs(DataJobs):
         return self._task.scoring(self.experiment.variables, regions)
 
     def evaluate(self, forecast: str) -> EvaluateSpec:
-        """Scores, the same for every forecast."""
+        """Scores of predictions; the spec is the same for all."""
         return EvaluateSpec(scoring=self._scoring)
 
     def report(self) -> ReportSpec:

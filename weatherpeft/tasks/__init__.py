@@ -1,4 +1,4 @@
-"""Tasks: what is predicted from what. A task is one file and its name in this union."""
+"""Tasks say what is predicted from what. A task is one file and its name in this union."""
 
 from typing import Annotated
 

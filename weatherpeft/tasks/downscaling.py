@@ -1,4 +1,4 @@
-"""Global downscaling: fields on a coarse grid to the same fields, at the same time, on a fine one."""
+"""Global downscaling: from fields on a coarse grid to the same fields at the same time on a fine grid."""
 
 from typing import Literal
 
@@ -8,14 +8,14 @@ from weatherpeft.tasks.bases.fields import SquaredErrorTask
 
 
 class Downscaling(SquaredErrorTask):
-    """Two coarse frames, interpolated to the fine grid, to the fine fields of the second frame's time."""
+    """Fine fields at the time of the second of two coarse frames, which are interpolated to the fine grid."""
 
     name: Literal["downscaling"]
     """Selects this task."""
     input_grid: Grid
-    """The coarse grid."""
+    """Coarse grid of the input."""
     target_grid: Grid
-    """The fine grid."""
+    """Fine grid of the target."""
     history_hours: int = 6
     """Hours between the two input frames."""
 
@@ -31,5 +31,5 @@ class Downscaling(SquaredErrorTask):
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """The interpolated input, and its correction at every grid point."""
+        """The interpolated input, and its regression at every grid point."""
         return "interpolation", "regression"

@@ -1,4 +1,4 @@
-"""Forecasting: two frames to the next; what a foundation model is pretrained on."""
+"""Forecasting: from two frames to the next one, on which a foundation model is pretrained."""
 
 from typing import Literal
 
@@ -8,14 +8,14 @@ from weatherpeft.tasks.bases.fields import SquaredErrorTask
 
 
 class Forecasting(SquaredErrorTask):
-    """Two frames on a grid to the frame one lead time later on the same grid."""
+    """The frame one lead time after two frames, on the same grid."""
 
     name: Literal["forecasting"]
     """Selects this task."""
     grid: Grid
     """Grid of inputs and targets."""
     lead_time_hours: int = 6
-    """From the last input frame to the target, and between the two input frames."""
+    """Hours from the last input frame to the target, and between the two input frames."""
 
     @property
     def window(self) -> Window:
@@ -29,5 +29,5 @@ class Forecasting(SquaredErrorTask):
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """The last input, and the climatology."""
+        """Persistence of the last input, and the climatology."""
         return "persistence", "climatology"

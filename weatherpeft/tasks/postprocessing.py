@@ -1,4 +1,4 @@
-"""Ensemble post-processing: an ensemble forecast to the distribution of the weather at its valid time."""
+"""Ensemble post-processing: from an ensemble forecast to a distribution of the weather at its valid time."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ class Target(OneField):
     """A field whose mean and spread are predicted."""
 
     weight: float = Field(default=1.0, gt=0)
-    """Of its CRPS, in the field's own units, in the loss."""
+    """Weight in the loss of the field's CRPS, which has the field's own units."""
 
 
 PUBLISHED = (
@@ -38,10 +38,10 @@ PUBLISHED = (
 
 
 class Postprocessing(Spec):
-    """The forecasts of an experiment, corrected and given an honest spread.
+    """Corrected mean and honest spread of the experiment's ensemble forecasts.
 
-    Mean and spread are predicted relative to the ensemble's own, at every point: mean + spread · output
-    and spread · exp(output).
+    At every point, both are predicted relative to the ensemble's own: mean + spread · output and
+    spread · exp(output).
     """
 
     name: Literal["postprocessing"]
@@ -51,11 +51,11 @@ class Postprocessing(Spec):
     frames: Literal["moments", "members"] = "moments"
     """What the model sees: the ensemble's standard deviation and mean, or every member."""
     members: int = Field(default=10, ge=2)
-    """Of the experiment's forecasts."""
+    """Number of members of the experiment's forecasts."""
     forecast_hours: int = Field(default=48, gt=0)
-    """Lead time of the experiment's forecasts."""
+    """Lead time of the experiment's forecasts in hours."""
     targets: Annotated[tuple[Target, ...], Field(min_length=1)] = PUBLISHED
-    """What is predicted, by default the paper's five fields."""
+    """Fields that are predicted; by default the five fields of the paper."""
 
     @model_validator(mode="after")
     def _different(self) -> Self:
@@ -66,18 +66,18 @@ class Postprocessing(Spec):
 
     @property
     def residual(self) -> bool:
-        """False: the model has heads of its own, relative to the ensemble."""
+        """False. The model has heads of its own, whose output is relative to the ensemble."""
         return False
 
     @property
     def ensemble(self) -> Ensemble:
-        """Members and frames of the forecasts, and the fields whose distribution is predicted."""
+        """Members and frames of the forecasts, and the targets whose distribution is predicted."""
         fields = tuple(OneField(variable=each.variable, level_hpa=each.level_hpa) for each in self.targets)
         return Ensemble(members=self.members, frames=self.frames, targets=fields)
 
     @property
     def window(self) -> EnsembleWindow:
-        """From the forecast's start to its valid time."""
+        """Input at the start of the forecast, target at its valid time."""
         return EnsembleWindow(
             input_grid=self.grid,
             target_grid=self.grid,
@@ -88,39 +88,43 @@ class Postprocessing(Spec):
 
     @property
     def lead_hours(self) -> int:
-        """The forecasts'; the model itself is told 0, since its input is valid when its target is."""
+        """Lead time of the forecasts. The model gets 0: input and target are valid at the same time."""
         return self.forecast_hours
 
     @property
     def needs_climatology(self) -> tuple[str, ...]:
-        """No variable."""
+        """No variables, because no score needs a climatology."""
         return ()
 
     @property
     def needs_forecasts(self) -> bool:
-        """Yes."""
+        """True. Samples are made of ensemble forecasts."""
         return True
 
     @property
     def statistics(self) -> Literal["statistics", "standardization"]:
-        """Mean and scale of every input frame at every grid point."""
+        """The standardization stage, which has mean and scale of every input frame at every grid point."""
         return "standardization"
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """The ensemble as it is, and its statistical correction."""
+        """The raw ensemble, and its statistical correction (EMOS)."""
         return "ensemble", "emos"
 
     @property
     def report_sections(self) -> tuple[str, ...]:
-        """Scores of distributions, histograms and maps of skill."""
+        """Scores of distributions, with histograms and maps of skill."""
         return ("ensemble",)
 
     def check(self, data: TaskData) -> None:
-        """Refuse an experiment without forecasts, or with others than the task's.
+        """Refuse an experiment without forecasts, or with data that does not fit the task.
+
+        Args:
+            data: variables, splits and forecasts of the experiment.
 
         Raises:
-            ValueError: naming what differs.
+            ValueError: forecasts, targets, splits, training store or regions do not fit. The message says
+                which.
         """
         if data.forecast_variables is None:
             raise ValueError(f"task {self.name} corrects ensemble forecasts; give forecasts")
@@ -150,14 +154,14 @@ class Postprocessing(Spec):
             raise ValueError(f"regions: the task {self.name} is not scored by region")
 
     def inputs(self, analyses: VariableSet, forecasts: VariableSet | None) -> VariableSet:
-        """The forecasts' variables and the static ones of the analyses."""
+        """The variables of the forecasts and the static variables of the analyses."""
         return (forecasts or analyses).model_copy(update={"static": analyses.static})
 
     def predicted(self, variables: VariableSet) -> VariableSet:
-        """The targets' variables and levels.
+        """Variables and levels of the targets.
 
         Raises:
-            ValueError: one is not among the variables.
+            ValueError: a target is not among the variables.
         """
         known = variables.channels()
         for target in self.targets:
@@ -170,25 +174,28 @@ class Postprocessing(Spec):
         return EnsembleScoring(ensemble=self.ensemble, grid=self.grid, lead_hours=(self.forecast_hours,))
 
     def input_statistics(self, statistics: Path, measured: VariableSet) -> "tuple[Fields, Fields]":
-        """Mean and scale of every input frame, ``(history, [level,] latitude, longitude)``."""
+        """Mean and scale of every input frame, ``(history, [level,] latitude, longitude)`` each."""
         from weatherpeft.samples.standardization import training_standardization
 
         return training_standardization(statistics, measured, self.ensemble)
 
     def loss_scale(self, statistics: Path, measured: VariableSet) -> "Fields":
-        """None: the CRPS is in the fields' own units."""
+        """No fields, because the CRPS is in the fields' own units."""
         from weatherpeft.samples.batch import Fields
 
         return Fields({}, {})
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
-        """Sum of weight · mean CRPS, each in its field's own units (see ``interfaces.Task``).
+        """Sum of weight · mean CRPS of every target in its own units (see ``interfaces.Task``).
 
         Args:
-            prediction: mean and, as ``<variable>_std``, standard deviation of the targets' variables, at the
-                targets' levels.
-            target: the same variables at the same levels.
+            prediction: mean and, as ``<variable>_std``, standard deviation of the targets' variables at the
+                targets' levels, ``(batch, [level,] latitude, longitude)`` each.
+            target: the same variables at the same levels, ``(batch, [level,] latitude, longitude)`` each.
             scale: not used.
+
+        Returns:
+            A scalar.
         """
         import torch
 

@@ -1,4 +1,4 @@
-"""Regional precipitation: two frames of the atmosphere to the rain of later hours."""
+"""Regional precipitation: from two frames of the atmosphere to the precipitation of later hours."""
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -18,10 +18,10 @@ _PRECIPITATION = "total_precipitation_6hr"
 
 
 class Precipitation(FieldTask):
-    """Two frames on a grid to the sums of six hours that end some lead times later.
+    """Six-hour sums of precipitation that end some lead times after two frames, on the same grid.
 
-    One model is told the lead time of every sample and learns all of them. The past sum of six hours is an
-    input like any other surface variable, and the only one whose prediction counts.
+    One model gets the lead time of every sample and learns all lead times. The past six-hour sum is an input
+    like any other surface variable, and the only variable whose prediction counts.
     """
 
     name: Literal["precipitation"]
@@ -31,7 +31,7 @@ class Precipitation(FieldTask):
     history_hours: int = Field(default=12, gt=0)
     """Hours between the two input frames."""
     lead_times_hours: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (12, 24, 36)
-    """From the last input frame to the end of the sums."""
+    """Hours from the last input frame to the end of each six-hour sum."""
 
     @model_validator(mode="after")
     def _increasing(self) -> Self:
@@ -51,24 +51,24 @@ class Precipitation(FieldTask):
 
     @property
     def needs_climatology(self) -> tuple[str, ...]:
-        """The sums of six hours: SEEPS and ACC are relative to their climatology."""
+        """The six-hour sum, because SEEPS and ACC are relative to its climatology."""
         return (_PRECIPITATION,)
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """The last input, and the climatology."""
+        """Persistence of the last input, and the climatology."""
         return "persistence", "climatology"
 
     @property
     def report_sections(self) -> tuple[str, ...]:
-        """SEEPS, ACC and the categories of rain."""
+        """SEEPS, ACC and the categories of precipitation."""
         return ("precipitation",)
 
     def predicted(self, variables: VariableSet) -> VariableSet:
-        """The sum of six hours alone.
+        """The six-hour sum alone.
 
         Raises:
-            ValueError: it is not among the variables.
+            ValueError: the six-hour sum is not among the variables.
         """
         if _PRECIPITATION not in variables.surface:
             raise ValueError(f"task {self.name}: expected {_PRECIPITATION} among variables.surface")

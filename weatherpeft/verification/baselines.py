@@ -1,4 +1,4 @@
-"""What a tuned model has to beat: forecasts without a network."""
+"""Baselines that a tuned model has to beat: predictions without a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from weatherpeft.verification.emos import Emos
 
 @dataclass(frozen=True)
 class Material:
-    """What a baseline may use.
+    """The data that a baseline may use.
 
     Attributes:
-        samples: to predict.
-        training: reads the samples of the training split.
+        samples: samples to predict.
+        training: opens the samples of the training split.
         predicted: variables that are written.
         climatology: artifact of the climatology stage, if there is one.
     """
@@ -32,15 +32,15 @@ class Material:
 
 
 def last_input(material: Material) -> Predict:
-    """The last input frame on the target grid: interpolation, or persistence where the grids are one."""
+    """The last input frame on the target grid: interpolation, or persistence if both grids are the same."""
     samples = material.samples
     return lambda index: samples.inputs(samples.samples[index])[-1]
 
 
 def regression(material: Material) -> Predict:
-    """The last input, with a slope and an intercept for every grid point and field.
+    """The last input frame, corrected with a slope and an intercept for every grid point and field.
 
-    They are fitted by least squares to the training split.
+    Slope and intercept are fitted to the training split by least squares.
     """
     slope, intercept = _line(material.training())
     interpolated = last_input(material)
@@ -53,7 +53,7 @@ def regression(material: Material) -> Predict:
 
 
 def climatology(material: Material) -> Predict:
-    """The training period's mean of the target's hour and day of year.
+    """The mean of the training period at the target's hour and day of year.
 
     Raises:
         ValueError: there is no climatology.
@@ -72,16 +72,23 @@ def climatology(material: Material) -> Predict:
 
 
 def raw_ensemble(material: Material) -> Predict:
-    """Every member of a sample, ``(member, [level,] latitude, longitude)``, at the targets' levels."""
+    """Every member of a sample, ``(member, [level,] latitude, longitude)``, at the targets' levels.
+
+    Raises:
+        TypeError: the samples are not ensemble forecasts.
+    """
     samples = _forecasts(material.samples)
     return lambda index: samples.at_target_levels(samples.forecast(samples.samples[index]))
 
 
 def emos(material: Material) -> Predict:
-    """A normal distribution for every target, by coefficients that each grid cell has of its own.
+    """A normal distribution for every target, with coefficients for every grid cell.
 
-    They are fitted to the training split (see ``verification.emos``). Memory holds mean, spread and
-    analysis of one target at all training samples, which are read once for each target.
+    The coefficients are fitted to the training split (see ``verification.emos``). Memory holds mean, spread
+    and analysis of one target at all training samples, which are read once for each target.
+
+    Raises:
+        TypeError: the samples are not ensemble forecasts.
     """
     training, samples = _forecasts(material.training()), _forecasts(material.samples)
     targets, levels = samples.ensemble.targets, samples.ensemble.variables.levels_hpa
@@ -112,11 +119,15 @@ BASELINES: dict[str, Callable[[Material], Predict]] = {
     "ensemble": raw_ensemble,
     "emos": emos,
 }
-"""By the name in a configuration."""
+"""Baselines by their name in a configuration."""
 
 
 def numbers_of(baseline: str, samples: SampleFrames) -> list[int]:
-    """The numbers of the members, where a baseline predicts members; empty for all others."""
+    """Numbers of the members if a baseline predicts members; empty for all others.
+
+    Raises:
+        TypeError: the baseline predicts members and the samples are not ensemble forecasts.
+    """
     return _forecasts(samples).members if BASELINES[baseline] is raw_ensemble else []
 
 
@@ -127,7 +138,7 @@ def _forecasts(samples: SampleFrames) -> EnsembleFrames:
 
 
 def _emos_of(training: EnsembleFrames, place: int) -> Emos:
-    """Coefficients of one target."""
+    """Fit the coefficients of one target."""
     parts = []
     for sample in training.samples:
         members = training.of_targets(training.forecast(sample))[:, place]
@@ -136,9 +147,12 @@ def _emos_of(training: EnsembleFrames, place: int) -> Emos:
 
 
 def _line(samples: SampleFrames) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Least squares of target on interpolated input at every grid point: slope and intercept by name.
+    """Least-squares fit of the target to the interpolated input at every grid point.
 
-    Where the input does not vary the slope is 1, so that only the mean is corrected.
+    If the input does not vary, the slope is 1, so that only the mean is corrected.
+
+    Returns:
+        Slope and intercept by name, ``([level,] latitude, longitude)`` each.
     """
     names = (*samples.fields.measured.surface, *samples.fields.measured.atmospheric)
     count = 0

@@ -1,6 +1,6 @@
-"""Scores of forecasts that say how uncertain they are: normal distributions or ensembles.
+"""Scores of probabilistic forecasts: normal distributions or ensembles.
 
-Every score is of one time; see ``probabilistic``.
+Every score is of one time; ``probabilistic`` computes it.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 EFI_STORE = "efi.zarr"
 NUMBER_DIMS = ("number", "member", "realization")
-"""Names that an ensemble's dimension may have."""
+"""Names that the dimension of an ensemble may have."""
 _Fields = dict[str, np.ndarray]
 
 
@@ -46,22 +46,22 @@ def ensemble_scores(
     """Score a store of distributions or of ensembles.
 
     Args:
-        scoring: names the targets, the grid of all fields and the forecasts' lead time.
+        scoring: targets, grid of all fields and lead time of the forecasts.
         data: artifacts of the regrid stage with the analyses of the valid times.
-        predictions: a store in WeatherBench 2's layout with the forecasts of all times of the EFI: normal
-            distributions, if it has ``<variable>_std``, or an ensemble, if it has a dimension ``number``,
-            ``member`` or ``realization``.
-        efi: artifact of the efi stage, of the raw ensemble.
+        predictions: a store in WeatherBench 2's layout with the forecasts of all times of the EFI. They are
+            an ensemble if the store has a dimension ``number``, ``member`` or ``realization``. Otherwise they
+            are normal distributions and the store has ``<variable>_std``.
+        efi: artifact of the efi stage for the raw ensemble.
 
     Returns:
-        ``(time, channel)``: ``rmse`` and ``bias`` of the mean, ``crps``, of an ensemble ``crps_fair`` too,
-        ``eecrps``, ``variance`` and ``squared_error``; ``histogram`` ``(time, channel, bin)``, of ranks or of
-        probabilities; ``crps_map``, the mean over times, ``(channel, latitude, longitude)``. The attribute
-        ``members`` is 0 for distributions.
+        ``rmse`` and ``bias`` of the mean, ``crps``, ``eecrps``, ``variance`` and ``squared_error`` have dims
+        ``(time, channel)``, and so has ``crps_fair`` of an ensemble. ``histogram``, of ranks or
+        probabilities, has ``(time, channel, bin)``. ``crps_map``, the mean over times, has ``(channel,
+        latitude, longitude)``. The attribute ``members`` is 0 for distributions.
 
     Raises:
-        ValueError: naming the variable, level, time or coordinate that predictions, data and EFI do not
-            share, or a prediction that is not finite.
+        ValueError: predictions, data and EFI do not share a variable, level, time or coordinate, or a
+            prediction is not finite. The message names it.
     """
     import xarray as xr
 
@@ -125,7 +125,15 @@ def ensemble_scores(
 def _scores(
     forecast: list[np.ndarray], target: np.ndarray, weights: np.ndarray, *, ensemble: bool
 ) -> tuple[_Fields, np.ndarray]:
-    """Scores of one field and its CRPS at every point; the forecast is members, or mean and deviation."""
+    """Scores of one field, and its CRPS at every point.
+
+    Args:
+        forecast: members ``(number, latitude, longitude)`` of an ensemble, or mean and standard deviation
+            ``(latitude, longitude)`` of a distribution.
+        target: analysis, ``(latitude, longitude)``.
+        weights: area weights of the rows, ``(latitude,)``.
+        ensemble: whether the forecast is an ensemble.
+    """
     if ensemble:
         (members,) = forecast
         mean, field = members.mean(axis=0, dtype=np.float64), crps_ensemble(members, target)
@@ -149,7 +157,7 @@ def _scores(
 
 
 def _field(moment: "xr.Dataset", target: OneField, suffix: str, number: str | None, path: Path) -> np.ndarray:
-    """``([number,] latitude, longitude)``."""
+    """Field of a target at one start, ``([number,] latitude, longitude)``, all of it finite."""
     array = moment[f"{target.variable}{suffix}"]
     if target.level_hpa is not None:
         array = array.sel(level=target.level_hpa)

@@ -1,4 +1,4 @@
-"""Scores of fields over a grid or a part of it, at every member, time and lead time."""
+"""Scores of fields over a grid or a part of it, for every member, time and lead time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,21 @@ _INNER = {"seeps": (), "contingency": ("forecast", "observed")}
 def field_scores(
     scoring: FieldScoring, data: Sequence[Path], predictions: Path, climatology: Path | None
 ) -> dict[str, xr.Dataset]:
-    """Scores of every field at every time, lead time and member; see ``scores.scores_of``."""
+    """Score every field at every time, lead time and member.
+
+    Args:
+        scoring: fields, grid, lead times and regions that are scored.
+        data: artifacts of the regrid stage that cover the predicted times.
+        predictions: artifact with ``predictions.zarr``, or a Zarr store in WeatherBench 2's layout.
+        climatology: artifact of the climatology stage; None if no variable is compared with it.
+
+    Returns:
+        Scores by name of their store: ``scores.zarr`` and, if regions are scored, ``regions.zarr``.
+
+    Raises:
+        ValueError: predictions and data do not share a variable, level, time, lead time, member or grid, or a
+            prediction is not finite. The message names it.
+    """
     variables, grid = scoring.variables, scoring.grid
     reference = ClimatologyReader(climatology, grid) if climatology else None
     predicted = open_forecast(predictions, variables, grid, scoring.lead_hours)
@@ -89,21 +103,21 @@ def field_scores(
 
 
 def _channels(field: np.ndarray) -> np.ndarray:
-    """``([level,] latitude, longitude)`` as ``(channel, latitude, longitude)``."""
+    """A field ``([level,] latitude, longitude)`` as ``(channel, latitude, longitude)``."""
     return field.reshape(-1, *field.shape[-2:])
 
 
 class FieldScores:
-    """Scores of a grid or of a region of it, one variable at one time after the other.
+    """Collects the scores of a grid or a region of it, one variable at one time after the other.
 
     Args:
-        grid: of the fields.
-        region: part of the grid, whose area weights are its part of the grid's; None for all of it.
+        grid: grid of the fields.
+        region: part of the grid, which keeps the area weights of the grid; None for the whole grid.
         shape: numbers of members, times and lead times.
         channels: labels of the fields.
-        anomalies: whether fields are compared with a climatology too.
-        dry_fraction: share of dry sums in the climatology, ``(latitude, longitude)``, where precipitation is
-            scored by category too.
+        anomalies: whether fields are also compared with a climatology.
+        dry_fraction: share of dry sums in the climatology, ``(latitude, longitude)``, if precipitation is
+            also scored by category.
     """
 
     def __init__(
@@ -147,14 +161,16 @@ class FieldScores:
 
         Args:
             place: indices of member, time and lead time.
-            channels: of the variable.
-            forecast: ``(channel, latitude, longitude)``.
-            target: likewise.
-            climatology: of the hour and day of year, likewise, for the anomaly correlation.
-            wet_threshold: of sums of precipitation, of the hour and day of year, ``(latitude, longitude)``.
+            channels: channels of the variable.
+            forecast: predicted fields, ``(channel, latitude, longitude)``.
+            target: true fields, ``(channel, latitude, longitude)``.
+            climatology: climatology at the hour and day of year, ``(channel, latitude, longitude)``, for the
+                anomaly correlation.
+            wet_threshold: threshold between light and heavy precipitation at the hour and day of year in
+                meters, ``(latitude, longitude)``, for sums of precipitation.
 
         Raises:
-            ValueError: SEEPS is defined nowhere on the whole grid; of a region it is then NaN.
+            ValueError: SEEPS is not defined at any point of the whole grid. For a region it is NaN instead.
         """
         ours, theirs, weights = self._cut(forecast), self._cut(target), self._weights
         own = (*place, channels)
@@ -176,7 +192,8 @@ class FieldScores:
     def to_dataset(self) -> xr.Dataset:
         """All scores, with dims ``(member, time, prediction_timedelta)``.
 
-        ``rmse``, ``bias`` and ``acc`` have ``channel`` too, ``contingency`` has ``(forecast, observed)``.
+        ``rmse``, ``bias`` and ``acc`` have the further dim ``channel``, and ``contingency`` has
+        ``(forecast, observed)``.
         """
         dataset = xr.Dataset(
             {

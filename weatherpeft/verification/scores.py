@@ -1,4 +1,4 @@
-"""Scores of a store of forecasts, as a task asks for them."""
+"""Scores of a store of forecasts, as the task's scoring asks for them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,18 +22,18 @@ def scores_of(
     """Score a store of predictions.
 
     Args:
-        scoring: what is scored.
+        scoring: fields, grid and lead times that are scored.
         data: artifacts of the regrid stage that cover the predicted times.
         predictions: artifact with ``predictions.zarr``, or a Zarr store in WeatherBench 2's layout.
-        climatology: artifact of the climatology stage, where variables are compared with it.
-        efi: artifact of the efi stage, for distributions and ensembles.
+        climatology: artifact of the climatology stage, if variables are compared with it.
+        efi: artifact of the efi stage, if the forecasts are distributions or ensembles.
 
     Returns:
-        Scores by name of their store: ``scores.zarr``, and ``regions.zarr`` where regions are scored.
+        Scores by name of their store: ``scores.zarr`` and, if regions are scored, ``regions.zarr``.
 
     Raises:
-        ValueError: predictions and data do not share a variable, level, time, lead time, member or grid; a
-            prediction is not finite; a climatology or index is needed and not given. The message names it.
+        ValueError: predictions and data do not share a variable, level, time, lead time, member or grid, a
+            prediction is not finite, or a climatology or index is needed and not given. The message names it.
     """
     if isinstance(scoring, EnsembleScoring):
         if efi is None:

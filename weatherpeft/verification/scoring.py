@@ -1,4 +1,4 @@
-"""How forecasts are scored: what a task asks of the evaluate stage; see ``scores`` for how it is done."""
+"""Specs of how a task has its forecasts scored; ``scores`` computes the scores."""
 
 from typing import Annotated, Literal
 
@@ -13,19 +13,22 @@ from weatherpeft.spec import Spec
 class FieldScoring(Spec):
     """Scores of predicted fields, one by one.
 
-    They are latitude-weighted RMSE and bias, against a climatology ACC, and of sums of precipitation SEEPS.
+    They are latitude-weighted RMSE and bias. Variables with a climatology also have ACC, and six-hour sums of
+    precipitation among them SEEPS.
     """
 
     kind: Literal["fields"] = "fields"
+    """Selects this scoring."""
     variables: VariableSet
-    """What is scored."""
+    """Fields that are scored."""
     grid: Grid
+    """Grid of forecasts and targets."""
     lead_hours: tuple[int, ...] = (0,)
-    """Lead times that are scored."""
+    """Lead times in hours that are scored."""
     climatology: tuple[str, ...] = ()
-    """Variables that are compared with their climatology too."""
+    """Variables that are also compared with their climatology."""
     regions: dict[str, Region] = Field(default={}, exclude_if=lambda regions: not regions)
-    """Parts of the grid that are scored beside the whole."""
+    """Parts of the grid that are scored in addition to the whole, by name."""
 
     def fields(self) -> list[tuple[str, int | None]]:
         """Variable and level of every scored field, in the order of the scores' channels."""
@@ -33,13 +36,16 @@ class FieldScoring(Spec):
 
 
 class EnsembleScoring(Spec):
-    """Scores of distributions and of ensembles, of the targets of an ensemble."""
+    """Scores of distributions and of ensembles for the targets of an ensemble."""
 
     kind: Literal["ensemble"] = "ensemble"
+    """Selects this scoring."""
     ensemble: Ensemble
+    """Ensemble whose targets are scored."""
     grid: Grid
+    """Grid of forecasts and analyses."""
     lead_hours: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)]
-    """The forecasts' lead time."""
+    """Lead time of the forecasts in hours."""
 
     def fields(self) -> list[tuple[str, int | None]]:
         """Variable and level of every target, in the order of the scores' channels."""

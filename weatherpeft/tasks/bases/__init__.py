@@ -1,1 +1,1 @@
-"""What several tasks share."""
+"""Base classes that several tasks share."""

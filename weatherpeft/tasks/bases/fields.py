@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 
 class FieldTask(Spec, ABC):
-    """What such tasks have in common (see ``interfaces.Task``).
+    """Base of tasks that predict fields of the analyses (see ``interfaces.Task``).
 
     A subclass adds ``name``, grids, ``window``, ``baselines`` and ``loss``.
     """
 
     name: str
+    """Selects this task."""
     residual: bool = False
-    """Predict the difference to the last input frame instead of absolute fields."""
+    """Whether the model predicts the difference to its last input frame instead of absolute fields."""
 
     @property
     @abstractmethod
@@ -35,27 +36,27 @@ class FieldTask(Spec, ABC):
 
     @property
     def ensemble(self) -> None:
-        """None: the model predicts fields."""
+        """None. The model predicts fields, not distributions."""
         return None
 
     @property
     def lead_hours(self) -> int:
-        """The first lead time."""
+        """The first lead time in hours."""
         return self.window.target_hours[0]
 
     @property
     def needs_climatology(self) -> tuple[str, ...]:
-        """No variable."""
+        """No variables, unless a subclass has scores against a climatology."""
         return ()
 
     @property
     def needs_forecasts(self) -> bool:
-        """No: samples are made of analyses."""
+        """False. Samples are made of analyses."""
         return False
 
     @property
     def statistics(self) -> Literal["statistics", "standardization"]:
-        """Statistics of every field over the training period."""
+        """The statistics stage, which has mean and standard deviation of every field."""
         return "statistics"
 
     @property
@@ -64,10 +65,13 @@ class FieldTask(Spec, ABC):
         return ()
 
     def check(self, data: TaskData) -> None:
-        """Refuse data that lacks what is predicted or scored.
+        """Refuse data that lacks a variable that is predicted or scored.
+
+        Args:
+            data: variables of the experiment.
 
         Raises:
-            ValueError: naming the variable.
+            ValueError: a variable is missing. The message names it.
         """
         self.predicted(data.variables)
         own = data.variables
@@ -95,7 +99,7 @@ class FieldTask(Spec, ABC):
         )
 
     def input_statistics(self, statistics: Path, measured: VariableSet) -> "tuple[Fields, Fields]":
-        """Mean and standard deviation of the training period."""
+        """Means and standard deviations of the training period."""
         from weatherpeft.samples.normalization import training_mean, training_scale
 
         return training_mean(statistics, measured), training_scale(statistics, measured)
@@ -111,10 +115,10 @@ class SquaredErrorTask(FieldTask):
     """A task that is trained by the mean squared error of all fields."""
 
     surface_weight: float = 0.25
-    """Weight of the surface variables' mean squared error relative to the upper-air variables'."""
+    """Weight of the mean squared error of surface variables relative to that of upper-air variables."""
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
-        """Normalized mean squared error, surface variables weighted (see ``interfaces.Task``)."""
+        """Mean squared error of normalized fields, surface variables weighted (see ``interfaces.Task``)."""
         from weatherpeft.tasks.losses.normalized import normalized_squared_error
 
         return normalized_squared_error(prediction, target, scale, self.surface_weight)

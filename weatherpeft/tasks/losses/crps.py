@@ -14,10 +14,10 @@ def weighted_crps(mean: "Fields", sigma: "Fields", target: "Fields", weights: "F
 
     Args:
         mean: surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude, longitude)``.
-        sigma: standard deviations, not negative, likewise.
-        target: likewise.
-        weights: of every variable that counts, surface ``()``, atmospheric ``(level, 1, 1)``; of a level that
-            does not count 0.
+        sigma: standard deviations, not negative, in the shapes of ``mean``.
+        target: true fields in the shapes of ``mean``.
+        weights: weight of every variable that counts, surface ``()``, atmospheric ``(level, 1, 1)``. A level
+            that does not count has weight 0.
 
     Returns:
         A scalar.
@@ -38,17 +38,17 @@ def weighted_crps(mean: "Fields", sigma: "Fields", target: "Fields", weights: "F
 def gaussian_crps(mean: torch.Tensor, sigma: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Continuous ranked probability score of N(mean, sigma²), finite with finite gradients for any sigma ≥ 0.
 
-    The score is homogeneous in (error, sigma), hence, by Euler, error · ∂/∂error + sigma · ∂/∂sigma. Both
-    derivatives are bounded functions of error / sigma and enter as constants: value and gradient are exact,
-    and nothing is divided by sigma on the way back. Second derivatives are not available.
+    The score is homogeneous in (error, sigma). By Euler's theorem it is error · ∂/∂error + sigma · ∂/∂sigma.
+    Both derivatives are bounded functions of error / sigma and enter as constants. Value and gradient are
+    exact, and the backward pass divides nothing by sigma. Second derivatives are not available.
 
     Args:
-        mean: any shape.
-        sigma: likewise.
-        target: likewise.
+        mean: means, any shape.
+        sigma: standard deviations in the shape of ``mean``.
+        target: true values in the shape of ``mean``.
 
     Returns:
-        Likewise, in the units of ``target``.
+        Scores in the shape of ``mean``, in the units of ``target``.
 
     Reference: Gneiting et al. 2005, doi:10.1175/MWR2904.1.
     """

@@ -16,9 +16,9 @@ def normalized_squared_error(
     Args:
         prediction: surface ``(batch, latitude, longitude)``, atmospheric ``(batch, level, latitude,
             longitude)`` each.
-        target: likewise.
+        target: true fields in the shapes of ``prediction``.
         scale: standard deviation of every variable that counts, surface ``()``, atmospheric
-            ``(level, 1, 1)``; variables that it does not name (placeholders) stay out.
+            ``(level, 1, 1)``. Variables that it lacks (placeholders) do not count.
         surface_weight: weight of the surface part.
 
     Returns:
@@ -41,8 +41,8 @@ def normalized_absolute_error(prediction: "Fields", target: "Fields", scale: "Fi
     """Mean absolute error of normalized fields, every variable and level with equal weight.
 
     Args:
-        prediction: any shapes, the same as of ``target``.
-        target: likewise.
+        prediction: predicted fields, any shapes.
+        target: true fields in the shapes of ``prediction``.
         scale: standard deviation of every variable that counts, broadcastable to its field.
 
     Returns:
