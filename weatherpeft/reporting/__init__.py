@@ -1,1 +1,1 @@
-"""What the stage ``report`` writes: scores in tables, figures, and the page that holds them."""
+"""The parts of the report: scores in tables, figures, and the page that contains them."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """What a job took.
+    """Time and memory of a job.
 
     Attributes:
-        stage: verb of the stage.
-        label: what the stage made, for example ``lora-seed0``; empty where the stage runs once.
-        seconds: wall-clock time; None where it was not measured.
-        cpu_seconds: processor time over all cores.
-        memory_mb: peak resident memory of the job's processes on the host.
+        stage: name of the stage.
+        label: label of the job, for example ``lora-seed0``; empty if the stage runs once.
+        seconds: wall-clock time in seconds; None if it was not measured.
+        cpu_seconds: processor time over all cores in seconds; None if it was not measured.
+        memory_mb: peak resident memory of the job's processes on the host in MB; None if it was not measured.
     """
 
     stage: str
@@ -29,7 +29,7 @@ def read_jobs(folder: Path) -> list[Job]:
     """Every job with a benchmark file ``<stage>-<label>.tsv`` or ``<stage>.tsv``, sorted by file name.
 
     Raises:
-        ValueError: a folder that is absent, or a file that is no benchmark of Snakemake's.
+        ValueError: the folder is absent, or a file is not a benchmark file of Snakemake.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder of benchmark files")
@@ -42,7 +42,7 @@ def _read(path: Path) -> Job:
     if not lines or any(column not in lines[0] for column in ("s", "max_rss")):
         raise ValueError(f"{path}: not a benchmark file of Snakemake with columns s and max_rss")
     stage, _, label = path.stem.partition("-")
-    # A rule that is benchmarked repeatedly has a line for each repetition; the last one stands.
+    # A rule that is benchmarked repeatedly has a line for each repetition; the last one counts.
     values = {column: _number(path, lines[-1].get(column)) for column in ("s", "cpu_time", "max_rss")}
     return Job(stage, label, values["s"], values["cpu_time"], values["max_rss"])
 
@@ -58,7 +58,7 @@ def _number(path: Path, text: str | None) -> float | None:
 
 
 def duration_text(seconds: float | None) -> str:
-    """Time for readers.
+    """A time in seconds as text.
 
     >>> duration_text(4.21), duration_text(125), duration_text(7325), duration_text(None)
     ('4.2 s', '2 min 05 s', '2 h 02 min', '-')
@@ -72,7 +72,7 @@ def duration_text(seconds: float | None) -> str:
 
 
 def memory_text(megabytes: float | None) -> str:
-    """Memory for readers.
+    """An amount of memory in megabytes as text.
 
     >>> memory_text(812.4), memory_text(2048), memory_text(None)
     ('812 MB', '2.0 GB', '-')

@@ -1,4 +1,4 @@
-"""What an experiment is, in a few lines."""
+"""An experiment described in a few lines."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def title(experiment: str, source: str, placeholders: Mapping[str, float]) -> list[str]:
-    """Lines above the table of ``scores.txt``."""
+    """Lines above the table of ``scores.txt``.
+
+    Args:
+        experiment: name of the experiment.
+        source: name of the data source.
+        placeholders: value of every declared constant field by name.
+    """
     lines = [f"Experiment {experiment}, data source {source}"]
     if source == "toy":
         lines.append("A toy planet, not Earth: compare methods, not skill.")
@@ -28,8 +34,8 @@ def facts(
     Args:
         source: name of the data source.
         measured: variables that the model sees.
-        samples: of the test split.
-        seeds: of the runs.
+        samples: samples of the test split.
+        seeds: seeds of the runs.
     """
     window, split = samples.window, samples.split
     frames = ", ".join(map(_hours, window.input_hours))

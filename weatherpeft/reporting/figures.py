@@ -1,4 +1,4 @@
-"""Curves as PNG images, the same bytes for the same data."""
+"""Curves as PNG images, whose bytes depend on the data alone."""
 
 import base64
 import io
@@ -40,8 +40,8 @@ class Image:
 
     Attributes:
         source: PNG as a data URI.
-        width: in CSS pixels.
-        text: what it shows, for those who cannot see it.
+        width: width in CSS pixels.
+        text: description for readers who cannot see the image.
     """
 
     source: str
@@ -65,7 +65,11 @@ def pretty_units(units: str) -> str:
 
 @contextmanager
 def style(more: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """The package's own style, whatever the user's is; no figure is made through global state."""
+    """Use the package's style instead of the user's, without changing global state.
+
+    Args:
+        more: settings of Matplotlib in addition to the style.
+    """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         settings: Any = {**_STYLE, **(more or {})}
@@ -74,12 +78,12 @@ def style(more: Mapping[str, Any] | None = None) -> Iterator[None]:
 
 
 def image_of(figure: Figure, text: str, resolution: int) -> Image:
-    """A figure as it goes into the page.
+    """Convert a figure to an image for the page.
 
     Args:
-        figure: its width in inches is a hundredth of that on the page.
-        text: what it shows.
-        resolution: dots an inch.
+        figure: figure, whose width in inches is 1/100 of its width in pixels on the page.
+        text: description of the figure.
+        resolution: dots per inch.
     """
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=resolution, facecolor="white", metadata={"Software": None})
@@ -88,7 +92,7 @@ def image_of(figure: Figure, text: str, resolution: int) -> Image:
 
 
 def color_of(name: str, names: Sequence[str]) -> str:
-    """The same color for a method in every figure."""
+    """Color of a method among all methods, which is the same in every figure."""
     return _COLORS[list(names).index(name) % len(_COLORS)]
 
 
@@ -101,11 +105,11 @@ class Curve:
     """Losses of a training.
 
     Attributes:
-        name: of the method.
-        step: ``(step,)``.
-        train_loss: ``(step,)``.
-        validation_step: ``(validation_step,)``.
-        validation_loss: ``(validation_step,)``.
+        name: name of the method.
+        step: optimizer steps, ``(step,)``.
+        train_loss: training loss at these steps, ``(step,)``.
+        validation_step: optimizer steps of the validations, ``(validation_step,)``.
+        validation_loss: validation loss at these steps, ``(validation_step,)``.
     """
 
     name: str
@@ -116,7 +120,7 @@ class Curve:
 
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """Centered running mean; at the ends over what there is.
+    """Centered running mean of ``(step,)`` values; near the ends, the window has fewer values.
 
     >>> smoothed(np.array([0.0, 3.0, 6.0]), 3).tolist()
     [1.5, 3.0, 4.5]
@@ -128,7 +132,12 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def training_curves(curves: Sequence[Curve], pretraining: Curve | None) -> Image:
-    """Training and validation loss of every run, one color a method, and of the pretraining."""
+    """Training and validation loss of every run and of the pretraining, with one color per method.
+
+    Args:
+        curves: losses of the runs.
+        pretraining: losses of the pretraining; None if there is none.
+    """
     names = list(dict.fromkeys(curve.name for curve in curves))
     with style():
         count = 3 if pretraining else 2
@@ -176,12 +185,12 @@ def _plot_training(axis: "Axes", curve: Curve, line: dict[str, Any]) -> None:
 
 
 def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int]) -> Image:
-    """RMSE against the number of trained backbone parameters, baselines as lines.
+    """RMSE against the number of trained backbone parameters, with baselines as lines.
 
     Args:
         rows: methods and baselines.
         channels: fields of the scores.
-        shown: positions of the fields to draw, one panel each.
+        shown: indices of the fields to draw, with one panel for each.
     """
     methods = [row for row in rows if row.kind == "method"]
     baselines = [row for row in rows if row.kind == "baseline"]
@@ -215,7 +224,7 @@ def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int])
 
 
 def _count_axis(axis: "Axes", counts: Sequence[int]) -> None:
-    """A logarithmic axis over the counts, with a place for zero where a count is zero."""
+    """Set up a logarithmic axis over the counts, with a place for zero if a count is zero."""
     positive = [count for count in counts if count > 0] or [1]
     first, last = np.floor(np.log10([min(positive), max(positive)]))
     ticks = [*([0.0] if 0 in counts else []), *10.0 ** np.arange(first, last + 1)]

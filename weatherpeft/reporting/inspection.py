@@ -1,4 +1,4 @@
-"""What an artifact holds and what it was made from, as text and as a picture."""
+"""The contents and the origin of an artifact, as text and as a picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,18 +21,18 @@ _GRID = ("latitude", "longitude")
 def inspect(path: Path, picture: Path) -> Iterator[str]:
     """Describe an artifact, or one store in it.
 
-    Values are summed up over a few times, spread evenly. Fields are drawn as maps of the time in the
-    middle, where there are any.
+    Values are summarized over a few times, which are spread evenly. Fields, if there are any, are drawn as
+    maps of the time in the middle.
 
     Args:
-        path: an artifact's directory, or a Zarr store in it.
-        picture: PNG to write.
+        path: directory of an artifact, or a Zarr store in it.
+        picture: path of the PNG to write.
 
     Yields:
         Lines of text.
 
     Raises:
-        ValueError: if there is no complete artifact of this package.
+        ValueError: there is no complete artifact of this package.
     """
     if not path.is_dir():
         raise ValueError(f"{path}: no such directory; give an artifact, or a Zarr store in one")
@@ -123,7 +123,7 @@ def _of_times(dataset: "xr.Dataset") -> str:
 
 
 def _range(array: "xr.DataArray") -> tuple[str, ...]:
-    """Least, mean and greatest of the values at a few times, and how many are NaN."""
+    """Smallest, mean and largest value at a few times, and the number of NaN."""
     dim = _time_dim(array)
     parts = [array] if dim is None else [array.isel({dim: index}) for index in _chosen(array.sizes[dim])]
     low, high, total, count, holes = np.inf, -np.inf, 0.0, 0, 0
@@ -140,7 +140,7 @@ def _range(array: "xr.DataArray") -> tuple[str, ...]:
 
 
 def _mapped(dataset: "xr.Dataset") -> Iterator[tuple[str, "xr.DataArray"]]:
-    """Title and field of what is drawn: the headline fields, then every other variable once."""
+    """Titles and fields to draw: the headline fields, then every other variable once."""
     from weatherpeft.fields.variables import channel_label
     from weatherpeft.reporting.scores import Channel, headline
 
@@ -160,7 +160,7 @@ def _mapped(dataset: "xr.Dataset") -> Iterator[tuple[str, "xr.DataArray"]]:
 
 
 def _moment(array: "xr.DataArray") -> "xr.DataArray":
-    """One field: of several along a dim the first, of times the one in the middle."""
+    """One field: the first along each further dim, the middle one along time."""
     for dim in (dim for dim in array.dims if dim not in _GRID):
         array = array.isel({dim: array.sizes[dim] // 2 if str(dim).endswith("time") else 0})
     return array.transpose(*_GRID)
@@ -196,7 +196,7 @@ def _draw(fields: list[tuple[str, "xr.DataArray"]], title: str, picture: Path) -
 
 
 def _files(path: Path) -> list[tuple[str, int]]:
-    """Files beside the stores."""
+    """Names and sizes in bytes of the files outside the stores."""
     return [
         (str(file.relative_to(path)), file.stat().st_size)
         for file in sorted(path.rglob("*"))

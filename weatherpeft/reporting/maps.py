@@ -26,13 +26,13 @@ def read_prediction(
 
     Args:
         path: artifact of the predict or baseline stage.
-        channel: which field.
-        time: of its last input.
-        lead_hours: from there to its valid time.
-        member: its member; None where the data has none.
+        channel: field to read.
+        time: time of the prediction's last input.
+        lead_hours: hours from there to the valid time.
+        member: number of the ensemble member; None if the data has no member dimension.
 
     Raises:
-        ValueError: if the predictions lack it; the message names the path.
+        ValueError: the predictions lack the field. The message names the path.
     """
     dataset = store.open_dataset(path / "predictions.zarr")
     if channel.variable not in dataset:
@@ -59,15 +59,15 @@ def maps(
     predictions: Mapping[str, np.ndarray],
     land: np.ndarray | None,
 ) -> Image:
-    """One field at one time: input, target, predictions and their errors.
+    """Maps of one field at one time: input, target, predictions and their errors.
 
     Args:
-        channel: which field.
-        grid: of every array.
-        source: title and field of the input, on the target grid, ``(latitude, longitude)``.
-        target: ``(latitude, longitude)``.
-        predictions: fields by run, at most as many as fit side by side.
-        land: land-sea mask, for the coast; None where there is none.
+        channel: field of the maps.
+        grid: grid of every array.
+        source: title and field of the input on the target grid, ``(latitude, longitude)``.
+        target: target field, ``(latitude, longitude)``.
+        predictions: predicted fields by run, ``(latitude, longitude)``, at most as many as fit side by side.
+        land: land-sea mask for the coasts, ``(latitude, longitude)``; None if there is none.
     """
     factor, units = channel.display
     units = pretty_units(units)

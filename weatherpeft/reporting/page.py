@@ -1,4 +1,4 @@
-"""The page: text and numbers for the template."""
+"""Text and numbers for the template of the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Figures:
     """Images that every report has.
 
     Attributes:
-        maps: one image a field.
-        maps_caption: what the maps show.
-        training: losses.
+        maps: one image for each field that is shown.
+        maps_caption: caption of the maps.
+        training: losses of the trainings.
         cost: accuracy against the number of trained parameters.
     """
 
@@ -56,21 +56,21 @@ def render(
     artifacts: Sequence[dict[str, str]],
     packages: dict[str, str],
 ) -> str:
-    """The page as HTML without anything to load, the same for the same artifacts.
+    """The page as self-contained HTML, which depends on the artifacts alone.
 
     Args:
-        experiment: its name.
+        experiment: name of the experiment.
         source: name of the data source.
-        facts: what the experiment is, as names and texts.
-        placeholders: value of every declared constant.
+        facts: description of the experiment as names and texts.
+        placeholders: value of every declared constant field by name.
         rows: methods and baselines.
         channels: fields of the rows' scores.
-        grid: of the scores.
-        figures: images.
-        sections: those that only some experiments have.
-        timed: whether there is a page of times beside this one.
-        artifacts: ``name``, ``code``, ``spec`` and ``digest`` of what was read.
-        packages: versions by name.
+        grid: grid of the scores.
+        figures: images that every report has.
+        sections: sections that only some experiments have.
+        timed: whether a page of times exists.
+        artifacts: ``name``, ``code``, ``spec`` and ``digest`` of every artifact that was read.
+        packages: package versions by name.
     """
     rows = ordered(rows, channels)
     contents = [(section.template, section.content(rows, channels, grid)) for section in sections]
@@ -92,18 +92,18 @@ def render(
 
 
 def render_times(experiment: str, jobs: Sequence[Job], run_labels: Sequence[str]) -> str:
-    """A page of the time and memory that jobs took, which no two runs have in common.
+    """A page of the time and memory of the jobs, which differ from run to run.
 
     Args:
-        experiment: its name.
-        jobs: time and memory of each.
-        run_labels: fine-tuning jobs.
+        experiment: name of the experiment.
+        jobs: time and memory of each job.
+        run_labels: labels of the fine-tuning jobs.
     """
     return _render("times.html.jinja", experiment=experiment, jobs=_job_tables(jobs, run_labels))
 
 
 _PARTS = ("base.html.jinja", "macros.html.jinja")
-"""What the templates are made of; named here so that they count as code (see ``artifacts.fingerprint``)."""
+"""Parts of the templates. They are named here to count as code (see ``artifacts.fingerprint``)."""
 
 
 def _render(template: str, **values: Any) -> str:
@@ -167,7 +167,7 @@ def _head(channel: Channel) -> dict[str, str]:
 def _column(
     means: Sequence[np.ndarray], spreads: Sequence[np.ndarray | None], channels: Sequence[Channel], index: int
 ) -> list[dict[str, Any]]:
-    """Cells of one field's RMSE: text, spread over seeds, and whether no row is better."""
+    """Cells of one field's RMSE: the text, the spread over seeds and whether it is the best."""
     factor = channels[index].display[0]
     values = factor * np.array([mean[index] for mean in means])
     places = decimals(values)
@@ -200,7 +200,7 @@ def _channel_table(rows: Sequence[Row], channels: Sequence[Channel], score: str)
 
 
 def _comparison(pretrained: Row, random: Row, channels: Sequence[Channel]) -> dict[str, Any]:
-    """The same method from pretrained and from random weights, and what the numbers say."""
+    """Comparison of the same method from pretrained and from random weights."""
     pair, shown = (pretrained, random), headline(channels)
     columns = [
         _column([row.rmse for row in pair], [row.rmse_spread for row in pair], channels, i) for i in shown

@@ -1,4 +1,4 @@
-"""Records of artifacts, as far as the page shows them."""
+"""The parts of artifacts' records that the page shows."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def short_name(path: Path) -> str:
-    """Name of an artifact with that of the folder above it, without the rest of the machine's path."""
+    """Name of an artifact with that of its folder, without the rest of the machine's path."""
     return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
 
 
 def digests(name: str, record: dict[str, Any]) -> dict[str, str]:
-    """Name of an artifact and short digests of the code, spec and contents in its record."""
+    """Name of an artifact, and short digests of code, spec and contents from its record."""
     canonical = json.dumps(record["spec"], sort_keys=True, separators=(",", ":"))
     return {
         "name": name,
@@ -24,7 +24,7 @@ def digests(name: str, record: dict[str, Any]) -> dict[str, str]:
 
 
 def packages(records: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Versions by name; all of them where artifacts were made with different ones."""
+    """Package versions by name; all versions if artifacts were made with different ones."""
     found: dict[str, set[str]] = {}
     for record in records:
         for name, version in record["packages"].items():

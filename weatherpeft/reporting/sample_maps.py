@@ -18,16 +18,16 @@ def sample_maps(
     data: Sequence[Path],
     predictions: Mapping[str, Path],
 ) -> tuple[list[Image], str]:
-    """Maps of the sample in the middle of the test split, at its first lead time.
+    """Maps of the sample in the middle of the test split, at the first lead time.
 
     Args:
         channels: scored fields.
-        samples: of the test split.
-        data: artifacts of the regrid stage, for coasts.
-        predictions: artifacts of the predict stage, by the label of the run.
+        samples: samples of the test split.
+        data: artifacts of the regrid stage, for the coasts.
+        predictions: artifacts of the predict stage by label of the run.
 
     Returns:
-        An image for each field that is shown, and what the images show.
+        An image for each field that is shown, and the caption of the images.
     """
     window, measured = samples.window, samples.fields.measured
     first_lead = [sample for sample in samples.samples if sample.lead_hours == window.target_hours[0]]

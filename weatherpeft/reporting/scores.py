@@ -25,9 +25,9 @@ class Channel:
 
     Attributes:
         variable: WeatherBench 2 name.
-        level_hpa: pressure level; None at the surface.
-        label: short, for example ``t850`` or, at one of several lead times, ``tp+24h``.
-        lead_hours: one of several lead times; None where there is only one.
+        level_hpa: pressure level in hPa; None at the surface.
+        label: short label, for example ``t850`` or, at one of several lead times, ``tp+24h``.
+        lead_hours: lead time in hours, if there are several; None if there is only one.
     """
 
     variable: str
@@ -47,12 +47,12 @@ class Channel:
 
     @property
     def display(self) -> tuple[float, str]:
-        """Factor and units for readers: humidity in g kg-1, rain in mm, everything else as it is."""
+        """Factor and units for readers: humidity in g kg-1, precipitation in mm, other fields in SI units."""
         return _DISPLAY.get(self.units, (1.0, self.units))
 
     @property
     def long_name(self) -> str:
-        """For titles, for example ``Temperature at 850 hPa``."""
+        """Name for titles, for example ``Temperature at 850 hPa``."""
         name = VARIABLES[self.variable].long_name
         name += "" if self.level_hpa is None else f" at {self.level_hpa} hPa"
         return name if self.lead_hours is None else f"{name}, {self.lead_hours} h ahead"
@@ -62,7 +62,7 @@ def scored_channels(fields: Sequence[tuple[str, int | None]], leads: Sequence[in
     """Every scored field at every lead time.
 
     Args:
-        fields: variable and level of each, in the order of the scores.
+        fields: variable and level of every field, in the order of the scores.
         leads: lead times in hours.
     """
     if len(leads) == 1:
@@ -75,14 +75,14 @@ def scored_channels(fields: Sequence[tuple[str, int | None]], leads: Sequence[in
 
 
 def headline(channels: Sequence[Channel]) -> list[int]:
-    """Positions of the fields that stand for the others; the first six where none of them is there."""
+    """Indices of the fields that represent the others; the first six if there are none of them."""
     position = {channel.label: index for index, channel in enumerate(channels)}
     groups = [[position[label] for label in labels if label in position] for labels in _HEADLINE]
     return [group[0] for group in groups if group] or list(range(min(6, len(channels))))
 
 
 def featured(channels: Sequence[Channel]) -> list[int]:
-    """Positions of the fields that maps show; the first three of ``headline`` where none of them is there."""
+    """Indices of the fields that maps show; the first three of ``headline`` if there are none of them."""
     position = {channel.label: index for index, channel in enumerate(channels)}
     return [position[label] for label in _FEATURED if label in position] or headline(channels)[:3]
 
@@ -93,17 +93,18 @@ class Entry:
 
     Attributes:
         label: folder name of its artifacts.
-        name: row of the tables.
-        kind: what it is.
-        seed: of a run.
+        name: name of its row in the tables.
+        kind: whether it is a run or a baseline.
+        seed: seed of a run.
         start: weights that a run started from.
-        recipe: what a run is made of but its seed and its weights at the start.
-        reference: whether a run tunes everything, so that others are compared with it.
-        trainable_backbone: parameters trained at a step, encoder and decoder left out, of a run.
-        trainable_total: all parameters trained at a step, of a run.
+        recipe: everything that defines a run except its seed and its initial weights.
+        reference: whether a run tunes all parameters, so that others are compared with it.
+        trainable_backbone: number of parameters of a run that are trained at a step, without encoder and
+            decoder.
+        trainable_total: number of all parameters of a run that are trained at a step.
         rmse: mean over times and members, ``(channel,)``, in SI units.
         bias: mean over times and members, ``(channel,)``, in SI units.
-        skill: further scores by name, ``(channel, ...)``; see ``section.Section.read``.
+        skill: further scores by name, ``(channel, ...)`` each; see ``section.Section.read``.
     """
 
     label: str
@@ -125,14 +126,14 @@ def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> t
 
     Args:
         path: the artifact.
-        channels: fields that it must hold, and no others.
-        times: of the samples, that it must hold, and no others.
+        channels: fields that the artifact must hold, and no others.
+        times: times of the samples that the artifact must hold, and no others, ``(time,)``.
 
     Returns:
-        RMSE and bias, ``(channel,)`` each.
+        RMSE and bias in SI units, ``(channel,)`` each.
 
     Raises:
-        ValueError: scores that are absent, not finite, or of other fields or times; it names the path.
+        ValueError: scores are absent, not finite, or of other fields or times. The message names the path.
     """
     dataset = store.open_dataset(path / "scores.zarr")
     missing = [name for name in (*SCORES, "channel", "time") if name not in dataset.variables]
@@ -163,10 +164,18 @@ def read_scores(path: Path, channels: Sequence[Channel], times: np.ndarray) -> t
 
 
 def of_channel(scores: "xr.DataArray", channel: Channel, path: Path) -> "xr.DataArray":
-    """The scores of a field at its lead time.
+    """Select the scores of a field at its lead time.
+
+    Args:
+        scores: scores that may have the dims ``channel`` and ``prediction_timedelta``.
+        channel: field to select.
+        path: artifact of the scores, for the error message.
+
+    Returns:
+        Scores without these dims.
 
     Raises:
-        ValueError: if the lead time is missing; the message names the path.
+        ValueError: the lead time is missing. The message names the path.
     """
     chosen = scores.sel(channel=channel.field) if "channel" in scores.dims else scores
     if channel.lead_hours is None:
@@ -189,18 +198,18 @@ class Row:
     """Scores of a method over its seeds, or of a baseline.
 
     Attributes:
-        name: of the method or baseline.
-        kind: what it is.
+        name: name of the method or baseline.
+        kind: whether it is a method or a baseline.
         start: weights that the runs started from.
-        recipe: what the runs are made of but their seeds and their weights at the start.
-        reference: whether the runs tune everything, so that others are compared with them.
+        recipe: everything that defines the runs except their seeds and their initial weights.
+        reference: whether the runs tune all parameters, so that others are compared with them.
         seeds: number of runs.
-        trainable_backbone: the different counts of the runs, increasing; empty for a baseline.
-        trainable_total: the different total counts of the runs, increasing.
-        rmse: mean over seeds, ``(channel,)``.
-        rmse_spread: sample standard deviation over seeds, ``(channel,)``; None for a single run.
-        bias: mean over seeds, ``(channel,)``.
-        skill: mean over seeds of further scores.
+        trainable_backbone: different counts of the runs, increasing; empty for a baseline.
+        trainable_total: different total counts of the runs, increasing; empty for a baseline.
+        rmse: mean over seeds in SI units, ``(channel,)``.
+        rmse_spread: sample standard deviation over seeds in SI units, ``(channel,)``; None for a single run.
+        bias: mean over seeds in SI units, ``(channel,)``.
+        skill: mean over seeds of further scores by name, ``(channel, ...)`` each.
     """
 
     name: str
@@ -218,10 +227,13 @@ class Row:
 
 
 def rows_of(entries: Sequence[Entry]) -> list[Row]:
-    """One row a name, in the order of the first entries.
+    """One row for each name, in the order of the first entries.
+
+    Args:
+        entries: scores of runs and baselines.
 
     Raises:
-        ValueError: if runs of one name started from different weights.
+        ValueError: runs with the same name started from different weights.
     """
     rows = []
     for name in dict.fromkeys(entry.name for entry in entries):
@@ -257,28 +269,28 @@ def _counts(values: Iterable[int | None]) -> tuple[int, ...]:
 
 
 def ordered(rows: Sequence[Row], channels: Sequence[Channel]) -> list[Row]:
-    """Baselines, then methods, each from the largest RMSE of t850 (or the first field) to the smallest."""
+    """Baselines, then methods, both from the largest to the smallest RMSE of t850 (or the first field)."""
     labels = [channel.label for channel in channels]
     column = labels.index("t850") if "t850" in labels else 0
     return sorted(rows, key=lambda row: (row.kind == "method", -row.rmse[column], row.name))
 
 
 def full_tuning(rows: Sequence[Row]) -> Row | None:
-    """The row that others are compared with: full tuning of the pretrained model."""
+    """The row of full tuning of the pretrained model, with which others are compared."""
     return next((row for row in rows if row.reference and row.start == "pretrained"), None)
 
 
 def difference_percent(row: Row, reference: Row) -> np.ndarray:
-    """RMSE relative to another row's, in percent above (+) or below (-) it, ``(channel,)``.
+    """Difference of a row's RMSE to a reference row's in percent of the reference, ``(channel,)``.
 
-    NaN where the other is zero.
+    It is NaN where the reference is zero.
     """
     zero = reference.rmse == 0
     return np.where(zero, np.nan, 100 * (row.rmse / np.where(zero, 1, reference.rmse) - 1))
 
 
 def random_starts(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Pairs of the same methods, trained in the same way, from pretrained and from random weights."""
+    """Pairs of rows with the same methods and training, from pretrained and from random weights."""
     pretrained = {row.recipe: row for row in reversed(rows) if row.start == "pretrained"}
     return [
         (pretrained[row.recipe], row) for row in rows if row.start == "random" and row.recipe in pretrained
@@ -286,6 +298,6 @@ def random_starts(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
 
 
 def best_baseline(rows: Sequence[Row]) -> np.ndarray | None:
-    """Smallest RMSE of a baseline in each field, ``(channel,)``; None without baselines."""
+    """Smallest RMSE of the baselines in each field, ``(channel,)``; None without baselines."""
     found = [row.rmse for row in rows if row.kind == "baseline"]
     return np.min(found, axis=0) if found else None

@@ -1,4 +1,4 @@
-"""The socket of the report's sections that only some experiments have."""
+"""The socket of report sections that only some experiments have."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from weatherpeft.reporting.scores import Channel, Row
 
 
 class Section(Protocol):
-    """A part of the report that reads scores of its own."""
+    """A part of the report with scores of its own."""
 
     @property
     def template(self) -> str:
-        """File name of its Jinja template, beside the module; the template finds ``content``."""
+        """File name of the section's Jinja template in ``sections``; the template uses ``content``."""
 
     def read(self, path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
         """Means over times and members of an artifact of the evaluate stage.
@@ -25,17 +25,17 @@ class Section(Protocol):
             channels: fields of the scores.
 
         Returns:
-            Scores by name, ``(channel, ...)``; nothing where the artifact has none.
+            Scores by name, ``(channel, ...)`` each; empty if the artifact has none.
         """
 
     def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
-        """Those of the scores that have one value a channel, for ``scores.csv``."""
+        """Names of the scores with one value per channel, for ``scores.csv``."""
 
     def units(self, score: str, channel: Channel) -> str:
-        """SI units of one of its ``columns``."""
+        """SI units of one of the ``columns``."""
 
     def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
-        """Blocks of aligned plain text; none where no row has the scores."""
+        """Blocks of aligned plain text; empty if no row has the scores."""
 
     def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
-        """What the template shows; None where no row has the scores."""
+        """Content for the template; None if no row has the scores."""

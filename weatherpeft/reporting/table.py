@@ -1,4 +1,4 @@
-"""Scores as text: tidy CSV for programs, aligned columns for the terminal."""
+"""Scores as text: tidy CSV for programs and aligned columns for the terminal."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from weatherpeft.reporting.scores import (
 from weatherpeft.reporting.section import Section
 
 WIDTH = 120
-"""Columns of a terminal."""
+"""Width of a terminal in columns."""
 _CSV_COLUMNS = (
     *("run", "name", "seed", "start", "kind", "variable", "level_hpa", "channel", "score", "value", "units"),
     *("trainable_backbone", "trainable_total"),
@@ -27,7 +27,13 @@ _CSV_COLUMNS = (
 
 
 def csv_text(entries: Sequence[Entry], channels: Sequence[Channel], sections: Sequence[Section] = ()) -> str:
-    """Tidy CSV: a line for every run, field and score, in SI units with seven digits."""
+    """Tidy CSV with a line for every run, field and score, in SI units with seven digits.
+
+    Args:
+        entries: scores of runs and baselines.
+        channels: fields of the scores.
+        sections: sections with further scores.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
@@ -49,7 +55,7 @@ def csv_text(entries: Sequence[Entry], channels: Sequence[Channel], sections: Se
 
 
 def decimals(values: np.ndarray) -> int:
-    """Decimals that show the median of positive values with four digits.
+    """Number of decimals with which the median of the positive values has four digits.
 
     >>> decimals(np.array([1.2345])), decimals(np.array([50.421])), decimals(np.array([0.0]))
     (3, 2, 3)
@@ -61,7 +67,7 @@ def decimals(values: np.ndarray) -> int:
 
 
 def count_text(counts: Sequence[int]) -> str:
-    """Number of parameters; a range where seeds differ, a dash for a baseline.
+    """Number of parameters as text: a range if seeds differ, a dash for a baseline.
 
     >>> count_text((1234567,)), count_text((10, 2000)), count_text(())
     ('1,234,567', '10-2,000', '-')
@@ -70,7 +76,7 @@ def count_text(counts: Sequence[int]) -> str:
 
 
 def percent_text(value: float) -> str:
-    """A signed percentage.
+    """A signed percentage as text.
 
     >>> percent_text(12.345), percent_text(-0.04), percent_text(float("nan"))
     ('+12.3%', '-0.0%', '-')
@@ -90,11 +96,11 @@ def terminal_text(
         title: lines above the table.
         rows: methods and baselines.
         channels: fields of the rows' scores.
-        sections: whose tables follow.
+        sections: sections whose tables follow.
 
     Returns:
-        RMSE of the headline fields, the first columns where not all fit, beside the difference to full
-        tuning in percent; below it the spread over seeds where a method has several.
+        RMSE of the headline fields, or of the first of them if not all fit, next to the difference to full
+        tuning in percent. A second table has the spread over seeds of methods with several.
     """
     rows, shown = ordered(rows, channels), headline(channels)
     full = full_tuning(rows)
@@ -128,7 +134,7 @@ def terminal_text(
 
 
 _Column = list[list[str]]
-"""Three header lines, then one cell a row."""
+"""Three header lines, then one cell for each row."""
 
 
 def _field(
@@ -141,7 +147,7 @@ def _field(
 
 
 def _aligned(first: list[_Column], fields: list[_Column], last: list[_Column]) -> str:
-    """Columns side by side, without the rightmost fields that do not fit."""
+    """Put columns side by side, without the rightmost fields that do not fit."""
     while fields:
         lines = _lines([*first, *fields, *last])
         if max(map(len, lines)) <= WIDTH:

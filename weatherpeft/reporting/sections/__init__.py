@@ -1,4 +1,4 @@
-"""Sections of the report that only some experiments have: a section is one file and its name here."""
+"""Report sections that only some experiments have. A section is one file and its name here."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,18 +9,18 @@ from weatherpeft.reporting.sections.precipitation import PrecipitationSection
 from weatherpeft.reporting.sections.regions import RegionsSection
 
 SECTIONS: dict[str, Section] = {"precipitation": PrecipitationSection(), "ensemble": EnsembleSection()}
-"""By the name that a task asks for them."""
+"""Sections by the name with which a task asks for them."""
 
 
 def sections_of(names: Sequence[str], regions: Mapping[str, NamedRegion]) -> list[Section]:
     """The sections of a report, in its order.
 
     Args:
-        names: that the task asks for.
-        regions: of the experiment.
+        names: names of the sections that the task asks for.
+        regions: regions of the experiment by name.
 
     Raises:
-        ValueError: there is no section of a name.
+        ValueError: there is no section with one of the names.
     """
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:

@@ -1,4 +1,4 @@
-"""Scores of forecasts that say how uncertain they are: CRPS, spread over error, histograms, maps of skill."""
+"""Scores of probabilistic forecasts: CRPS, ratio of spread to error, histograms and maps of skill."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ from weatherpeft.reporting.scores import Channel, Row
 from weatherpeft.verification.probabilistic import spread_skill_ratio
 
 COLUMNS = ("crps", "crps_fair", "eecrps", "spread_skill")
-"""Scores by channel; the last has no units."""
+"""Scores with one value per channel; the last has no units."""
 REFERENCES = ("ensemble", "emos")
-"""Baselines that others are compared with."""
+"""Baselines with which the others are compared."""
 _TITLES = {
     "crps": "CRPS, mean over test samples, lower is better",
     "eecrps": "EECRPS: CRPS weighted by the extremeness of the raw ensemble, lower is better",
@@ -35,19 +35,19 @@ class EnsembleSection:
         return read_ensemble_skill(path, channels)
 
     def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
-        """CRPS, EECRPS and the ratio of spread and error."""
+        """CRPS, EECRPS and the ratio of spread to error."""
         return [score for score in COLUMNS if score in skill]
 
     def units(self, score: str, channel: Channel) -> str:
-        """Those of the data; a ratio has none."""
+        """Units of the data; a ratio has none."""
         return "1" if score == "spread_skill" else channel.units
 
     def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
-        """A table of each score."""
+        """One table for each score."""
         return ensemble_text(rows, channels)
 
     def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
-        """A table of each score, histograms, and maps of the skill."""
+        """One table for each score, histograms, and maps of skill."""
         tables = ensemble_tables(rows, channels)
         if not tables:
             return None
@@ -59,15 +59,15 @@ class EnsembleSection:
 
 
 def read_ensemble_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
-    """Scores of a period of an artifact of the evaluate stage.
+    """Scores over all times of an artifact of the evaluate stage.
 
     Args:
         path: the artifact.
-        channels: the targets.
+        channels: targets of the scores.
 
     Returns:
-        ``COLUMNS``, ``(channel,)`` each, ``crps_fair`` of ensembles alone; ``histogram`` ``(channel, bin)``;
-        ``crps_map`` ``(channel, latitude, longitude)``; nothing where the artifact has no CRPS.
+        ``COLUMNS``, ``(channel,)`` each; ``crps_fair`` for ensembles only. ``histogram`` is ``(channel,
+        bin)`` and ``crps_map`` ``(channel, latitude, longitude)``. Empty if the artifact has no CRPS.
     """
     dataset = store.open_dataset(path / "scores.zarr").load()
     if "crps" not in dataset:
@@ -86,7 +86,7 @@ def read_ensemble_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np
 
 
 def ensemble_tables(rows: Sequence[Row], channels: Sequence[Channel]) -> list[dict[str, Any]]:
-    """A table of each score, as texts with the best of a column marked; none where there are none."""
+    """One table of texts for each score, with the best of every column marked; empty without scores."""
     rows = [row for row in rows if "crps" in row.skill]
     if not rows:
         return []
@@ -128,14 +128,14 @@ def ensemble_tables(rows: Sequence[Row], channels: Sequence[Channel]) -> list[di
 
 
 def _fair(row: Row, channels: Sequence[Channel], references: int) -> dict[str, Any]:
-    """A line of its own: what an ensemble of endless members is expected to have."""
+    """A further line: the expected CRPS of an ensemble with infinitely many members."""
     values = [channel.display[0] * row.skill["crps_fair"][index] for index, channel in enumerate(channels)]
     cells = [{"text": f"{value:.4g}", "best": False, "relative": [""] * references} for value in values]
     return {"name": f"{row.name}, fair", "kind": row.kind, "cells": cells}
 
 
 def ensemble_text(rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
-    """The same as blocks of aligned plain text."""
+    """The tables of ``ensemble_tables`` as blocks of aligned plain text."""
     blocks = []
     for table in ensemble_tables(rows, channels):
         width = max(len("name"), *(len(line["name"]) for line in table["lines"]))
@@ -157,7 +157,7 @@ def ensemble_text(rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]
 
 
 def histograms(rows: Sequence[Row], channels: Sequence[Channel]) -> Image | None:
-    """Rank histogram of every ensemble, PIT histogram of every distribution, a panel for each target."""
+    """Rank histograms of ensembles and PIT histograms of distributions, with a panel for each target."""
     rows = [row for row in rows if "crps" in row.skill]
     if not rows:
         return None
@@ -188,14 +188,17 @@ def histograms(rows: Sequence[Row], channels: Sequence[Channel]) -> Image | None
 
 
 def skill_maps(rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> Image | None:
-    """Where a method is better than the raw ensemble: 1 - CRPS / CRPS of the ensemble, a map for each target.
+    """Maps of the skill relative to the raw ensemble, 1 - CRPS / CRPS of the ensemble, for each target.
 
-    The method is the one with the smallest CRPS of the first target.
+    They show the method with the smallest CRPS of the first target.
 
     Args:
         rows: methods and baselines.
-        channels: the targets.
-        grid: of the scores.
+        channels: targets of the scores.
+        grid: grid of the scores.
+
+    Returns:
+        The image; None without a method or without the raw ensemble.
     """
     scored = {row.name: row for row in rows if "crps" in row.skill}
     methods = [row for row in scored.values() if row.kind == "method"]

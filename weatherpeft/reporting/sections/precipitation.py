@@ -1,4 +1,4 @@
-"""Scores of precipitation against its climatology: SEEPS, ACC, RMSE, and how often what was forecast."""
+"""Scores of precipitation against its climatology: SEEPS, ACC, RMSE and frequencies of the categories."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ from weatherpeft.verification.metrics import root_of_time_mean
 from weatherpeft.verification.precipitation import DRY, HEAVY, LIGHT, forecast_given_observed
 
 COLUMNS = {"seeps": ("SEEPS", "lower"), "acc": ("ACC", "higher"), "rmse_of_time_mean": ("RMSE", "lower")}
-"""Names for readers, and which values are better."""
+"""Name of each score for readers, and whether lower or higher values are better."""
 _CATEGORIES = {DRY: "dry", LIGHT: "light", HEAVY: "heavy"}
 _MISSING = "-"
 
 
 class PrecipitationSection:
-    """SEEPS, anomaly correlation and categories of rain (see ``reporting.section.Section``)."""
+    """SEEPS, anomaly correlation and categories of precipitation (see ``reporting.section.Section``)."""
 
     template = "precipitation.html.jinja"
 
@@ -34,16 +34,16 @@ class PrecipitationSection:
         return [score for score in COLUMNS if score in skill]
 
     def units(self, score: str, channel: Channel) -> str:
-        """Those of the data for the RMSE; the others have none."""
+        """Units of the data for the RMSE; the other scores have none."""
         return channel.units if score.startswith("rmse") else "1"
 
     def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
-        """The scores side by side."""
+        """The scores next to each other."""
         text = skill_text(rows, channels)
         return [text] if text else []
 
     def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
-        """The scores side by side, and a figure of the categories."""
+        """The scores next to each other, and a figure of the categories."""
         table = skill_table(rows, channels)
         return table and {**table, "reliability": reliability(rows, channels)}
 
@@ -56,8 +56,8 @@ def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]
         channels: fields of precipitation.
 
     Returns:
-        ``seeps``, ``acc`` and ``rmse_of_time_mean`` in meters, ``(channel,)`` each, and ``contingency``,
-        ``(channel, forecast, observed)``; nothing where the artifact has no SEEPS.
+        ``seeps``, ``acc`` and ``rmse_of_time_mean`` (in meters), ``(channel,)`` each, and ``contingency``,
+        ``(channel, forecast, observed)``. Empty if the artifact has no SEEPS.
     """
     dataset = store.open_dataset(path / "scores.zarr").load()
     if "seeps" not in dataset:
@@ -77,7 +77,7 @@ def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]
 
 
 def skill_table(rows: Sequence[Row], channels: Sequence[Channel]) -> dict[str, Any] | None:
-    """The scores as texts with the best of each column marked; None where there are none."""
+    """The scores as texts, with the best of every column marked; None without scores."""
     rows = [row for row in rows if "seeps" in row.skill]
     if not rows:
         return None
@@ -98,7 +98,7 @@ def skill_table(rows: Sequence[Row], channels: Sequence[Channel]) -> dict[str, A
 
 
 def skill_text(rows: Sequence[Row], channels: Sequence[Channel]) -> str:
-    """The same as aligned plain text; empty where there are none."""
+    """The table of ``skill_table`` as aligned plain text; empty without scores."""
     table = skill_table(rows, channels)
     if table is None:
         return ""
@@ -119,7 +119,7 @@ def skill_text(rows: Sequence[Row], channels: Sequence[Channel]) -> str:
 
 
 def reliability(rows: Sequence[Row], channels: Sequence[Channel]) -> Image | None:
-    """How often dry, light and heavy were forecast where each was observed, at the first lead time."""
+    """How often each category was forecast where each was observed, at the first lead time."""
     rows = [row for row in rows if "seeps" in row.skill]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Scores of the experiment's regions, those held out of training beside the others."""
+"""Scores of the experiment's regions, both trained and held out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ class RegionsSection:
     """Scores by region (see ``reporting.section.Section``).
 
     Args:
-        regions: of the experiment, at least one.
+        regions: regions of the experiment by name, at least one.
     """
 
     template = "regions.html.jinja"
@@ -36,19 +36,19 @@ class RegionsSection:
         return read_regional(path, channels, self._regions)
 
     def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
-        """Every score at every region."""
+        """Every score of every region."""
         return [score for score in skill if ":" in score]
 
     def units(self, score: str, channel: Channel) -> str:
-        """Those of the data for the RMSE; the others have none."""
+        """Units of the data for the RMSE; the other scores have none."""
         return channel.units if score.startswith("rmse") else "1"
 
     def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
-        """A table of each score."""
+        """One table for each score."""
         return regional_text(rows, channels, self._regions)
 
     def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
-        """A table of each score."""
+        """One table for each score."""
         return {"tables": regional_tables(rows, channels, self._regions)}
 
 
@@ -60,14 +60,14 @@ def read_regional(
     Args:
         path: the artifact.
         channels: fields of the scores.
-        regions: of the experiment.
+        regions: regions of the experiment by name.
 
     Returns:
-        ``rmse:<region>``, of precipitation ``seeps:<region>`` and ``acc:<region>`` too, ``(channel,)`` each;
-        NaN where a score is undefined at a time.
+        ``rmse:<region>`` and, for precipitation, ``seeps:<region>`` and ``acc:<region>``, ``(channel,)``
+        each. A score that is undefined at a time is NaN.
 
     Raises:
-        ValueError: a region without scores; the message names the path.
+        ValueError: a region has no scores. The message names the path.
     """
     dataset = store.open_dataset(path / "regions.zarr").load()
     found = {}
@@ -84,7 +84,7 @@ def read_regional(
 def regional_tables(
     rows: Sequence[Row], channels: Sequence[Channel], regions: Mapping[str, NamedRegion]
 ) -> list[dict[str, Any]]:
-    """A table of each score, regions side by side, as texts with the best of a column marked."""
+    """One table of texts for each score, with regions next to each other and the best of columns marked."""
     rows = ordered(rows, channels)
     tables = []
     names = sorted(regions, key=lambda name: regions[name].held_out)
@@ -122,7 +122,7 @@ def regional_tables(
 def regional_text(
     rows: Sequence[Row], channels: Sequence[Channel], regions: Mapping[str, NamedRegion]
 ) -> list[str]:
-    """The same as blocks of aligned plain text."""
+    """The tables of ``regional_tables`` as blocks of aligned plain text."""
     blocks = []
     for table in regional_tables(rows, channels, regions):
         parts = ("field", "region", "trained", "units")
