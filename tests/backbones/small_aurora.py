@@ -77,6 +77,12 @@ def small_aurora(depth: int = 1) -> AuroraBackbone:
     return model
 
 
+def state_dict(model: Backbone) -> dict[str, Tensor]:
+    """All weights and buffers."""
+    assert isinstance(model, nn.Module)
+    return dict(model.state_dict())
+
+
 def small_batch(size: int = 2) -> Batch:
     """Random fields of a plausible size on a 16 × 32 grid."""
     generator = torch.Generator().manual_seed(2)

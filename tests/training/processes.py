@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from tests import small_data as small
-from tests.backbones.small_aurora import activate, build
+from tests.backbones.small_aurora import activate, build, state_dict
 from weatherpeft import cli
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import TuningContext
@@ -132,7 +132,7 @@ class Job:
                 )
             finally:
                 loop.learning_rate, checkpoint.to_disk = rate, to_disk
-        weights = {name: value.detach().clone() for name, value in tuned.model.state_dict().items()}
+        weights = {name: value.detach().clone() for name, value in state_dict(tuned.model).items()}
         states = [adapter.state_dict() for adapter in tuned.adapters]
         return {"weights": weights, "states": states, "history": vars(history), "shown": shown}
 
@@ -206,7 +206,7 @@ def start(count: int, work: Callable[..., None], *arguments: Any) -> list[BasePr
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    group = [
+    group: list[BaseProcess] = [
         _CONTEXT.Process(target=_in_environment, args=(rank, count, port, work, arguments))
         for rank in range(count)
     ]

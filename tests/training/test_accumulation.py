@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from tests.peft.sfas.dense import RATE, STEPS, Dense, attach, weights
 from tests.peft.sfas.rank import SPEC
-from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
-from weatherpeft.interfaces import TuningContext
+from tests.peft.toy_backbone import Toy, as_backbone, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
 from weatherpeft.peft.sfas.spec import Sfas
+from weatherpeft.samples.batch import Samples
 from weatherpeft.training.interruption import Interrupted, Interruption
-from weatherpeft.training.loop import clip, train
+from weatherpeft.training.loop import Loss, clip, train
 from weatherpeft.training.spec import Training
 
 
@@ -119,14 +119,14 @@ def trained(
     work: Path, accumulation: int, clip_norm: float | None = None, stop: bool = False
 ) -> tuple[Toy, list[float]]:
     model, steps = Toy(), 6
-    adapter = SPEC.attach(model, TuningContext(steps, seed=3, accumulation=accumulation))
+    adapter = attach(model, steps=steps, accumulation=accumulation)
     dense = {n: p for n, p in model.named_parameters() if not n.startswith("backbone.")}
     spec = Training(
         steps=steps, learning_rate=RATE, batch_size=4, accumulation=accumulation, clip_norm=clip_norm
     )
-    batches: Any = Batches()
+    batches, loss = cast(Samples, Batches()), cast(Loss, toy_loss)
     interruption = Interruption(0.0 if stop else None)
-    history = train(model, dense, [adapter], batches, batches, toy_loss, spec, 0, work, interruption)
+    history = train(as_backbone(model), dense, [adapter], batches, batches, loss, spec, 0, work, interruption)
     return model, history.train_loss
 
 
@@ -153,6 +153,12 @@ def test_a_split_batch_resumes_where_it_was(tmp_path: Path) -> None:
     )
 
 
+def gradients(model: Toy) -> Tensor:
+    """Of the backbone, as one vector."""
+    found = [parameter.grad for parameter in model.backbone.parameters()]
+    return torch.cat([gradient.flatten() for gradient in found if gradient is not None])
+
+
 class TestClipping:
     @pytest.mark.parametrize("refresh", [1, 2])
     @pytest.mark.parametrize("largest", [1e-3, 1.0, 1e6])
@@ -169,14 +175,14 @@ class TestClipping:
             plain.backbone.idle.weight.grad = torch.zeros_like(plain.backbone.idle.weight)
             clip(dense, [adapter], largest)
             index, gradient = adapter._chosen()
-            own = torch.cat([p.grad.flatten() for p in plain.backbone.parameters()])
+            own = gradients(plain)
             mask = torch.zeros_like(own)
             mask[index] = 1
             flat = iter((own * mask).split([p.numel() for p in plain.backbone.parameters()]))
             for parameter in plain.backbone.parameters():
                 parameter.grad = next(flat).view(parameter.shape)
             torch.nn.utils.clip_grad_norm_(plain.parameters(), largest)
-            clipped = torch.cat([p.grad.flatten() for p in plain.backbone.parameters()])
+            clipped = gradients(plain)
             torch.testing.assert_close(gradient, clipped[index], rtol=1e-10, atol=1e-15)
             ends = [p for n, p in plain.named_parameters() if not n.startswith("backbone.")]
             for one, other in zip(dense, ends, strict=True):

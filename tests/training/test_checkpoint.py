@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.training.checkpoint import (
     load_checkpoint,
@@ -20,17 +21,12 @@ from weatherpeft.training.checkpoint import (
 from weatherpeft.training.fisher import _Sums
 
 
-class Count:
+class Count(DenseAdapter):
     """An adapter with one tensor to keep and one to resume from."""
 
     def __init__(self) -> None:
+        super().__init__({})
         self.kept, self.moment = torch.zeros(2), torch.zeros(3)
-
-    def dense_parameters(self) -> dict[str, nn.Parameter]:
-        return {}
-
-    def trainable_backbone(self) -> int:
-        return 0
 
     def step(self, step: int, learning_rate: float) -> None:
         self.kept += learning_rate

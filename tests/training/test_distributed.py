@@ -101,13 +101,14 @@ def means_rank() -> None:
             for number in range(2):
                 if number == 1:
                     gradients.expect()
-                terms = [(i + 1) * p.sum() for i, p in enumerate(parameters) if i != 4]
-                (sum(terms) * (10 * rank + number)).backward()
+                terms = torch.stack([(i + 1) * p.sum() for i, p in enumerate(parameters) if i != 4])
+                (terms.sum() * (10 * rank + number)).backward()
             gradients.finish()
             for i, parameter in enumerate(parameters):
                 if i == 4:
                     assert parameter.grad is None
                 else:  # (0 + 1 + 10 + 11) / 2
+                    assert parameter.grad is not None
                     assert torch.equal(parameter.grad, torch.full_like(parameter, 11.0 * (i + 1))), i
                 parameter.grad = None
 

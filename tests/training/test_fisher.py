@@ -1,18 +1,35 @@
 """The Fisher warm-up against squared gradients of single samples."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 import zarr
 from torch import Tensor
 
-from tests.backbones.small_aurora import loss, small_aurora, small_batch
-from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
+from tests.backbones.small_aurora import loss as aurora_loss
+from tests.backbones.small_aurora import small_aurora, small_batch
+from tests.peft.toy_backbone import Toy, as_backbone, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
+from weatherpeft.samples.batch import Batch
 from weatherpeft.training.fisher import estimate_fisher
+from weatherpeft.training.loop import Loss
+
+
+def estimate(
+    model: Toy,
+    batches: Iterable[Tensor],
+    output: Path,
+    loss: Callable[[Toy, Tensor], Tensor] = toy_loss,
+    work: Path | None = None,
+) -> int:
+    """``estimate_fisher`` for a toy, whose batches are tensors."""
+    return estimate_fisher(
+        as_backbone(model), cast(Iterable[Batch], batches), cast(Loss, loss), output, work=work
+    )
 
 
 def digest(directory: Path) -> str:
@@ -31,7 +48,7 @@ def test_is_the_mean_of_per_sample_squares(tmp_path: Path) -> None:
     classes = [type(module) for module in model.modules()]
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     batches = [toy_batch(0, 3), toy_batch(1, 1), toy_batch(2, 2)]
-    assert estimate_fisher(model, batches, toy_loss, tmp_path / "fisher.zarr") == 6
+    assert estimate(model, batches, tmp_path / "fisher.zarr") == 6
 
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == flags
     assert [type(module) for module in model.modules()] == classes
@@ -53,7 +70,7 @@ def test_is_the_mean_of_per_sample_squares(tmp_path: Path) -> None:
 def test_on_aurora_a_sample_twice_counts_as_once(tmp_path: Path) -> None:
     model, batch = small_aurora(), small_batch(1)
     for number in (1, 2):
-        assert estimate_fisher(model, [batch] * number, loss, tmp_path / str(number)) == number
+        assert estimate_fisher(model, [batch] * number, aurora_loss, tmp_path / str(number)) == number
     once, twice = (dict(read_fisher(tmp_path / name)) for name in ("1", "2"))
     assert once.keys() == model.backbone_parameters().keys()
     assert all(values.any() for values in once.values())
@@ -62,7 +79,7 @@ def test_on_aurora_a_sample_twice_counts_as_once(tmp_path: Path) -> None:
 
 def test_the_same_values_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        estimate_fisher(Toy(), [toy_batch(0)], toy_loss, tmp_path / name)
+        estimate(Toy(), [toy_batch(0)], tmp_path / name)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 
@@ -72,8 +89,8 @@ def test_a_layer_that_some_batches_leave_out_keeps_its_sum(tmp_path: Path) -> No
         return value + model.backbone.idle(batch[:, 0, :3]).square().mean() if len(batch) == 2 else value
 
     batches = [toy_batch(number, size) for number, size in enumerate((1, 2, 1, 1, 2, 3))]
-    estimate_fisher(Toy(), batches, loss, tmp_path / "all")
-    estimate_fisher(Toy(), [batch for batch in batches if len(batch) == 2], loss, tmp_path / "used")
+    estimate(Toy(), batches, tmp_path / "all", loss)
+    estimate(Toy(), [batch for batch in batches if len(batch) == 2], tmp_path / "used", loss)
     found, used = (dict(read_fisher(tmp_path / name))["idle.weight"] for name in ("all", "used"))
     assert used.all()
     torch.testing.assert_close(found * 10, used * 4)
@@ -102,13 +119,13 @@ def test_a_killed_estimate_goes_on_to_the_same_bytes(batches: int, within: bool,
         yield everything[batches]
 
     killed = Toy()
-    estimate_fisher(Toy(), everything, toy_loss, tmp_path / "straight")
+    estimate(Toy(), everything, tmp_path / "straight")
     killed.backbone.requires_grad_(True)
     with pytest.raises(Killed):
-        estimate_fisher(killed, until_killed(), loss, tmp_path / "resumed", work=tmp_path / "work")
+        estimate(killed, until_killed(), tmp_path / "resumed", loss, tmp_path / "work")
     assert not (tmp_path / "resumed").exists()
     computed.clear()
-    assert estimate_fisher(Toy(), everything, loss, tmp_path / "resumed", work=tmp_path / "work") == 9
+    assert estimate(Toy(), everything, tmp_path / "resumed", loss, work=tmp_path / "work") == 9
     assert computed == [len(batch) for batch in everything[batches:]]
     assert digest(tmp_path / "resumed") == digest(tmp_path / "straight")
 
@@ -125,14 +142,15 @@ def test_a_store_keeps_shapes_and_the_number_of_samples(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensor.float()) for name, tensor in values.items())
     group = zarr.open_group(tmp_path / "fisher.zarr", mode="r")
     assert group.attrs["samples"] == 5
-    assert group["b.weight"].chunks == (2**22 // 3000, 3000)
+    array = group["b.weight"]
+    assert isinstance(array, zarr.Array) and array.chunks == (2**22 // 3000, 3000)
 
 
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found no calibration batch"):
-        estimate_fisher(Toy(), [], toy_loss, tmp_path / "fisher.zarr")
+        estimate(Toy(), [], tmp_path / "fisher.zarr")
     with pytest.raises(ValueError, match=r"narrow\.\w+ is not finite after 0 samples"):
-        estimate_fisher(Toy(), [toy_batch(0) * torch.nan], toy_loss, tmp_path / "fisher.zarr")
+        estimate(Toy(), [toy_batch(0) * torch.nan], tmp_path / "fisher.zarr")
     assert not (tmp_path / "fisher.zarr").exists()
     with pytest.raises(ValueError, match="found no Fisher store"):
         list(read_fisher(tmp_path / "fisher.zarr"))

@@ -1,10 +1,10 @@
 """The training loop: against closed forms on a toy model, and killed and resumed on a small Aurora."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,14 +13,15 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from tests import small_data as small
-from tests.backbones.small_aurora import activate, build
-from weatherpeft.interfaces import TuningContext
+from tests.backbones.small_aurora import activate, build, state_dict
+from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 from weatherpeft.peft import AnyMethod
+from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.tasks.downscaling import Downscaling
-from weatherpeft.training.loop import History, learning_rate, single_batches, train, validate
+from weatherpeft.training.loop import History, Loss, learning_rate, single_batches, train, validate
 from weatherpeft.training.spec import Training
 from weatherpeft.training.tuning import TunedModel, attach, task_loss
 
@@ -73,35 +74,38 @@ class Toy(nn.Module):
         return torch.stack([(self.slopes[name] * p).sum() for name, p in self.named_parameters()]).sum()
 
 
-class Watch:
-    """An adapter that only looks."""
+class Watch(DenseAdapter):
+    """Trains nothing and looks at every step."""
 
     def __init__(self, look: Callable[[int, float], None]) -> None:
-        self.step = look
+        super().__init__({})
+        self._look = look
 
-    def dense_parameters(self) -> dict[str, nn.Parameter]:
-        return {}
+    def step(self, step: int, learning_rate: float) -> None:
+        self._look(step, learning_rate)
 
-    def trainable_backbone(self) -> int:
-        return 0
 
-    def squared_gradient_norm(self) -> float:
-        return 0.0
-
-    def scale_gradients(self, factor: float) -> None:
-        pass
-
-    def result(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_result(self, tensors: Mapping[str, Tensor]) -> None:
-        assert not tensors
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        assert not state
+def fit(
+    model: Toy,
+    samples: tuple[Samples, Samples],
+    spec: Training,
+    work: Path,
+    *adapters: Adapter,
+    dense: dict[str, nn.Parameter] | None = None,
+    loss: Loss | None = None,
+    seed: int = 0,
+) -> History:
+    """Train a toy on samples for training and for validation."""
+    return train(
+        cast(Backbone, model),
+        model.dense() if dense is None else dense,
+        adapters,
+        *samples,
+        loss or model.loss,
+        spec,
+        seed,
+        work,
+    )
 
 
 class TestSchedule:
@@ -112,12 +116,12 @@ class TestSchedule:
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps - warmup)
         expected = []
         for _ in range(steps - warmup):
-            expected.append(cosine.get_last_lr()[0])
+            expected.append(float(cosine.get_last_lr()[0]))
             optimizer.step()
             cosine.step()
         found = [learning_rate(spec, step) for step in range(steps)]
-        np.testing.assert_allclose(found[warmup:], expected, rtol=1e-12)
-        np.testing.assert_allclose(found[:warmup], 0.7 * (np.arange(warmup) + 1) / max(warmup, 1))
+        np.testing.assert_allclose(np.array(found[warmup:]), np.array(expected), rtol=1e-12)
+        np.testing.assert_allclose(np.array(found[:warmup]), 0.7 * (np.arange(warmup) + 1) / max(warmup, 1))
 
     def test_warmup_is_shorter_than_the_training(self) -> None:
         with pytest.raises(ValueError, match="warmup_steps 5 must be fewer than steps 5"):
@@ -128,7 +132,7 @@ class TestSchedule:
     ) -> None:
         spec, calls, model = training(7, warmup_steps=2), [], Toy()
         watch = Watch(lambda step, rate: calls.append((step, rate)))
-        train(model, model.dense(), [watch], samples, validation, model.loss, spec, 0, tmp_path)
+        fit(model, (samples, validation), spec, tmp_path, watch)
         assert calls == [(step, learning_rate(spec, step)) for step in range(7)]
 
 
@@ -143,7 +147,7 @@ class TestOptimizer:
             rate = learning_rate(spec, step)
             matrix = matrix * (1 - rate * 0.4) - rate * np.sign(model.slopes["matrix"].numpy())
             bias = bias - rate * np.sign(model.slopes["bias"].numpy())
-        train(model, model.dense(), (), samples, validation, model.loss, spec, 0, tmp_path)
+        fit(model, (samples, validation), spec, tmp_path)
         np.testing.assert_allclose(model.matrix.detach().numpy(), matrix, rtol=1e-6)
         np.testing.assert_allclose(model.bias.detach().numpy(), bias, rtol=1e-6)
 
@@ -166,7 +170,7 @@ class TestOptimizer:
             done = step + 1
             change = first / (1 - 0.5**done) / (np.sqrt(second / (1 - 0.75**done)) + 1e-8)
             expected = expected - learning_rate(spec, step) * change
-        train(model, model.dense(), (), samples, validation, loss, spec, 0, tmp_path)
+        fit(model, (samples, validation), spec, tmp_path, loss=loss)
         np.testing.assert_allclose(model.bias.detach().numpy(), expected, rtol=1e-6)
 
     @pytest.mark.parametrize("norm", [None, 0.25, 1e6])
@@ -174,9 +178,13 @@ class TestOptimizer:
         self, samples: Samples, validation: Samples, tmp_path: Path, norm: float | None
     ) -> None:
         model, found = Toy(), []
-        watch = Watch(lambda *_: found.append({k: p.grad.clone() for k, p in model.named_parameters()}))
+
+        def look(step: int, rate: float) -> None:
+            grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+            found.append({name: gradient.clone() for name, gradient in grads.items()})
+
         spec = training(2, clip_norm=norm)
-        train(model, model.dense(), [watch], samples, validation, model.loss, spec, 0, tmp_path)
+        fit(model, (samples, validation), spec, tmp_path, Watch(look))
         total = math.sqrt(sum(float(slope.square().sum()) for slope in model.slopes.values()))
         factor = 1.0 if norm is None else min(1.0, norm / total)
         for gradients in found:
@@ -186,7 +194,7 @@ class TestOptimizer:
     def test_only_dense_parameters_move(self, samples: Samples, validation: Samples, tmp_path: Path) -> None:
         model = Toy()
         before = model.matrix.detach().clone()
-        train(model, {"b": model.bias}, (), samples, validation, model.loss, training(2), 0, tmp_path)
+        fit(model, (samples, validation), training(2), tmp_path, dense={"b": model.bias})
         assert torch.equal(model.matrix, before) and model.bias[0] != 4
 
 
@@ -196,10 +204,10 @@ class TestSamples:
     ) -> None:
         model = Toy()
         spec = training(8, batch_size=3)
-        train(model, model.dense(), (), samples, validation, model.loss, spec, 5, tmp_path)
+        fit(model, (samples, validation), spec, tmp_path, seed=5)
         seen = [np.datetime64(time, "ns") for batch in model.seen[True] for time in batch]
         assert [len(batch) for batch in model.seen[True]] == [3] * 8
-        assert seen == [samples.samples[index].time for index in islice(samples.order(5), 24)]
+        assert seen == [samples.frames.samples[index].time for index in islice(samples.order(5), 24)]
         # an epoch is every sample once, whatever the batches
         assert len(set(seen[:11])) == len(set(seen[11:22])) == len(samples) == 11
 
@@ -214,9 +222,9 @@ class TestSamples:
 
         spec = training(5, batch_size=2, checkpoint_every=2)
         with pytest.raises(FloatingPointError) as caught:
-            train(model, model.dense(), (), samples, validation, loss, spec, 3, tmp_path)
+            fit(model, (samples, validation), spec, tmp_path, loss=loss, seed=3)
         times = [
-            samples.samples[index].time.astype("datetime64[s]").item()
+            samples.frames.samples[index].time.astype("datetime64[s]").item()
             for index in islice(samples.order(3), 4, 6)
         ]
         assert str(caught.value) == f"loss is {value} at step 2, sample times {times[0]}, {times[1]}"
@@ -248,8 +256,8 @@ class TestValidation:
             model.loss(_, batch)
             return torch.tensor(next(values))
 
-        found = validate(model, validation, loss, number)
-        times = [validation.samples[index].time for index in expected]
+        found = validate(cast(Backbone, model), validation, loss, number)
+        times = [validation.frames.samples[index].time for index in expected]
         assert [np.datetime64(batch[0], "ns") for batch in model.seen[False]] == times
         assert found == pytest.approx(np.mean([4.0**power for power in range(len(times))]))
         assert model.training
@@ -260,7 +268,7 @@ class TestValidation:
         often, never = Toy(), Toy()
         for name, model, every in (("often", often, 1), ("never", never, 100)):
             spec = training(5, validate_every=every, validation_samples=2)
-            train(model, model.dense(), (), samples, validation, model.loss, spec, 0, tmp_path / name)
+            fit(model, (samples, validation), spec, tmp_path / name)
         assert torch.equal(often.matrix, never.matrix) and torch.equal(often.bias, never.bias)
         assert len(often.seen[False]) == 10 and len(never.seen[False]) == 2
 
@@ -276,7 +284,7 @@ class TestValidation:
             return value
 
         spec = training(7, validate_every=3, validation_samples=1)
-        history = train(model, model.dense(), (), samples, validation, loss, spec, 0, tmp_path)
+        history = fit(model, (samples, validation), spec, tmp_path, loss=loss)
         curves = history.to_dataset()
         assert curves["step"].values.tolist() == list(range(1, 8))
         assert curves["train_loss"].values.tolist() == losses[True]
@@ -290,8 +298,7 @@ class Run:
     STEPS = 5
 
     def __init__(self, methods: list[dict[str, Any]], samples: Samples, validation: Samples, fisher: Path):
-        grids = {"input_grid": small.COARSE, "target_grid": small.FINE}
-        task = Downscaling(name="downscaling", residual=True, **grids)
+        task = Downscaling(name="downscaling", residual=True, input_grid=small.COARSE, target_grid=small.FINE)
         self.samples, self.validation = samples, validation
         model = activate(build(small.FIELDS, residual=True))
         context = TuningContext(self.STEPS, seed=3, fisher=fisher)
@@ -332,7 +339,7 @@ class Run:
         )
 
     def weights(self) -> dict[str, Tensor]:
-        return dict(self.tuned.model.state_dict())
+        return state_dict(self.tuned.model)
 
 
 @pytest.mark.parametrize(
@@ -378,6 +385,6 @@ def test_a_training_that_is_complete_is_not_done_twice(
     models = [Toy(), Toy()]
     for model in models:
         spec = training(4, checkpoint_every=2)
-        train(model, model.dense(), (), samples, validation, model.loss, spec, 0, tmp_path)
+        fit(model, (samples, validation), spec, tmp_path)
     assert len(models[0].seen[True]) == 4 and not models[1].seen[True]
     assert torch.equal(models[0].matrix, models[1].matrix)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests import small_data as small
-from tests.training.processes import METHODS, TINY, command_rank, run, start
+from tests.backbones.small_aurora import small_spec
+from tests.training.processes import METHODS, command_rank, run, start
 from tests.training.processes import finish as finish_group
 from weatherpeft.artifacts import store
 from weatherpeft.peft.sfas.fisher_store import read_fisher
@@ -28,7 +29,7 @@ from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training.interruption import STATUS
 from weatherpeft.training.model import TunedModelSpec
-from weatherpeft.training.spec import Training
+from weatherpeft.training.spec import Precision, Training
 
 PERIODS = [small.period(f"200{year}-01-01", f"200{year}-01-02") for year in (1, 2, 3)]
 SPLITS = Splits(**dict(zip(("train", "validation", "test"), map(small.split, PERIODS), strict=True)))
@@ -52,7 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(*methods: dict[str, Any]) -> TunedModelSpec:
     parsed = tuple(METHODS.validate_python(method) for method in methods)
     return TunedModelSpec(
-        backbone=TINY, fields=small.FIELDS, task=TASK, methods=parsed, pretrained=False, seed=0
+        backbone=small_spec(), fields=small.FIELDS, task=TASK, methods=parsed, pretrained=False, seed=0
     )
 
 
@@ -72,8 +73,17 @@ def command(stage: str, spec: Spec, root: Path, output: Path, *more: str, data: 
 
 
 def fisher(root: Path, output: Path) -> list[str]:
-    values = {"backbone": TINY, "fields": small.FIELDS, "task": TASK, "train": SPLITS.train, "samples": 5}
-    spec = FisherSpec(**values, pretrained=False, seed=0, precision="autocast", recompute=True)
+    spec = FisherSpec(
+        backbone=small_spec(),
+        fields=small.FIELDS,
+        task=TASK,
+        train=SPLITS.train,
+        samples=5,
+        pretrained=False,
+        seed=0,
+        precision="autocast",
+        recompute=True,
+    )
     more = ["--statistics", str(root / "statistics"), "--work", str(root / "work")]
     return command("fisher", spec, root, output, *more, data=slice(1))
 
@@ -155,7 +165,9 @@ class TestFinetune:
 
 class TestPredict:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-    def test_two_processes_write_what_one_writes(self, project: Path, tmp_path: Path, precision: str) -> None:
+    def test_two_processes_write_what_one_writes(
+        self, project: Path, tmp_path: Path, precision: Precision
+    ) -> None:
         tuned = model({"name": "lora", "rank": 2})
         trained = finetune(project, tmp_path / "run", tuned, precision=precision, recompute=True)
         assert run(2, command_rank, trained) == [0, 0]
@@ -177,10 +189,17 @@ def seed_of(number: int) -> TunedModelSpec:
 class TestPretrain:
     def test_two_processes_equal_one(self, project: Path, tmp_path: Path) -> None:
         task = Forecasting(name="forecasting", grid=small.FINE, residual=True)
-        values = {"backbone": TINY, "fields": small.FIELDS, "task": task, "splits": SPLITS, "seed": 0}
         more = ["--statistics", str(project / "statistics"), "--work", str(project / "work")]
         for count, passes in ((1, 2), (2, 1)):
-            spec = PretrainSpec(**values, training=schedule(steps=3, accumulation=passes))
+            training = schedule(steps=3, accumulation=passes)
+            spec = PretrainSpec(
+                backbone=small_spec(),
+                fields=small.FIELDS,
+                task=task,
+                splits=SPLITS,
+                seed=0,
+                training=training,
+            )
             output = tmp_path / str(count)
             arguments = command("pretrain", spec, project, output, *more, data=slice(2))
             assert run(count, command_rank, arguments) == [0] * count

@@ -9,7 +9,7 @@ import torch
 from pydantic import PrivateAttr, TypeAdapter
 from torch import Tensor, nn
 
-from tests.backbones.small_aurora import CONTEXT, FIELDS, loss, small_aurora, small_batch
+from tests.backbones.small_aurora import CONTEXT, FIELDS, loss, small_aurora, small_batch, state_dict
 from weatherpeft.interfaces import Backbone, PeftMethod, TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.adapters.dense import DenseAdapter
@@ -86,7 +86,7 @@ class TestLists:
         save_tensors(model.result(), tmp_path / "tuned.safetensors")
         rebuilt = tuned(methods, TuningContext(steps=1, seed=9))
         rebuilt.load_result(load_tensors(tmp_path / "tuned.safetensors"))
-        expected, found = model.model.state_dict(), rebuilt.model.state_dict()
+        expected, found = state_dict(model.model), state_dict(rebuilt.model)
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert torch.equal(found[name], value), name
@@ -163,7 +163,7 @@ class Given(PeftMethod):
     _dense: dict[str, nn.Parameter] = PrivateAttr()
 
     def __init__(self, dense: dict[str, nn.Parameter]) -> None:
-        super().__init__()
+        super().__init__(name="given")
         self._dense = dense
 
     def attach(self, model: Backbone, context: TuningContext) -> DenseAdapter:
@@ -219,12 +219,12 @@ class TestBuild:
         pretrained = small_aurora()
         pretrained.save(tmp_path / PRETRAINED)
         for path in (tmp_path, tmp_path / PRETRAINED):
-            found = tuned_model(self.spec(), CPU, path).model.state_dict()
+            found = state_dict(tuned_model(self.spec(), CPU, path).model)
             assert all(torch.equal(found[name], value) for name, value in pretrained.state_dict().items())
 
     def test_a_random_start_is_by_the_seed_and_reads_no_weights(self, tmp_path: Path) -> None:
         def weights(seed: int, path: Path | None) -> dict[str, Tensor]:
-            return tuned_model(self.spec(pretrained=False, seed=seed), CPU, path).model.state_dict()
+            return state_dict(tuned_model(self.spec(pretrained=False, seed=seed), CPU, path).model)
 
         one, again, two = weights(1, None), weights(1, tmp_path / "none"), weights(2, None)
         assert all(torch.equal(again[name], value) for name, value in one.items())
