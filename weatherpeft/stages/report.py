@@ -113,7 +113,7 @@ def report(
     jobs = read_jobs(benchmarks) if benchmarks else []
     curves = [_curve(run.name, runs_of[run.label]) for run in spec.runs]
     pretraining = _curve("pretraining", pretrained) if pretrained else None
-    mapped = [run.label for run in _mapped(spec.runs, rows, headline(channels)[0])]
+    mapped = [run.label for run in _mapped(spec.runs, rows, featured(channels)[0])]
     maps, caption = sample_maps(channels, samples, data, {run: predictions_of[run] for run in mapped})
     images = page.Figures(
         maps=maps,
