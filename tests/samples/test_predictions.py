@@ -144,6 +144,14 @@ def test_levels_that_are_no_target_hold_nan(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[name].sel(level=850), fields[name][1])
     np.testing.assert_array_equal(found[f"{RAIN}_std"], fields[f"{RAIN}_std"])
     np.testing.assert_array_equal(fields["temperature"], before)
+    numbers = (3, 1)
+    members = fields_of(2, numbers)
+    write_predictions(lambda index: members, Distribution((48,)), VARIABLES, tmp_path / "m.zarr", numbers)
+    found = opened(tmp_path / "m.zarr").isel(time=0, prediction_timedelta=0)
+    assert set(found.data_vars) == members.keys(), "members are no distributions"
+    assert np.isnan(found["temperature"].sel(level=500)).all()
+    np.testing.assert_array_equal(found["temperature"].sel(level=850), members["temperature"][:, 1])
+
     fields["temperature_std"][1, 1] = np.nan
     with pytest.raises(ValueError, match="prediction of temperature_std at 2001-02-05T12.* is not finite"):
         write_predictions(lambda index: fields, Distribution((48,)), VARIABLES, tmp_path / "b.zarr")
