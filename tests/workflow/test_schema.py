@@ -1,12 +1,60 @@
-"""The generated JSON schema of the configuration."""
+"""The generated JSON schema of the configuration, and what it says of every key."""
+
+import importlib
+import pkgutil
+import typing
+from typing import Any
 
 import pytest
 
+import weatherpeft.stages
 from tests.workflow.workflow import ROOT
 from weatherpeft.cli import main
+from weatherpeft.config import Experiment
+from weatherpeft.spec import Spec
+
+
+def stage_specs() -> list[type[Spec]]:
+    """The specs of all stages, which contain those of sources, tasks, backbones and methods."""
+    found = []
+    for module in pkgutil.iter_modules(weatherpeft.stages.__path__):
+        stage = getattr(importlib.import_module(f"weatherpeft.stages.{module.name}"), module.name)
+        found.append(typing.get_type_hints(stage)["spec"])
+    return found
+
+
+def undescribed(schema: dict[str, Any]) -> list[str]:
+    """The objects of a schema without a description, and their properties without one."""
+    objects = {schema["title"]: schema, **schema.get("$defs", {})}
+    return [
+        ".".join([name, *key])
+        for name, values in objects.items()
+        for key, described in [((), values), *(((k,), v) for k, v in values.get("properties", {}).items())]
+        if not described.get("description")
+    ]
 
 
 def test_the_schema_is_of_this_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     message = "out of date; write it anew: weatherpeft schema > config/schema.json"
     assert (ROOT / "config/schema.json").read_text(encoding="utf-8") == capsys.readouterr().out, message
+
+
+@pytest.mark.parametrize("spec", [Experiment, *stage_specs()], ids=lambda spec: spec.__name__)
+def test_the_schema_describes_every_key(spec: type[Spec]) -> None:
+    assert undescribed(spec.model_json_schema()) == []
+
+
+def test_a_key_without_a_description_is_found() -> None:
+    class Part(Spec):
+        """A part."""
+
+        bare: int
+        told: int
+        """What it is."""
+
+    class Whole(Spec):
+        part: Part
+        """A part of it."""
+
+    assert undescribed(Whole.model_json_schema()) == ["Whole", "Part.bare"]

@@ -23,6 +23,7 @@ class Lora(PeftMethod):
     name: Literal["lora"]
     """Selects this method."""
     rank: Annotated[int, Field(ge=1)] = 8
+    """Rank of the update."""
     alpha: Annotated[float, Field(gt=0)] = 8.0
     """Numerator of the update's scale."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("qkv", "proj")

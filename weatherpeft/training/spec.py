@@ -18,32 +18,33 @@ class Training(Spec):
     """AdamW with linear warm-up and cosine decay."""
 
     steps: int = Field(gt=0)
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     batch_size: int = Field(default=1, gt=0)
-    """Samples a step, of all processes together."""
+    """Number of samples per step, of all processes together."""
     accumulation: int = Field(default=1, gt=0)
-    """Backward passes of each process that share its samples of a step evenly, to save memory."""
+    """Number of backward passes that evenly share the samples of a process in each step, to save memory."""
     precision: Precision = "float32"
-    """In what the backbone computes, in training and in prediction."""
+    """Number format that the backbone computes in, in training and in prediction."""
     recompute: bool = False
-    """Keep only what enters each block, encoder and decoder and compute the rest again in the backward
-    pass: less memory, about a third more time, the same result."""
+    """Whether only the inputs of each block, of the encoder and of the decoder are kept, and the rest is
+    computed again in the backward pass. This takes less memory and about a third more time for the same
+    result."""
     learning_rate: float = Field(gt=0)
-    """Peak of the schedule."""
+    """Peak learning rate of the schedule."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps of linear warm-up from 0."""
+    """Number of steps of linear warm-up from 0."""
     weight_decay: float = 0.05
-    """Decoupled decay of matrices; biases and norms have none."""
+    """Decoupled weight decay of matrices; biases and norms have none."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's."""
+    """Decay rates of AdamW's first and second moments."""
     clip_norm: float | None = None
-    """Largest norm of the gradient of what a step updates, as one vector; none by default."""
+    """Largest norm of the gradient of all parameters that a step updates, as one vector; none by default."""
     validate_every: int = Field(default=100, gt=0)
-    """Steps between validations."""
+    """Number of steps between validations."""
     validation_samples: int = Field(default=16, gt=0)
-    """Samples a validation, spread evenly over the validation split."""
+    """Number of samples per validation, spread evenly over the validation split."""
     checkpoint_every: int = Field(default=100, gt=0)
-    """Steps between checkpoints of the running training; a job may add some by time."""
+    """Number of steps between checkpoints of the running training. A job may add further ones by time."""
 
     @model_validator(mode="after")
     def _even_passes(self) -> Self:

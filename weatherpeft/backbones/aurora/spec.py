@@ -17,16 +17,25 @@ class Aurora(Spec):
     """Size of an Aurora; the defaults are the pretrained 1.3 B configuration."""
 
     name: Literal["aurora"]
+    """Selects this backbone."""
     embed_dim: int = 512
+    """Width of the patch embedding."""
     encoder_depths: tuple[int, ...] = (6, 10, 8)
+    """Number of blocks in each stage of the Swin encoder."""
     encoder_num_heads: tuple[int, ...] = (8, 16, 32)
+    """Number of attention heads in each stage of the Swin encoder."""
     decoder_depths: tuple[int, ...] = (8, 10, 6)
+    """Number of blocks in each stage of the Swin decoder; ``encoder_depths`` in reverse."""
     decoder_num_heads: tuple[int, ...] = (32, 16, 8)
+    """Number of attention heads in each stage of the Swin decoder."""
     num_heads: int = 16
-    """Heads of the level aggregation in encoder and decoder."""
+    """Number of attention heads of the level aggregation in encoder and decoder."""
     window_size: tuple[int, int, int] = (2, 6, 12)
+    """Size of the attention window along level, latitude and longitude in tokens."""
     latent_levels: int = 4
+    """Number of latent pressure levels."""
     patch_size: int = 4
+    """Number of rows and columns of a patch."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -42,37 +42,40 @@ class Sfas(PeftMethod):
     name: Literal["sfas"]
     """Selects this method."""
     preset: Literal["published"] | None = None
-    """``published``: what is not given has the paper's value, and not the project's own default."""
+    """Defaults of keys that are not given: ``published`` for the paper's values, none for the project's."""
     fraction: Share = 0.001
-    """k as a share of what ``count_of`` counts."""
+    """Entries trained at each step, k, as a share of what ``count_of`` counts."""
     count_of: Literal["model", "pool"] = "model"
-    """``model``: all parameters that the methods found, prompts and adapters left out, the paper's count;
-    ``pool``: those that compete."""
+    """Parameters that ``fraction`` is a share of. ``model`` counts all parameters of the model before any
+    method was attached, as the paper does. ``pool`` counts the entries that compete."""
     gamma: Annotated[float, Field(ge=0)] = 0.2
     """Weight of the noise at the first step."""
     noise: Literal["additive", "multiplicative", "none"] = "none"
-    """``none`` selects by Fisher information alone. ``multiplicative`` is an ablation that selects by
-    F·U: no factor common to all entries changes a top-k, so it cannot anneal, and gamma is not used."""
+    """Noise of the selection. ``none`` selects by Fisher information alone. ``multiplicative`` is an ablation
+    that selects by F·U. It cannot anneal, because no factor common to all entries changes a top-k, and it
+    does not use gamma."""
     normalizer: NormalizerName = "max"
     """Norm of this step's Fisher information over the pool; the paper's code divides by the maximum.
     ``rank`` replaces F by the share of the pool with a smaller F."""
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    """Of the normalizer ``quantile``."""
+    """Quantile that the normalizer ``quantile`` divides by."""
     beta: Fraction = 0.0
-    """Memory of the Fisher information, F_t = beta·F_{t−1} + (1 − beta)·f_t with f_t this batch's and
-    F_0 from the warm-up: 0 is the paper's rule, 1 never looks at a batch (without noise, a FISH mask)."""
+    """Memory of the Fisher information, F_t = beta·F_{t−1} + (1 − beta)·f_t, where f_t is that of this batch
+    and F_0 that of the warm-up. 0 is the paper's rule. 1 never looks at a batch, which is a FISH mask if
+    there is no noise."""
     refresh: Annotated[int, Field(gt=0)] = 1
-    """Steps from one selection to the next. In between the same entries are trained, at the cost of little
-    more than a frozen backbone, and f of these batches does not enter F."""
+    """Number of steps from one selection to the next. In between, the same entries are trained at little more
+    cost than a frozen backbone, and f of these batches does not enter F."""
     budget: Annotated[int, Field(gt=0)] | Share | None = None
-    """Most entries touched in the whole run, as a number or as a share of what ``count_of`` counts. A
-    selection takes no more new entries than are left; with none left the touched ones compete."""
+    """Largest number of entries trained in the whole run, as a number or as a share of what ``count_of``
+    counts. A selection takes no more new entries than are left. If none are left, the entries trained before
+    compete."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    """Decoupled, on the selected entries of matrices."""
+    """Decoupled weight decay of the selected entries of matrices."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Of the first and second moments."""
+    """Decay rates of the first and second moments."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the root of the second moment."""
+    """Constant that is added to the root of the second moment."""
 
     @model_validator(mode="after")
     def _published(self) -> Self:
