@@ -1,1 +1,1 @@
-"""What a field is: grids, regions, variables, and how fields are brought to another grid."""
+"""Fields: variables, grids, regions, and regridding."""

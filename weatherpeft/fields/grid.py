@@ -1,4 +1,4 @@
-"""Latitude/longitude geometry and area weights, once."""
+"""Latitude/longitude geometry and area weights."""
 
 from typing import Self
 
@@ -10,23 +10,23 @@ from weatherpeft.spec import Spec
 
 Axis = NDArray[np.float64]
 SNAP_TOLERANCE_DEG = 2e-3
-"""GRIB1 stores millidegrees: an axis this close to a regular one is taken for it."""
+"""Greatest distance of an axis from the regular one that replaces it. GRIB1 rounds to millidegrees."""
 
 
 class Region(Spec):
-    """A box of cell centers, borders included.
+    """A box that holds the cell centers between its borders and on them.
 
-    Longitudes are in [0, 360); a box with ``west > east`` reaches across 0°.
+    Longitudes are in [0, 360). A box with ``west > east`` reaches across 0°.
     """
 
     north: float
-    """Degrees north."""
+    """Northern border in degrees north."""
     south: float
-    """Degrees north, negative in the southern hemisphere."""
+    """Southern border in degrees north, negative in the southern hemisphere."""
     west: float
-    """Degrees east, 0 to 360."""
+    """Western border in degrees east, from 0 to below 360."""
     east: float
-    """Degrees east, 0 to 360."""
+    """Eastern border in degrees east, from 0 to below 360."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -39,24 +39,25 @@ class Region(Spec):
 
     @property
     def label(self) -> str:
-        """Borders as part of a file name, for example ``58.5N-1.25S-74E-133.75E``."""
+        """The borders as part of a file name, for example ``58.5N-1.25S-74E-133.75E``."""
         rows = [f"{abs(value):g}{'S' if value < 0 else 'N'}" for value in (self.north, self.south)]
         return "-".join([*rows, f"{self.west:g}E", f"{self.east:g}E"])
 
 
 class Grid(Spec):
-    """A regular global grid, or the part of it whose cell centers lie in a region.
+    """A regular global grid, or the part whose cell centers lie in a region.
 
     >>> Grid(resolution_deg=5.625).shape, Grid(resolution_deg=0.25, poles=True).shape
     ((32, 64), (721, 1440))
     """
 
     resolution_deg: float
-    """Spacing of rows and columns in degrees; it divides 180."""
+    """Spacing of rows and columns in degrees, a divisor of 180."""
     poles: bool = False
-    """False: latitude centers -90+d/2 to 90-d/2 (WeatherBench). True: -90 to 90."""
+    """Whether rows lie on the poles, so that row centers go from -90 to 90. Otherwise they go
+    from -90+d/2 to 90-d/2 at spacing d, as in WeatherBench."""
     region: Region | None = None
-    """The part to keep; None for the whole globe."""
+    """Part of the globe to keep. By default the whole globe."""
 
     @model_validator(mode="after")
     def _regular(self) -> Self:
@@ -83,7 +84,8 @@ class Grid(Spec):
     def longitude(self) -> Axis:
         """Column centers in degrees, shape ``(longitude,)``.
 
-        Increasing, in [0, 360); of a region across 0° from west to east, negative west of 0°.
+        The centers increase within [0, 360). In a region across 0° they go from west to east and are
+        negative west of 0°.
 
         >>> box = Region(north=60, south=50, west=350, east=4)
         >>> Grid(resolution_deg=5, poles=True, region=box).longitude.tolist()
@@ -99,7 +101,7 @@ class Grid(Spec):
 
     @property
     def rows(self) -> slice:
-        """The rows of the global grid that are kept."""
+        """The rows of the global grid that belong to the grid."""
         if self.region is None:
             return slice(0, self._global_latitude().size)
         latitude = self._global_latitude()
@@ -107,7 +109,7 @@ class Grid(Spec):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of rows and columns."""
+        """Numbers of rows and columns."""
         return self.latitude.size, self.longitude.size
 
     @property
@@ -128,22 +130,22 @@ class Grid(Spec):
         return latitude_bounds(self._global_latitude())[rows.start : rows.stop + 1]
 
     def longitude_bounds(self) -> Axis:
-        """Borders of the columns in degrees, shape ``(longitude + 1,)``; those of the globe begin at -d/2."""
+        """Borders of the columns in degrees, shape ``(longitude + 1,)``; on the whole globe from -d/2 on."""
         longitude = self.longitude
         return np.append(longitude, longitude[-1] + self.resolution_deg) - self.resolution_deg / 2
 
     def area_weights(self) -> Axis:
         """Cell areas relative to the mean cell of the global grid, shape ``(latitude,)``.
 
-        The area of a row is the difference of the sines of its borders. The weights have mean 1
-        over the *global* grid and a region takes its part of them: weights computed on a crop would
-        let the outer rows swallow the polar caps.
+        The area of a row is the difference of the sines of its borders. The weights have mean 1 over the
+        *global* grid, and a region takes its part of them. Weights computed on a crop would count the
+        polar caps to the outer rows.
         """
         area = -np.diff(np.sin(np.deg2rad(latitude_bounds(self._global_latitude()))))
         return (area / area.mean())[self.rows]
 
     def inside(self, region: Region) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns whose centers lie in a region, borders included.
+        """Rows and columns whose centers lie in a region or on its borders.
 
         >>> box = Region(north=60, south=30, west=350, east=10)
         >>> [places.tolist() for places in Grid(resolution_deg=30, poles=True).inside(box)]
@@ -168,26 +170,26 @@ class Grid(Spec):
 
 
 def _span(inside: NDArray[np.bool_]) -> slice:
-    """The slice that holds the true values of a mask whose true values are contiguous."""
+    """The slice of a mask's true values, which must be contiguous."""
     kept = np.flatnonzero(inside)
     return slice(int(kept[0]), int(kept[-1]) + 1) if kept.size else slice(0, 0)
 
 
 def snap_axis(values: Axis, name: str) -> Axis:
-    """The exact regular axis that values rounded to millidegrees stand for.
+    """Recover the exact regular axis from values that were rounded to millidegrees.
 
     The spacing becomes 360/n for an integer n, and the first value a multiple of half the spacing,
-    wherever no value moves by more than ``SNAP_TOLERANCE_DEG``.
+    unless a value would then move by more than ``SNAP_TOLERANCE_DEG``.
 
     Args:
         values: degrees, increasing or decreasing, shape ``(n,)``.
-        name: of the axis, for the message.
+        name: name of the axis, for the error message.
 
     Returns:
-        Values in the given order, shape ``(n,)``.
+        The exact values in the given order, shape ``(n,)``.
 
     Raises:
-        ValueError: if the values are not finite or not regular to within the tolerance.
+        ValueError: the values are not finite or not regular to within the tolerance.
 
     >>> float(snap_axis(np.array([89.297, 87.891, 86.484]), "latitude")[0])
     89.296875
@@ -220,10 +222,10 @@ def snap_axis(values: Axis, name: str) -> Axis:
 
 
 def latitude_bounds(latitude: Axis) -> Axis:
-    """Borders of the rows of a regular axis, with or without poles, in its own order.
+    """Borders of the rows of a regular axis, with or without poles, in the order of the axis.
 
-    Borders lie half-way between rows; the outer ones half a spacing beyond the outer rows and no
-    further than the poles, so that a row on a pole is half as wide as the others.
+    Borders lie half-way between rows. The outer borders lie half a spacing beyond the outer rows, but at
+    most on the poles, so that a row on a pole is half as wide as the others.
 
     Args:
         latitude: row centers in degrees, at least two, in either order, shape ``(latitude,)``.
@@ -232,7 +234,7 @@ def latitude_bounds(latitude: Axis) -> Axis:
         Degrees, shape ``(latitude + 1,)``.
 
     Raises:
-        ValueError: if the axis is not regular or leaves -90 … 90.
+        ValueError: the axis is not regular, has a single row or leaves -90 … 90.
 
     >>> latitude_bounds(np.array([-90.0, 0.0, 90.0])).tolist()
     [-90.0, -45.0, 45.0, 90.0]
@@ -254,8 +256,8 @@ def latitude_bounds(latitude: Axis) -> Axis:
 def longitude_cells(longitude: Axis) -> tuple[Axis, float]:
     """Western borders and common width of the columns of a regular axis.
 
-    The axis may start anywhere, wrap around the globe, and be the two ends of [0, 360) for a region
-    across 0°.
+    The axis may start at any meridian and wrap around the globe. For a region across 0° it may consist
+    of both ends of [0, 360).
 
     Args:
         longitude: column centers in degrees, at least two, in any order, shape ``(longitude,)``.
@@ -264,7 +266,8 @@ def longitude_cells(longitude: Axis) -> tuple[Axis, float]:
         Western borders in degrees, in the given order, shape ``(longitude,)``, and the width in degrees.
 
     Raises:
-        ValueError: if the axis is not regular around the circle or names a meridian twice.
+        ValueError: the axis is not regular around the circle, has a single column or names a meridian
+            twice.
     """
     start, order = _around(longitude)
     centers = snap_axis(start + (np.asarray(longitude, dtype=np.float64)[order] - start) % 360, "longitude")
@@ -277,13 +280,13 @@ def longitude_cells(longitude: Axis) -> tuple[Axis, float]:
 
 
 def _around(longitude: Axis) -> tuple[float, NDArray[np.intp]]:
-    """First meridian after the widest gap, and the order of the columns eastward from there."""
+    """The first meridian after the widest gap, and the order of the columns eastward from there."""
     circle = np.round(np.asarray(longitude, dtype=np.float64) % 360, 6) % 360
     order = np.argsort(circle, kind="stable")
     gaps = np.diff(circle[order], append=circle[order[0]] + 360)
     if gaps.min() <= SNAP_TOLERANCE_DEG:
         raise ValueError(f"longitude: the meridian {circle[order][np.argmin(gaps)]:g}° is there twice")
-    # Several gaps are equal on a global grid: keep the order as it is unless one is clearly wider.
+    # All gaps of a global grid are equal: the order changes only where one is clearly wider.
     widest = int(np.argmax(gaps)) if gaps.max() > gaps.min() + 2 * SNAP_TOLERANCE_DEG else gaps.size - 1
     order = np.roll(order, -(widest + 1))
     return float(circle[order[0]]), order

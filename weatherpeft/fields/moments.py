@@ -11,8 +11,8 @@ import numpy as np
 class Moments:
     """Weight, mean and sum of squared deviations of one or more quantities.
 
-    Parts computed apart, by time, month or rank, merge exactly to the moments of the whole (Chan, Golub
-    and LeVeque 1983).
+    Moments of parts, such as times, months or ranks, merge exactly to the moments of the whole (Chan,
+    Golub and LeVeque 1983).
 
     Attributes:
         weight: total weight, a scalar or an array like ``mean``.
@@ -26,12 +26,12 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray, weights: np.ndarray, axis: int | tuple[int, ...]) -> Self:
-        """Moments along axes.
+        """Compute moments along axes.
 
         Args:
-            values: any shape; NaN has no weight.
+            values: array of any shape; NaN has no weight.
             weights: broadcastable to ``values``.
-            axis: axes to reduce.
+            axis: axis or axes to reduce.
         """
         values = np.asarray(values, dtype=np.float64)
         weights = np.where(np.isnan(values), 0, weights)
@@ -39,7 +39,7 @@ class Moments:
 
     @classmethod
     def stacked(cls, parts: Sequence["Moments"]) -> Self:
-        """Several of the same shape along a new first axis."""
+        """Stack moments of the same shape along a new first axis."""
         return cls(
             np.stack([part.weight for part in parts]),
             np.stack([part.mean for part in parts]),
@@ -47,13 +47,13 @@ class Moments:
         )
 
     def merged(self, axis: int | tuple[int, ...]) -> Self:
-        """Moments of all parts along axes together; NaN where they have no weight.
+        """Merge the moments along axes; the result is NaN where they have no weight.
 
         Args:
-            axis: axes of ``mean`` to reduce.
+            axis: axis or axes of ``mean`` to reduce.
         """
         weight = np.broadcast_to(self.weight, self.mean.shape)
-        mean = np.where(weight == 0, 0, self.mean)  # no values: the mean is NaN
+        mean = np.where(weight == 0, 0, self.mean)  # without values the mean is NaN
         squares = np.where(weight == 0, 0, self.squares)
         total = weight.sum(axis=axis, keepdims=True)
         with np.errstate(invalid="ignore"):
@@ -63,6 +63,6 @@ class Moments:
 
     @property
     def standard_deviation(self) -> np.ndarray:
-        """Root of the weighted mean squared deviation."""
+        """Square root of the weighted mean squared deviation."""
         with np.errstate(invalid="ignore"):
             return np.sqrt(self.squares / self.weight)

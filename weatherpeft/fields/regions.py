@@ -1,4 +1,4 @@
-"""Named parts of a grid, scored beside the whole and, where the experiment says so, held out of training."""
+"""Named parts of a grid, which are scored beside the whole and may be held out of training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,31 +9,31 @@ from weatherpeft.fields.grid import Grid, Region
 
 
 class NamedRegion(Region):
-    """A part of the task's grid that is scored beside the whole."""
+    """A part of the task's grid that is scored beside the whole grid."""
 
     held_out: bool = False
-    """Whether its targets stay out of the losses of tuning, validation and Fisher warm-up."""
+    """Whether the region's targets are left out of the losses of tuning, validation and Fisher warm-up."""
 
     @property
     def box(self) -> Region:
-        """The region without its role."""
+        """The borders alone, without ``held_out``."""
         return Region.model_validate(self.model_dump(exclude={"held_out"}))
 
 
 def held_out(regions: Mapping[str, NamedRegion]) -> tuple[Region, ...]:
-    """The boxes whose targets stay out of the losses."""
+    """The boxes whose targets are left out of the losses."""
     return tuple(region.box for region in regions.values() if region.held_out)
 
 
 def training_points(grid: Grid, without: Sequence[Region]) -> NDArray[np.int64] | None:
-    """The points whose targets count in a loss: those that lie in none of some regions.
+    """The grid points whose targets count in a loss.
 
     Args:
-        grid: of the targets.
-        without: regions.
+        grid: grid of the targets.
+        without: regions whose points do not count.
 
     Returns:
-        Places in a flattened field ``(latitude, longitude)``, increasing; None for all of them.
+        Increasing indices into a flattened field ``(latitude, longitude)``; None where all points count.
     """
     if not without:
         return None
@@ -44,10 +44,10 @@ def training_points(grid: Grid, without: Sequence[Region]) -> NDArray[np.int64] 
 
 
 def check_regions(grid: Grid, regions: Mapping[str, NamedRegion]) -> None:
-    """Whether every region has points of a grid, and the held-out ones leave some to train on.
+    """Refuse a region without points of the grid, and held-out regions that leave none to train on.
 
     Raises:
-        ValueError: naming the region and the grid.
+        ValueError: regions do not fit the grid. The message names the grid and the region at fault.
     """
     for name, region in regions.items():
         rows, columns = grid.inside(region)

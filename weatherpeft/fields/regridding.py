@@ -1,9 +1,9 @@
-"""Regridding between regular latitude/longitude grids: one small sparse matrix per axis.
+"""Regridding between regular latitude/longitude grids, with one small sparse matrix per axis.
 
-On such grids both conservative and bilinear weights are products of a latitude and a longitude
-factor, so that a field is regridded by two sparse products and a global 0.25° field takes
-milliseconds. Conservative means first-order: the mean over the target cell, weighted by area
-(Jones 1999, doi:10.1175/1520-0493(1999)127<2204:FASOCR>2.0.CO;2).
+On such grids conservative and bilinear weights are products of a latitude and a longitude factor. Two
+sparse products therefore regrid a field, and a global 0.25° field takes milliseconds. Conservative
+regridding is first-order: a target value is the mean over the target cell, weighted by area (Jones 1999,
+doi:10.1175/1520-0493(1999)127<2204:FASOCR>2.0.CO;2).
 """
 
 from typing import Literal
@@ -16,27 +16,28 @@ from weatherpeft.fields.grid import Axis, Grid, latitude_bounds, longitude_cells
 
 Method = Literal["conservative", "bilinear"]
 MINIMUM_VALID_SHARE = 0.5
+"""Share of a target cell's weight that must fall on valid source cells; below it the cell is NaN."""
 
 
 class Regridder:
     """Weights from a regular source grid to a target grid.
 
-    The source may be global or regional, with or without rows on the poles, south to north or north
-    to south, and start at any meridian. It must reach the whole target: no cell or point is
-    extrapolated, but for half a source cell at an outer row or column, where the nearest row or
-    column is taken.
+    The source may be global or regional, have rows on the poles or not, go from south to north or from
+    north to south, and start at any meridian. It must reach the whole target, because nothing is
+    extrapolated. The one exception is half a source cell beyond an outer row or column, where bilinear
+    values are those of that row or column.
 
     Args:
         source_latitude: row centers in degrees, shape ``(source_latitude,)``.
         source_longitude: column centers in degrees, shape ``(source_longitude,)``.
-        target: the grid to regrid to.
-        method: ``conservative`` for means over the target cells; ``bilinear`` for values at the target
+        target: grid to regrid to.
+        method: ``conservative`` gives means over the target cells. ``bilinear`` gives values at the target
             centers, by coordinates and periodic in longitude.
-        minimum_valid_share: a target cell is NaN where less than this share of its weight falls on
-            source cells that exist and are not NaN; elsewhere the rest is renormalized.
+        minimum_valid_share: share of a target cell's weight that must fall on source cells that exist and
+            are not NaN. With less the cell is NaN; otherwise the weights of these cells are renormalized.
 
     Raises:
-        ValueError: if an axis is not regular, or the source does not reach a target row or column.
+        ValueError: an axis is not regular, or the source does not reach a target row or column.
     """
 
     def __init__(
@@ -66,24 +67,26 @@ class Regridder:
 
     @property
     def source_shape(self) -> tuple[int, int]:
-        """Number of source rows and columns."""
+        """Numbers of source rows and columns."""
         return int(self.latitude_matrix.shape[1]), int(self.longitude_matrix.shape[1])
 
     def __call__(self, field: NDArray[np.floating]) -> NDArray[np.float32]:
         """Regrid fields.
 
-        NaN is never filled: it takes no part in the weighted mean, which is divided by the share of
-        valid weight, and gives NaN below ``minimum_valid_share``. It does not spread any further.
+        Source values that are NaN take no part in the weighted mean, which is divided by the share of
+        valid weight. The result is NaN where that share is below ``minimum_valid_share``. NaN is never
+        filled otherwise, and it does not spread any further.
 
         Args:
-            field: shape ``(..., source_latitude, source_longitude)``.
+            field: values, shape ``(..., source_latitude, source_longitude)``.
 
         Returns:
-            float32, shape ``(..., latitude, longitude)``. Sums are made in float32, whose error of a few
-            1e-7 is far below that of fields packed in 16 bits, in less than half the time of float64.
+            Values in float32, shape ``(..., latitude, longitude)``. The sums are in float32 too: their error
+            of a few 1e-7 is far below that of fields packed in 16 bits, and they take less than half the
+            time of float64.
 
         Raises:
-            ValueError: if the shape does not match the source grid.
+            ValueError: the shape does not match the source grid.
         """
         if field.shape[-2:] != self.source_shape:
             raise ValueError(f"expected fields of shape (..., {self.source_shape}), found {field.shape}")
@@ -94,31 +97,31 @@ class Regridder:
         return result.reshape(*field.shape[:-2], *self.target.shape)
 
     def classes(self, field: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Regrid numbers that name classes, such as soil types, of which there is no mean.
+        """Regrid numbers that stand for classes, such as soil types, which have no mean.
 
-        A target cell or point gets the class with the most weight: for ``conservative`` the one with the
-        largest area in it. Of equal ones it gets the least.
+        A target cell or point gets the class with the most weight. For ``conservative`` that is the class
+        with the largest area in the cell. Of classes with equal weight it gets the smallest number.
 
         Args:
-            field: shape ``(..., source_latitude, source_longitude)``, of few different numbers.
+            field: few different numbers, shape ``(..., source_latitude, source_longitude)``.
 
         Returns:
-            float32, shape ``(..., latitude, longitude)``.
+            Class numbers in float32, shape ``(..., latitude, longitude)``.
 
         Raises:
-            ValueError: if the shape does not match the source grid.
+            ValueError: the shape does not match the source grid.
         """
         shape = (*field.shape[:-2], *self.target.shape)
         found, most = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         for number in np.unique(field):
             share = self((field == number).astype(np.float32))
-            more = share > most + 1e-6  # beyond rounding: equal shares are equal
+            more = share > most + 1e-6  # shares that differ by rounding alone are equal
             found[more], most[more] = number, share[more]
         return found
 
     def _one(self, field: NDArray[np.floating]) -> NDArray[np.float32]:
         result = self._apply(field)
-        if not np.isnan(result).any():  # every source cell that counts is valid
+        if not np.isnan(result).any():  # every source cell with weight is valid
             return result
         missing = np.isnan(field)
         total = self._apply(np.where(missing, 0, field))
@@ -136,19 +139,19 @@ class Regridder:
 def interpolation_matrices(source: Grid, target: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Bilinear interpolation from one grid to another as two dense matrices.
 
-    By coordinates and periodic in longitude: where grids do not nest, enlarging the array like an
-    image would shift the field. Target rows beyond the outermost source row take its value.
+    The interpolation goes by coordinates and is periodic in longitude. Where grids do not nest, enlarging
+    the array like an image would shift the field. Target rows beyond the outer source row take its value.
 
     Args:
-        source: the coarse grid.
-        target: the fine grid.
+        source: coarse grid.
+        target: fine grid.
 
     Returns:
-        ``(target latitude, source latitude)`` and ``(target longitude, source longitude)``; the field
-        is ``latitude_matrix @ field @ longitude_matrix.T``.
+        Matrices ``(target latitude, source latitude)`` and ``(target longitude, source longitude)``. The
+        interpolated field is ``latitude_matrix @ field @ longitude_matrix.T``.
 
     Raises:
-        ValueError: if the source does not reach a target row or column.
+        ValueError: the source does not reach a target row or column.
     """
     regridder = Regridder(source.latitude, source.longitude, target, "bilinear", minimum_valid_share=1)
     return regridder.latitude_matrix.toarray(), regridder.longitude_matrix.toarray()
@@ -157,7 +160,7 @@ def interpolation_matrices(source: Grid, target: Grid) -> tuple[NDArray[np.float
 def _complete(
     matrix: scipy.sparse.csr_array, centers: Axis, axis: str, minimum_share: float
 ) -> scipy.sparse.csr_array:
-    """Normalize the rows of a matrix whose row sums are the covered shares of the target cells."""
+    """Divide the rows of a matrix by their sums, which are the covered shares of the target cells."""
     share = np.asarray(matrix.sum(axis=1)).ravel()
     short = np.flatnonzero(share < minimum_share - 1e-9)
     if short.size:
@@ -172,12 +175,12 @@ def _complete(
 def _overlaps(
     source: tuple[Axis, Axis], target: tuple[Axis, Axis], period: float | None
 ) -> scipy.sparse.csr_array:
-    """Shares of target intervals that source intervals cover, ``(target, source)``.
+    """Share of every target interval that each source interval covers, ``(target, source)``.
 
     Args:
         source: lower and upper borders.
         target: lower and upper borders.
-        period: length of the circle the intervals lie on, or None for a line.
+        period: length of the circle on which the intervals lie, or None for a line.
     """
     rows, columns, shares = [], [], []
     for row, (low, high) in enumerate(zip(*target, strict=True)):
@@ -193,7 +196,7 @@ def _overlaps(
 
 
 def _latitude_overlaps(source: Axis, target: Grid) -> scipy.sparse.csr_array:
-    """Overlaps in the sine of latitude, in which equal lengths are equal areas."""
+    """Overlaps in the sine of latitude, where equal lengths are equal areas."""
     found = np.sin(np.deg2rad(latitude_bounds(source)))
     wanted = np.sin(np.deg2rad(target.latitude_bounds()))
     return _overlaps(_ordered(found), _ordered(wanted), period=None)
@@ -220,20 +223,20 @@ def _longitude_interpolation(source: Axis, points: Axis) -> scipy.sparse.csr_arr
     order = np.argsort(west)  # eastward from the first column, whatever the order in the file
     periodic = source.size * width > 360 - width / 2
     position = (points - (west[order[0]] + width / 2)) / width
-    if not periodic:  # count from the middle, so that the columns beside both ends are near
+    if not periodic:  # counted from the middle, so that points beside both ends are near them
         middle, turn = (source.size - 1) / 2, 360 / width
         position = (position - middle + turn / 2) % turn + middle - turn / 2
     return _linear(position, order, periodic)
 
 
 def _linear(position: Axis, order: NDArray[np.intp], periodic: bool) -> scipy.sparse.csr_array:
-    """Linear interpolation at fractional positions, ``(position, order)``.
+    """Weights of linear interpolation at fractional positions, ``(position, order)``.
 
     Args:
-        position: of the target points in units of source steps.
+        position: positions of the target points in source steps.
         order: source column at each whole position.
-        periodic: whether the last position is followed by the first; otherwise a point up to half a
-            step outside takes the outer value, and one farther outside has an empty row.
+        periodic: whether the first position follows the last. Otherwise a point up to half a step outside
+            takes the outer value, and the row of a point farther outside is empty.
     """
     count = order.size
     if not periodic:

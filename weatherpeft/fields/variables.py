@@ -1,6 +1,6 @@
-"""One row a variable: the names that providers use, the param id, the units.
+"""The table of variables, with the names that providers use, the param id and the units.
 
-Names are WeatherBench 2's; short names, param ids and units are ECMWF's parameter database's.
+Names are those of WeatherBench 2. Short names, param ids and units are those of ECMWF's parameter database.
 """
 
 import re
@@ -20,18 +20,18 @@ class Variable:
 
     Attributes:
         name: WeatherBench 2 name.
-        short_name: ECMWF short name; what Aurora calls it too.
-        param_id: ECMWF param id, in GRIB.
+        short_name: ECMWF short name, which Aurora uses too.
+        param_id: ECMWF param id in GRIB.
         units: SI units of the canonical dataset.
-        kind: ``surface`` and ``atmospheric`` are instantaneous, ``static`` has no time,
-            ``accumulated`` is a sum over the hour that ends at the valid time.
+        kind: ``surface`` and ``atmospheric`` variables are instantaneous, ``static`` ones have no time, and
+            ``accumulated`` ones are sums over the hour that ends at the valid time.
+        long_name: name in tables and figures.
         aliases: further names in NetCDF files.
-        long_name: for tables and figures.
-        categorical: numbers that name classes, of which there is no mean.
-        partial: not defined everywhere; NaN elsewhere is no error.
-        forecast_hours: of a sum since the start of a forecast, the hours of that forecast; otherwise 0.
-        sum_hours: of a sum of hourly fields that end at the valid time, their number; otherwise 0.
-        minimum: there is no less: predictions are cut off there.
+        categorical: whether the values are numbers of classes, which have no mean.
+        partial: whether the variable is undefined in places, where NaN is no error.
+        forecast_hours: hours of the forecast, for a sum since its start; otherwise 0.
+        sum_hours: number of hourly fields in a sum that ends at the valid time; otherwise 0.
+        minimum: least possible value, to which predictions are raised; None where there is none.
     """
 
     name: str
@@ -104,7 +104,7 @@ _ROWS = (
 VARIABLES: dict[str, Variable] = {row.name: row for row in _ROWS}
 
 STD = "_std"
-"""What WeatherBench 2 adds to a variable's name for its standard deviation."""
+"""Suffix by which WeatherBench 2 names the standard deviation of a variable."""
 RELATED = {
     "sea_surface_temperature": "2m_temperature",
     "skin_temperature": "2m_temperature",
@@ -119,8 +119,9 @@ RELATED = {
     "vertical_velocity": "v_component_of_wind",
     "divergence": "u_component_of_wind",
 }
-"""What a variable that a pretrained model has not seen is most like: warm air holds the water, lows bring
-clouds and rain, air rises where the wind comes from the tropics, divergence is a derivative of the wind."""
+"""For a variable that a pretrained model has not seen, the variable that it resembles most: warm air holds
+the water, lows bring clouds and rain, air rises where the wind comes from the tropics, and divergence is a
+derivative of the wind."""
 
 
 def _known(*kinds: Kind) -> AfterValidator:
@@ -137,18 +138,18 @@ def _known(*kinds: Kind) -> AfterValidator:
 
 
 class VariableSet(Spec):
-    """The fields of an experiment, by WeatherBench 2 names."""
+    """The variables of an experiment, by WeatherBench 2 names."""
 
     surface: Annotated[tuple[str, ...], _known("surface")] = ()
-    """Single-level fields at a time: instantaneous, or sums of hours as ``total_precipitation_6hr``."""
+    """Single-level variables: instantaneous ones, and sums over hours such as ``total_precipitation_6hr``."""
     accumulated: Annotated[tuple[str, ...], _known("accumulated")] = ()
-    """Hourly sums that end at the valid time."""
+    """Sums over the hour that ends at the valid time."""
     atmospheric: Annotated[tuple[str, ...], _known("atmospheric")] = ()
-    """Fields on pressure levels."""
+    """Variables on pressure levels."""
     levels_hpa: tuple[int, ...] = ()
-    """Pressure levels, increasing."""
+    """Pressure levels in hPa, in increasing order."""
     static: Annotated[tuple[str, ...], _known("static")] = ()
-    """Fields without time."""
+    """Variables that do not change with time."""
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
@@ -164,23 +165,23 @@ class VariableSet(Spec):
 
     @property
     def stored(self) -> "VariableSet":
-        """What sources bring and stores hold: sums of hours are made of hourly fields when read."""
+        """The variables that sources bring and stores hold; readers make sums of hourly fields."""
         surface = tuple(name for name in self.surface if not VARIABLES[name].sum_hours)
         return self.model_copy(update={"surface": surface})
 
     @property
     def sums(self) -> tuple[str, ...]:
-        """The sums of hours."""
+        """The sums over hours."""
         return tuple(name for name in self.surface if VARIABLES[name].sum_hours)
 
     def channels(self) -> list[tuple[str, int | None]]:
-        """Every time-dependent instantaneous field: surface first, then variables × levels."""
+        """Name and level of every surface and atmospheric field: surface first, then variables × levels."""
         surface: list[tuple[str, int | None]] = [(name, None) for name in self.surface]
         return surface + [(name, level) for name in self.atmospheric for level in self.levels_hpa]
 
 
 def accumulation(name: str) -> tuple[str, int] | None:
-    """The hourly variable and the hours of a sum in WeatherBench 2's names; None of any other variable.
+    """The hourly variable and the hours that a sum's WeatherBench 2 name states; None for any other variable.
 
     >>> accumulation("total_precipitation_6hr"), accumulation("2m_temperature")
     (('total_precipitation', 6), None)
@@ -194,7 +195,7 @@ def accumulation(name: str) -> tuple[str, int] | None:
 
 
 def channel_label(name: str, level_hpa: int | None) -> str:
-    """Short label of a field for tables and figures.
+    """A short label of a field for tables and figures.
 
     >>> channel_label("temperature", 850), channel_label("2m_temperature", None)
     ('t850', '2t')
@@ -204,12 +205,12 @@ def channel_label(name: str, level_hpa: int | None) -> str:
 
 
 class OneField(Spec):
-    """One variable, at one level where it has levels."""
+    """One variable, at one level if it is atmospheric."""
 
     variable: str
-    """WeatherBench 2 name."""
+    """WeatherBench 2 name of the variable."""
     level_hpa: int | None = None
-    """Of an atmospheric variable."""
+    """Pressure level in hPa, of an atmospheric variable."""
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
@@ -227,23 +228,23 @@ class OneField(Spec):
 
     @property
     def label(self) -> str:
-        """As of ``channel_label``."""
+        """A short label for tables and figures (see ``channel_label``)."""
         return channel_label(self.variable, self.level_hpa)
 
 
 class FieldSet(Spec):
-    """The fields a model sees: those in the data and declared constants that stand in for others.
+    """The variables that a model sees: those in the data, and constant placeholders for others.
 
-    A backbone may need a field that the data has not (Aurora wants at least one surface, one
-    atmospheric and one static variable). A placeholder is declared by name and value; it enters the
-    model and stays out of losses and scores.
+    A backbone may need a variable that the data lacks (Aurora needs at least one surface, one atmospheric
+    and one static variable). A placeholder is declared by name and value. It enters the model and stays out
+    of losses and scores.
     """
 
     measured: VariableSet
-    """What is in the data."""
+    """Variables in the data."""
     placeholders: dict[str, float] = {}
-    """Constant value of every field that the data has not, an atmospheric one's at all levels of the data;
-    where the data has none, at 500 hPa."""
+    """Constant values of variables that the data lacks, by name. An atmospheric placeholder has all levels of
+    the data, or 500 hPa where the data has none."""
 
     @model_validator(mode="after")
     def _placeholders(self) -> Self:
@@ -259,7 +260,7 @@ class FieldSet(Spec):
 
     @property
     def all(self) -> VariableSet:
-        """Measured variables and, after them, placeholders."""
+        """The measured variables, followed by the placeholders."""
         more: dict[str, list[str]] = {"surface": [], "atmospheric": [], "static": []}
         for name in self.placeholders:
             more[VARIABLES[name].kind].append(name)

@@ -1,1 +1,1 @@
-"""Fields of a file: GRIB, NetCDF and Zarr brought to the canonical dataset."""
+"""Readers of GRIB, NetCDF and Zarr, which give the canonical dataset."""

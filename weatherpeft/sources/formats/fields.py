@@ -1,4 +1,4 @@
-"""What the readers of raw files share: a field's key, where it lies, and its canonical layout."""
+"""Fields of raw files, for all readers: their keys, places, layouts and units."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG, Axis, longitude_cells, s
 from weatherpeft.fields.variables import VARIABLES, Variable, VariableSet
 
 FileKind = Literal["GRIB", "NetCDF3", "NetCDF4", "ZIP archive", "HTML page", "empty", "unknown"]
-"""What a file is, by its content."""
+"""Kind of a file, by its content."""
 PRESSURE = "isobaricInhPa"
-"""The level type of pressure levels in hPa, as ecCodes names it."""
+"""The type of level that ecCodes gives pressure levels in hPa."""
 
 _DIMENSIONLESS = ("(0 - 1)", "(0-1)", "0-1", "~", "Numeric", "numeric", "dimensionless", "Proportion", "")
 _CONVERSIONS = {  # (found, expected): (factor, offset)
@@ -25,7 +25,7 @@ _CONVERSIONS = {  # (found, expected): (factor, offset)
 
 
 class Key(NamedTuple):
-    """What a field is; ``level``, ``time`` (to the minute) and ``member`` are None where it has none."""
+    """Identity of a field; ``level``, ``time`` (to the minute) and ``member`` are None where it has none."""
 
     variable: str
     level: int | None = None
@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The canonical axes of a file, and the index of their rows and columns in the file."""
+    """The canonical axes of a file, and the positions of their rows and columns in the file."""
 
     latitude: Axis
     longitude: Axis
@@ -48,11 +48,11 @@ class Layout:
     columns: NDArray[np.intp] | slice
 
     def arrange(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """A field ``(latitude, longitude)`` as it lies in the file, in canonical order."""
+        """Bring a field ``(latitude, longitude)`` from the order of the file to the canonical order."""
         return np.ascontiguousarray(values[self.rows][:, self.columns], dtype=np.float32)
 
     def matches(self, other: "Layout") -> bool:
-        """Whether the canonical axes are the same to within millidegree rounding."""
+        """Whether the canonical axes agree to within millidegree rounding."""
         return all(
             mine.shape == its.shape and bool(np.abs(mine - its).max() <= SNAP_TOLERANCE_DEG)
             for mine, its in ((self.latitude, other.latitude), (self.longitude, other.longitude))
@@ -65,7 +65,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class RawField:
-    """Where a field is, and how to read it: ``read()`` gives canonical float32 ``(latitude, longitude)``."""
+    """Place of a field; ``read()`` gives its canonical values in float32, ``(latitude, longitude)``."""
 
     file: Path
     expver: str
@@ -75,14 +75,14 @@ class RawField:
 
 
 def canonical_layout(latitude: Axis, longitude: Axis) -> Layout:
-    """The canonical axes, north first and eastward in [0, 360), of a file's rows and columns.
+    """The layout that brings a file's rows and columns to north first and eastward in [0, 360).
 
     Args:
-        latitude: degrees, north or south first, shape ``(latitude,)``.
-        longitude: degrees, in any order, shape ``(longitude,)``.
+        latitude: row centers in degrees, north or south first, shape ``(latitude,)``.
+        longitude: column centers in degrees, in any order, shape ``(longitude,)``.
 
     Raises:
-        ValueError: an axis that is not finite or not regular, or a meridian that is there twice.
+        ValueError: an axis is not finite or not regular, or a meridian is there twice.
     """
     latitude = snap_axis(latitude, "latitude")
     rows = np.argsort(-latitude)
@@ -93,21 +93,21 @@ def canonical_layout(latitude: Axis, longitude: Axis) -> Layout:
 
 
 def _index(order: NDArray[np.intp]) -> NDArray[np.intp] | slice:
-    """A slice, which copies nothing, where the order is the file's own."""
+    """A slice, which copies nothing, where the order is that of the file."""
     return slice(None) if bool((np.diff(order) == 1).all()) else order
 
 
 def variable_rows(variables: VariableSet) -> list[Variable]:
-    """The table's rows of all variables in a set: surface, atmospheric, accumulated, static."""
+    """The table rows of all variables in a set: surface, atmospheric, accumulated, static."""
     names = (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static)
     return [VARIABLES[name] for name in names]
 
 
 def unit_conversion(found: str, expected: str) -> tuple[float, float]:
-    """Factor and offset from units as files spell them.
+    """Factor and offset that convert found units, as files spell them, to the expected ones.
 
     Raises:
-        ValueError: units that are neither the expected ones nor known to convert to them.
+        ValueError: no conversion from the found to the expected units is known.
     """
     plain = found.strip().replace("**", "").replace("^", "")
     plain = "1" if plain in _DIMENSIONLESS or plain.startswith("(Code table") else plain
@@ -119,11 +119,14 @@ def unit_conversion(found: str, expected: str) -> tuple[float, float]:
 
 
 def not_hourly(row: Variable, times: NDArray[Any]) -> str:
-    """End of a message, why accumulated fields at times that are not hourly are refused.
+    """The end of an error message that explains why sums over more than an hour are refused.
 
     Args:
-        row: of the variable.
-        times: found, increasing, ``(time,)``.
+        row: table row of the variable.
+        times: increasing times that were found, ``(time,)``.
+
+    Returns:
+        The explanation; empty where the variable is not accumulated or its times are hourly.
     """
     if row.kind != "accumulated" or times.size < 2 or np.diff(times).min() <= np.timedelta64(1, "h"):
         return ""

@@ -1,7 +1,7 @@
-"""Raw GRIB and NetCDF files as providers ship them, checked and read as the canonical dataset.
+"""Raw GRIB and NetCDF files from any provider, checked and read as the canonical dataset.
 
-Every file becomes a list of two-dimensional fields, known by (variable, level, valid time, member)
-from its headers alone. The list must hold what a request asks for before anything is decoded.
+The headers of a file give a list of two-dimensional fields with variable, level, valid time and member.
+The lists of all files must hold the requested fields before anything is decoded.
 """
 
 import logging
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 HOURLY_TIME = "hourly_time"
-"""Dimension of accumulated fields: the end of the hour, 00 UTC of the first day to 23 UTC of the last."""
+"""Time dimension of accumulated fields: ends of hours, from 00 UTC of the first day to 23 UTC of the last."""
 PRELIMINARY = {"time": "preliminary", HOURLY_TIME: "hourly_preliminary"}
-"""By dimension, the coordinate that marks times with preliminary data, ERA5T; absent where none is."""
+"""For each time dimension, the coordinate that marks preliminary data (ERA5T). Final data has none."""
 _log = logging.getLogger(__name__)
 
 _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
@@ -38,7 +38,7 @@ _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
 
 
 def raw_files(directory: Path) -> list[Path]:
-    """The raw files of a download in order of their names, bookkeeping files left out."""
+    """The raw files of a download, sorted by name, without bookkeeping files."""
     return sorted(
         path
         for path in directory.iterdir()
@@ -47,18 +47,18 @@ def raw_files(directory: Path) -> list[Path]:
 
 
 def place(file: Path, target: Path) -> None:
-    """Give a file a second name: a hard link where the file system allows it, otherwise a copy."""
+    """Give a file a second name: a hard link where the file system allows one, otherwise a copy."""
     try:
         os.link(file, target)
-    except OSError:  # another file system, or a file of another user
+    except OSError:  # the target is on another file system, or the file belongs to another user
         shutil.copyfile(file, target)
 
 
 def sniff(path: Path) -> FileKind:
-    """Kind of a file by its first bytes, whatever its name.
+    """Tell the kind of a file from its first bytes, whatever its name.
 
     Raises:
-        ValueError: if there is no such file.
+        ValueError: there is no such file.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -77,23 +77,23 @@ def open_canonical(
 ) -> "xr.Dataset":
     """Check raw files against a request and read them lazily.
 
-    Fields that are not asked for are passed over. Instantaneous fields have the dimension ``time``,
-    from 00 UTC of the first day every ``step_hours``; accumulated fields have ``hourly_time``. The
-    attribute ``expver`` counts the fields of each experiment version where the files state one, and
-    the coordinates of ``PRELIMINARY`` mark the times with preliminary fields. Forecasts of other lead
-    times than the request's are passed over; ``time`` is their valid time, and ``init_time`` is along it.
+    Other fields than the requested ones are ignored, as are forecasts with another lead time. Instantaneous
+    fields have the dimension ``time``, from 00 UTC of the first day every ``step_hours``. Accumulated fields
+    have ``hourly_time``. For forecasts ``time`` is the valid time, with ``init_time`` along it. Where the
+    files state experiment versions, the attribute ``expver`` counts the fields of each, and the coordinates
+    of ``PRELIMINARY`` mark the times with preliminary fields.
 
     Args:
-        paths: GRIB and NetCDF files in any mixture, whatever their names; forecasts are read from GRIB.
-        request: what the files must hold.
-        times: of the instantaneous fields, UTC, where they are not every ``step_hours``.
+        paths: GRIB and NetCDF files, mixed and named in any way. Forecasts must be in GRIB.
+        request: fields that the files must hold.
+        times: valid times (UTC) of the instantaneous fields, where they are not every ``step_hours``.
 
     Returns:
-        The canonical dataset of ``interfaces.Source.decode``, a dask chunk a time and member.
+        The canonical dataset of ``interfaces.Source.decode``, with one dask chunk per time and member.
 
     Raises:
-        ValueError: a file that is empty, truncated or no data; a field, level, time or member that is
-            missing or there twice; fields on different grids; units that cannot be converted.
+        ValueError: a file is empty, truncated or no data, a field, level, time or member is missing or
+            there twice, fields are on different grids, or units cannot be converted.
     """
     if times is None:
         times = valid_times(request, request.step_hours)
@@ -119,10 +119,10 @@ def open_canonical(
 
 
 def valid_times(request: DataRequest, step_hours: int) -> NDArray[np.datetime64]:
-    """UTC, to the minute, from 00 UTC of the first day to the end of the last, ``(time,)``.
+    """Times (UTC, to the minute) from 00 UTC of the first day to the end of the last, ``(time,)``.
 
     Raises:
-        ValueError: if the step is less than an hour.
+        ValueError: the step is less than an hour.
     """
     if step_hours < 1:
         raise ValueError(f"step_hours: expected 1 or more, found {step_hours}")
@@ -145,7 +145,7 @@ def _expected(request: DataRequest, times: NDArray[np.datetime64]) -> Iterator[K
 
 
 def _add(fields: dict[Key, RawField], key: Key, field: RawField) -> None:
-    """Take a field; of a static field, the first one."""
+    """Add a field, and refuse one that is there already. Of a static field the first one counts."""
     other = fields.setdefault(key, field)
     if other is field or key.time is None:
         return
@@ -159,7 +159,7 @@ def _add(fields: dict[Key, RawField], key: Key, field: RawField) -> None:
 
 
 def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence[Path]) -> str:
-    """One line that names the first missing field and what of it is there."""
+    """An error message of one line that names the first missing field and what was found of it."""
     first = missing[0]
     found = [key for key in seen if key.variable == first.variable]
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
@@ -180,7 +180,7 @@ def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence
 
 
 class _Stack:
-    """Fields as one array ``([member,] time, [level,] latitude, longitude)`` that reads what is indexed."""
+    """Fields as one array ``([member,] time, [level,] latitude, longitude)`` that reads the indexed part."""
 
     dtype = np.dtype(np.float32)
 
@@ -238,7 +238,7 @@ def _assemble(
 
 
 def _preliminary(fields: Mapping[Key, RawField]) -> dict[str, set[np.datetime64]]:
-    """The times of preliminary fields, by dimension."""
+    """The times of preliminary fields, by time dimension."""
     found: dict[str, set[np.datetime64]] = {}
     for key, field in fields.items():
         if field.expver.endswith("5") and key.time is not None:
@@ -248,7 +248,7 @@ def _preliminary(fields: Mapping[Key, RawField]) -> dict[str, set[np.datetime64]
 
 
 def _versions(fields: Mapping[Key, RawField]) -> dict[str, str]:
-    """How many fields each experiment version has, and from when to when."""
+    """The attribute ``expver``: number of fields and first and last time of each experiment version."""
     spans: dict[str, list[np.datetime64]] = {}
     for key, field in fields.items():
         if field.expver and key.time is not None:

@@ -1,4 +1,4 @@
-"""GRIB files: their headers scanned message by message, and their fields read one at a time."""
+"""GRIB files: a scan of the headers, message by message, and fields that are read one at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,20 +30,20 @@ class Message:
     """A GRIB message, from its header.
 
     Attributes:
-        offset: first byte in the file.
-        length: bytes, the final 7777 included.
-        param_id: ECMWF parameter id.
-        type_of_level: as ecCodes names it, for example ``isobaricInhPa`` or ``surface``.
-        level: in units of the type of level.
-        valid_time: UTC, to the minute.
-        interval_hours: length of the interval that the values stand for, 0 for an instant.
-        lead_hours: from the start of the forecast to the valid time, 0 for an analysis.
+        offset: position of the first byte in the file.
+        length: number of bytes, including the final 7777.
+        param_id: ECMWF param id.
+        type_of_level: type of level in ecCodes' words, for example ``isobaricInhPa`` or ``surface``.
+        level: level in units of its type.
+        valid_time: valid time (UTC, to the minute).
+        interval_hours: hours of the interval that the values are for, 0 for an instant.
+        lead_hours: hours from the start of the forecast to the valid time, 0 for an analysis.
         member: ensemble member, None where the message has none.
         expver: ECMWF experiment version, ``0001`` for final and ``0005`` for preliminary ERA5.
         geometry: grid type, scanning flags, rows, columns, first and last latitude and longitude.
-        simple: of GRIB 1 in simple packing of 16 bits without missing values, as most of ERA5 is:
-            reference value, binary and decimal scale factor, and first byte of the values in the
-            message; None of any other.
+        simple: for GRIB 1 in simple packing of 16 bits without missing values, like most of ERA5, the
+            reference value, the binary and decimal scale factors, and the first byte of the values in the
+            message; otherwise None.
     """
 
     offset: int
@@ -64,8 +64,8 @@ def inventory(path: Path) -> list[Message]:
     """Scan the headers of a GRIB file, in the order of the file.
 
     Raises:
-        ValueError: a message that is cut off, does not end in 7777 or cannot be read, or bytes
-            between messages that are not padding.
+        ValueError: a message is cut off, does not end in 7777 or cannot be read, or bytes between
+            messages are not padding.
     """
     import eccodes
 
@@ -97,7 +97,7 @@ def inventory(path: Path) -> list[Message]:
 
 
 def _check_padding(stream: BinaryIO, start: int, stop: int, where: str) -> None:
-    """ECMWF pads messages with zeros; anything else is a message that ecCodes passed over."""
+    """Refuse bytes between messages other than ECMWF's padding: ecCodes skips damaged messages."""
     stream.seek(start)
     while start < stop:
         part = stream.read(min(stop - start, 1 << 20))
@@ -157,18 +157,18 @@ def _grib_layout(geometry: tuple[Any, ...]) -> Layout:
 
 
 def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iterator[tuple[Key, RawField]]:
-    """The fields of a GRIB file that are of the given variables, in the order of the file.
+    """The fields of some variables in a GRIB file, in the order of the file.
 
-    Headers are scanned when the first field is asked for; values are decoded by ``RawField.read``.
+    The first field triggers the scan of the headers. ``RawField.read`` decodes values.
 
     Args:
-        path: a GRIB file.
-        variables: what to look for; levels are not considered, every pressure level is given.
-        lead_hours: of the forecasts to look for; 0 for analyses, and for sums of whatever forecast.
+        path: GRIB file.
+        variables: variables to find, on all pressure levels.
+        lead_hours: lead time of the forecasts to find; 0 for analyses, and for sums of any forecast.
 
     Raises:
-        ValueError: what ``inventory`` refuses, a sum over other hours than its variable's, or a grid
-            that is not a regular one of latitude and longitude stored by rows in one direction.
+        ValueError: ``inventory`` refuses the file, a sum is over other hours than its variable's, or the
+            grid is not a regular one of latitude and longitude, stored by rows in one direction.
     """
     names = {(row.param_id, row.kind == "atmospheric"): row for row in variable_rows(variables)}
     layouts: dict[tuple[Any, ...], Layout] = {}
@@ -223,10 +223,10 @@ def _read_message(path: Path, message: Message, layout: Layout) -> NDArray[np.fl
 
 
 def _read_simple(path: Path, message: Message, layout: Layout) -> NDArray[np.float32]:
-    """The values of a message in simple packing, ``(latitude, longitude)`` as they lie in the file.
+    """The values of a message in simple packing, ``(latitude, longitude)`` in the order of the file.
 
     A value is (reference + integer × 2^binary scale) / 10^decimal scale (WMO Manual on Codes, FM 92
-    GRIB): what ecCodes computes in float64, but some rows at a time, which takes half the time.
+    GRIB). ecCodes computes the same in float64; some rows at a time it takes half as long.
     """
     assert message.simple
     reference, binary, decimal, start = message.simple

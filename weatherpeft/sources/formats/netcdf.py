@@ -1,4 +1,4 @@
-"""NetCDF files, classic and NetCDF-4: their fields by the coordinates of whatever layout they have."""
+"""NetCDF files, classic and NetCDF-4, of any layout: their coordinates tell what each field is."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -32,20 +32,20 @@ _ROLES = {  # names of coordinates in NetCDF files
 
 
 def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterator[tuple[Key, RawField]]:
-    """The fields of a NetCDF file that are of the given variables.
+    """The fields of some variables in a NetCDF file.
 
-    The file is opened when the first field is asked for, and stays open; values are read, and
-    converted to the table's units, by ``RawField.read``.
+    The first field triggers the opening of the file, which then stays open. ``RawField.read`` reads values
+    and converts them to the units of the table of variables.
 
     Args:
-        path: a NetCDF file.
-        kind: ``NetCDF3`` or ``NetCDF4``, as ``files.sniff`` found it.
-        variables: what to look for; levels are not considered, every pressure level is given.
+        path: NetCDF file.
+        kind: ``NetCDF3`` or ``NetCDF4``, as ``files.sniff`` tells it.
+        variables: variables to find, on all pressure levels.
 
     Raises:
-        ValueError: a file that is truncated or cannot be decoded, or a variable with an unknown
-            dimension, a missing coordinate, a calendar that is not the standard one, an axis that is
-            not regular, or units that cannot be converted.
+        ValueError: the file is truncated or cannot be decoded, or a variable has an unknown dimension, a
+            missing coordinate, another calendar than the standard one, an axis that is not regular, or
+            units that cannot be converted.
     """
     import xarray as xr
 
@@ -70,7 +70,7 @@ def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterato
 
 
 def _check_classic(path: Path) -> None:
-    """The NetCDF library reads zeros past the end of a classic file; SciPy's reader notices."""
+    """Refuse a truncated classic file. SciPy notices it; the NetCDF library reads zeros past its end."""
     from scipy.io import netcdf_file
 
     with path.open("rb") as stream:
@@ -83,7 +83,7 @@ def _check_classic(path: Path) -> None:
 
 
 def _roles(array: "xr.DataArray") -> dict[str, str]:
-    """Coordinate of each role; of a time and a valid time, the valid time."""
+    """Name of the coordinate in each role. The valid time takes precedence over other times."""
     roles: dict[str, str] = {}
     for name, role in _ROLES.items():
         if (name in array.coords or name in array.dims) and role not in roles:
@@ -94,7 +94,7 @@ def _roles(array: "xr.DataArray") -> dict[str, str]:
 def _netcdf_variable(
     path: Path, array: "xr.DataArray", roles: Mapping[str, str], row: Variable
 ) -> Iterator[tuple[Key, RawField]]:
-    """The fields of one variable; of a static one, the first."""
+    """The fields of one variable, without time and member if it is static."""
     axes = {role: array[name] for role, name in roles.items()}
     static = row.kind == "static"
     for role in ("latitude", "longitude", *(() if static else ("time",))):
@@ -131,14 +131,14 @@ def _times(coordinate: "xr.DataArray") -> list[np.datetime64]:
 
 
 def _levels(coordinate: "xr.DataArray") -> list[int | float]:
-    """Pressure in hPa; whole numbers, which are what a request can ask for, as integers."""
+    """Pressure in hPa. Whole numbers are integers, as in requests."""
     levels = np.atleast_1d(coordinate.values).astype(np.float64)
     levels = np.round(levels / 100 if coordinate.attrs.get("units") == "Pa" else levels, 6)
     return [int(level) if level == int(level) else float(level) for level in levels]
 
 
 def _expver(coordinate: "xr.DataArray | None", times: int) -> list[str]:
-    """Experiment version of each time; of old CDS files, where it is a dimension, all of them."""
+    """Experiment version of each time. In old CDS files, where it is a dimension, every time has them all."""
     if coordinate is None:
         return [""] * times
     names = [str(int(value)).zfill(4) for value in np.atleast_1d(coordinate.values)]

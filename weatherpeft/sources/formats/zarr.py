@@ -1,7 +1,7 @@
-"""Zarr stores of reanalysis: opened at any URL, searched for a request, read as canonical.
+"""Zarr stores of reanalysis, opened at any URL and read as the canonical dataset.
 
-A store holds arrays ``(time, [level,] latitude, longitude)`` in any order of these dimensions and
-static fields ``(latitude, longitude)``, with levels in hPa and, where it does not say otherwise, SI units.
+A store holds arrays ``(time, [level,] latitude, longitude)``, with dimensions in any order, and static
+fields ``(latitude, longitude)``. Levels are in hPa. Units are SI units unless the store states others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 GRID = ("latitude", "longitude")
-"""Dimensions of a field."""
+"""Horizontal dimensions of a field."""
 
 
 @dataclass(frozen=True)
 class Selected:
-    """What a request takes of one array of a store.
+    """The part of a store's array that a request needs.
 
     Attributes:
-        row: of the variable.
-        array: lazy, at all its times and the levels of the request, dimensions in the store's order.
-        time: name of its time dimension, None for a static field.
-        wanted: positions along it, increasing, ``(time,)``; of a static field, one zero.
+        row: table row of the variable.
+        array: lazy array with all times, the request's levels, and dimensions in the store's order.
+        time: name of the time dimension, None for a static field.
+        wanted: increasing positions along the time dimension, ``(time,)``; one zero for a static field.
     """
 
     row: Variable
@@ -48,29 +48,29 @@ class Selected:
     wanted: NDArray[np.intp]
 
     def at(self, number: int | NDArray[np.intp]) -> "xr.DataArray":
-        """The fields of one or some of the wanted times, lazy."""
+        """The fields at one or some of the wanted times, lazy."""
         return self.array if self.time is None else self.array.isel({self.time: self.wanted[number]})
 
     def key(self, number: int, level: int | None = None) -> Key:
-        """Names a field, for messages."""
+        """The key of a field, for messages."""
         moment = None if self.time is None else self.array[self.time].values[self.wanted[number]]
         return Key(self.row.name, level, None if moment is None else moment.astype("datetime64[m]"))
 
 
 def open_store(url: str) -> "xr.Dataset":
-    """Open a store with consolidated metadata: values lazy and as they are stored.
+    """Open a store with consolidated metadata. Its values are lazy and as they are stored.
 
     Args:
-        url: ``gs://``, read without an account, any other URL that fsspec reads, or a folder.
+        url: a ``gs://`` URL, which is read without an account, another URL that fsspec reads, or a folder.
 
     Raises:
-        ValueError: if it cannot be reached or is no such store.
+        ValueError: the store cannot be reached, or there is none.
     """
     from zarr.storage import FsspecStore, LocalStore
 
     try:
         if url.startswith("gs://"):
-            # The plain file system: gcsfs' default asks for the kind of bucket before every object.
+            # The plain file system: the default one of gcsfs queries the kind of bucket before every object.
             from gcsfs.core import GCSFileSystem
 
             files = GCSFileSystem(token="anon", asynchronous=True)
@@ -78,14 +78,14 @@ def open_store(url: str) -> "xr.Dataset":
         if "://" in url:
             return open_zarr(FsspecStore.from_url(url, read_only=True), True)
         return open_zarr(LocalStore(Path(url).expanduser(), read_only=True), True)
-    except Exception as error:  # of whatever file system fsspec has for the URL
+    except Exception as error:  # depends on the file system that fsspec has for the URL
         raise ValueError(
             f"{url}: cannot open a Zarr store with consolidated metadata there ({cause(error)})"
         ) from error
 
 
 def open_zarr(store: Any, consolidated: bool) -> "xr.Dataset":
-    """A store's arrays, lazy and without decoding other than of its coordinate of time."""
+    """A store's arrays, lazy and undecoded except for the time coordinate."""
     import xarray as xr
 
     return xr.open_zarr(
@@ -94,24 +94,24 @@ def open_zarr(store: Any, consolidated: bool) -> "xr.Dataset":
 
 
 def cause(error: Exception) -> str:
-    """What another library raised, in one line."""
+    """The error of another library, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def select(
     dataset: "xr.Dataset", label: str, request: DataRequest, names: Mapping[str, str]
 ) -> list[Selected]:
-    """Find what a request asks for, without reading values.
+    """Find the requested fields, without reading values.
 
     Args:
-        dataset: an opened store.
-        label: its URL or path, for messages.
-        request: what to find.
-        names: the store's names, where they are not WeatherBench 2's.
+        dataset: opened store.
+        label: URL or path of the store, for messages.
+        request: fields to find.
+        names: the store's names of variables, by the WeatherBench 2 names from which they differ.
 
     Raises:
-        ValueError: naming the store and the variable, level or time that is missing, sums that are
-            not hourly, or what shows that the store has another layout.
+        ValueError: a variable, level or time is missing, sums are not hourly, or the store has another
+            layout. The message names the store and the cause.
     """
     found = [_select(dataset, label, request, row, names) for row in variable_rows(request.variables)]
     if not found:
@@ -147,7 +147,7 @@ def _select(
 
 
 def time_name(array: "xr.DataArray") -> str | None:
-    """The time dimension of an array, None for a static field."""
+    """Name of an array's time dimension, None for a static field."""
     return next((name for name in ("time", HOURLY_TIME) if name in array.dims), None)
 
 
@@ -178,7 +178,7 @@ def _conversion(array: "xr.DataArray", row: Variable) -> tuple[float, float]:
 def _positions(
     times: NDArray[Any], wanted: NDArray[np.datetime64], label: str, row: Variable
 ) -> NDArray[np.intp]:
-    """Where the wanted times are on a time axis."""
+    """Positions of the wanted times on a time axis."""
     if times.dtype.kind != "M" or not (np.diff(times) > np.timedelta64(0)).all():
         raise ValueError(f"{label}: {row.name}: expected increasing times of the standard calendar")
     times = times.astype("datetime64[m]")
@@ -194,7 +194,7 @@ def _positions(
 
 
 class _Frames:
-    """A variable as an array ``(time, [level,] latitude, longitude)`` that reads what is indexed."""
+    """A variable as an array ``(time, [level,] latitude, longitude)`` that reads the indexed part."""
 
     dtype = np.dtype(np.float32)
 
@@ -213,11 +213,11 @@ class _Frames:
         return result
 
     def _read(self, number: int) -> NDArray[np.float32]:
-        """All fields of one time."""
+        """All fields at one time."""
         each = self._each
         try:
             values = each.at(number).transpose(..., *GRID).values
-        except Exception as error:  # of whatever codec
+        except Exception as error:  # depends on the codec
             what = f"{each.key(number)}: cannot read the values ({cause(error)})"
             raise ValueError(f"{self._label}: {what}") from error
         factor, offset = _conversion(each.array, each.row)
@@ -228,10 +228,10 @@ class _Frames:
 
 
 def canonical(selected: Sequence[Selected], label: str) -> "xr.Dataset":
-    """The canonical dataset of ``interfaces.Source.decode``, lazy, a dask chunk a time.
+    """The canonical dataset of ``interfaces.Source.decode``, lazy, with one dask chunk per time.
 
     Args:
-        selected: what it holds.
+        selected: arrays that the dataset holds.
         label: path of the store, for messages.
     """
     import dask.array

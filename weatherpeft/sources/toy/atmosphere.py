@@ -1,7 +1,7 @@
-"""The atmosphere on the output grid, step by step: temperature and moisture at 850 hPa, and rain.
+"""The atmosphere on the output grid: temperature and moisture at 850 hPa, and rain.
 
-The flow comes from ``dynamics``; here the wind carries two tracers, the surface warms and moistens
-them, and rain takes the moisture out.
+The flow comes from ``dynamics``. Here the wind carries two tracers, the surface warms and moistens the air,
+and rain takes the moisture out.
 """
 
 from datetime import datetime, timedelta
@@ -40,20 +40,20 @@ class Atmosphere:
     """State of the whole toy atmosphere.
 
     Attributes:
-        grid: of the fields.
-        planet: its surface.
-        physics: of the flow and of the surface.
-        step_hours: of one ``advance``.
+        grid: grid of the fields.
+        planet: surface of the planet.
+        physics: physics of the flow and of the surface.
+        step_hours: hours of one ``advance``.
         now: valid time of the state, UTC.
-        streamfunction: ``(layer, order, degree)``, in a²Ω.
-        temperature: at 850 hPa, kelvin, ``(latitude, longitude)``.
-        temperature_anomaly: of ``temperature``, from thermal wind balance.
-        humidity: specific, at 850 hPa, kg/kg.
-        relative_humidity: at 850 hPa, 0…1.02.
-        rise_east: slope of the orography, with ``rise_north``, meters per meter.
-        coast_east: slope of the land-sea mask, with ``coast_north``, per meter.
-        land_slowing: share of the wind that rough land leaves at 10 m.
-        vertical_motion: in the lower troposphere, Pa/s, of the last step.
+        streamfunction: streamfunction in a²Ω, ``(layer, order, degree)``.
+        temperature: temperature at 850 hPa in kelvin, ``(latitude, longitude)``.
+        temperature_anomaly: departure of ``temperature`` from thermal wind balance.
+        humidity: specific humidity at 850 hPa in kg/kg.
+        relative_humidity: relative humidity at 850 hPa, 0…1.02.
+        rise_east: eastward slope of the orography in meters per meter; ``rise_north`` is the northward one.
+        coast_east: eastward slope of the land-sea mask per meter; ``coast_north`` is the northward one.
+        land_slowing: share of the wind that remains at 10 m over rough land.
+        vertical_motion: vertical motion in the lower troposphere during the last step, Pa/s.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class Atmosphere:
         physics: Physics = TRUE,
         step_hours: int = 1,
     ) -> None:
-        """Lay out the grid and the planet; ``start`` gives the state.
+        """Make the grid and the planet; ``start`` sets the state.
 
         Args:
-            model: of the flow; this object steps it.
-            resolution_deg: of the grid, with poles.
-            seed: of the planet.
-            physics: that of the model, whose surface it shapes too.
+            model: model of the flow, which this object steps.
+            resolution_deg: spacing of the grid, which has the poles.
+            seed: seed of the planet.
+            physics: physics of the model and of its surface.
             step_hours: time step of the tracers.
         """
         self.model = model
@@ -94,10 +94,10 @@ class Atmosphere:
         """Begin with a balanced flow and moderately moist air.
 
         Args:
-            potential_vorticity: of the flow, ``(layer, order, degree)``; where it is not the end of the
-                model's last step, ``model.restart`` comes before.
+            potential_vorticity: potential vorticity of the flow, ``(layer, order, degree)``. Call
+                ``model.restart`` before where it is not the result of the model's last step.
             now: valid time, UTC.
-            generator: of the weather's noise.
+            generator: random generator of the weather's noise.
         """
         self._generator = generator
         self.now = now
@@ -110,14 +110,14 @@ class Atmosphere:
 
     @property
     def day(self) -> Day:
-        """The calendar's fields of the current day."""
+        """The fields that depend on the calendar, of the current day."""
         day_of_year = self.now.timetuple().tm_yday
         if day_of_year not in self._days:
             self._days = {day_of_year: make_day(self.grid, self.planet, day_of_year)}
         return self._days[day_of_year]
 
     def land_warming(self) -> Array:
-        """What the time of day adds to the temperature of land, kelvin."""
+        """Warming of land by the time of day, kelvin."""
         return land_warming(self.grid, self.planet, self.day, self.now.hour)
 
     def wind(self, pressure_hpa: float, streamfunction: Array | None = None) -> tuple[Array, Array]:
@@ -142,7 +142,7 @@ class Atmosphere:
         return reference_height(pressure_hpa) + self._balanced(weights) / GRAVITY
 
     def advance(self) -> Array:
-        """Step by ``step_hours``, which must not lead into the next day but to its start.
+        """Step by ``step_hours``, at most to the start of the next day.
 
         Returns:
             Precipitation of the step, meters, ``(latitude, longitude)``.
@@ -178,7 +178,7 @@ class Atmosphere:
         return precipitation
 
     def check(self) -> None:
-        """Raise where the flow left the plausible range (see ``QuasiGeostrophicModel.check``)."""
+        """Raise if the flow has left the plausible range (see ``QuasiGeostrophicModel.check``)."""
         self.model.check(self._potential_vorticity, f"{self.now:%Y-%m-%d %H} UTC")
 
     def _balanced(self, weights: Array) -> Array:
@@ -188,7 +188,8 @@ class Atmosphere:
     def _flow_ascent(self, before: Array, day_of_year: int) -> Array:
         """Vertical motion that keeps the layer from 500 to 800 hPa in balance, Pa/s.
 
-        From the thermodynamic equation: what the thickness changes beyond advection and relaxation.
+        By the thermodynamic equation it follows from the change of thickness beyond advection and
+        relaxation.
         """
         model, after, synthesis = self.model, self.streamfunction, self._synthesis
         middle = 0.5 * (before + after)
@@ -206,8 +207,8 @@ class Atmosphere:
     def _moisten_and_rain(self, wind_speed: Array, motion: Array) -> Array:
         """Evaporation, uplift and rain of a step.
 
-        Rain falls where the relative humidity exceeds a threshold that rising air, the afternoon sun
-        over land and noise with a memory of 5 hours lower.
+        Rain falls where the relative humidity exceeds a threshold. Rising air, the afternoon sun over land
+        and noise with a memory of 5 hours lower the threshold.
         """
         grid, planet, day, hours = self.grid, self.planet, self.day, self.step_hours
         memory = np.exp(-hours / _NOISE_HOURS)

@@ -1,4 +1,4 @@
-"""The fields that are written, from the state of the atmosphere."""
+"""Diagnosis of the output fields from the state of the atmosphere."""
 
 import numpy as np
 
@@ -43,7 +43,7 @@ _VAPOR_DEPTH_PA = 30000.0
 
 
 def level_fields(atmosphere: Atmosphere, pressure_hpa: int) -> dict[str, Array]:
-    """Every field of ``ATMOSPHERIC`` at a pressure, ``(latitude, longitude)``, SI units."""
+    """Every field of ``ATMOSPHERIC`` at a pressure in SI units, ``(latitude, longitude)``."""
     anomaly = atmosphere.temperature_anomaly
     temperature = atmosphere.balanced_temperature(pressure_hpa) + tracer_share(pressure_hpa) * anomaly
     height = atmosphere.balanced_height(pressure_hpa)
@@ -60,7 +60,7 @@ def level_fields(atmosphere: Atmosphere, pressure_hpa: int) -> dict[str, Array]:
 
 
 def surface_fields(atmosphere: Atmosphere) -> dict[str, Array]:
-    """Every field of ``SURFACE``, ``(latitude, longitude)``, SI units."""
+    """Every field of ``SURFACE`` in SI units, ``(latitude, longitude)``."""
     planet = atmosphere.planet
     lowest = level_fields(atmosphere, 925)
     height = lowest["geopotential"] / GRAVITY
@@ -85,7 +85,7 @@ def surface_fields(atmosphere: Atmosphere) -> dict[str, Array]:
 
 
 def static_fields(atmosphere: Atmosphere) -> dict[str, Array]:
-    """Every field of ``STATIC``, ``(latitude, longitude)``, SI units."""
+    """Every field of ``STATIC`` in SI units, ``(latitude, longitude)``."""
     planet = atmosphere.planet
     return {
         "land_sea_mask": planet.land_sea_mask,
@@ -95,7 +95,10 @@ def static_fields(atmosphere: Atmosphere) -> dict[str, Array]:
 
 
 def _humidity(atmosphere: Atmosphere, temperature: Array, pressure_hpa: float) -> Array:
-    """Below 850 hPa the tracer's mixing ratio grows; above, relative humidity falls and follows ascent."""
+    """Specific humidity at a pressure.
+
+    The mixing ratio grows from 850 hPa downwards. Above, the relative humidity falls and follows the ascent.
+    """
     saturated = saturation_humidity(temperature, pressure_hpa)
     position = float(depth(pressure_hpa))
     if pressure_hpa >= 850:
@@ -113,9 +116,10 @@ def _humidity(atmosphere: Atmosphere, temperature: Array, pressure_hpa: float) -
 def _temperature_2m(
     atmosphere: Atmosphere, temperature: Array, height: Array, wind_speed: Array, cloud: Array
 ) -> Array:
-    """From 925 hPa down to the orography.
+    """Temperature at 2 m, from that at 925 hPa.
 
-    Land adds the time of day, winter inversions and a seasonal term; the sea mostly its own temperature.
+    Over land the time of day, winter inversions and a seasonal term are added. Over sea the temperature of
+    the sea surface dominates.
     """
     planet, day = atmosphere.planet, atmosphere.day
     land = planet.land_sea_mask
@@ -139,7 +143,7 @@ def _temperature_2m(
 
 
 def _wind_10m(atmosphere: Atmosphere, zonal: Array, meridional: Array, cloud: Array) -> tuple[Array, Array]:
-    """From 925 hPa: slowed and turned by friction, blocked by slopes, with sea breezes and slope winds."""
+    """Wind at 10 m: that at 925 hPa with friction, blocking by slopes, sea breezes and slope winds."""
     grid, planet = atmosphere.grid, atmosphere.planet
     land = planet.land_sea_mask
     slowing = land * atmosphere.land_slowing + (1 - land) * 0.78

@@ -1,7 +1,7 @@
 """The large-scale flow: a three-layer quasi-geostrophic atmosphere on the sphere.
 
 The structure follows Marshall and Molteni (1993, J. Atmos. Sci. 50, 1792-1818), with layers at 200,
-500 and 800 hPa. Length is counted in earth radii and time in 1/Ω, so a streamfunction is in a²Ω.
+500 and 800 hPa. Lengths are in earth radii and times in 1/Ω, so that a streamfunction is in a²Ω.
 """
 
 import numpy as np
@@ -11,15 +11,15 @@ from weatherpeft.sources.toy.planet import make_planet
 from weatherpeft.sources.toy.spectral import Array, GaussianTransform
 
 EARTH_RADIUS = 6.371e6
-"""Meters."""
+"""In meters."""
 ROTATION_RATE = 7.292e-5
-"""Per second."""
+"""In radians per second."""
 WIND_UNIT = EARTH_RADIUS * ROTATION_RATE
-"""Meters a second in one earth radius times Ω."""
+"""One earth radius times Ω, in meters per second."""
 WIND_LIMIT = 130.0
-"""Meters a second: a faster wind means that the time step was unstable."""
+"""In meters per second. A faster wind means that the time step was unstable."""
 TIME_STEP_SECONDS = {21: 1800, 31: 1200, 42: 900, 63: 600}
-"""Stable for winds up to 120 m/s; each divides an hour."""
+"""Time step for each truncation, a divisor of an hour. It is stable for winds up to 120 m/s."""
 
 _HYPERDIFFUSION_DAYS = {21: 2.0, 31: 1.0, 42: 0.5, 63: 0.2}
 _DEFORMATION_RADII = (700e3, 450e3)
@@ -39,8 +39,8 @@ class QuasiGeostrophicModel:
     thicknesses towards two jets, Ekman drag on the lowest layer and ∇⁸ diffusion.
 
     Attributes:
-        transform: the Gaussian transform of its truncation.
-        time_step_seconds: of one ``step``.
+        transform: Gaussian transform of the truncation.
+        time_step_seconds: seconds of one ``step``.
     """
 
     def __init__(self, truncation: int, seed: int, physics: Physics = TRUE) -> None:
@@ -48,8 +48,8 @@ class QuasiGeostrophicModel:
 
         Args:
             truncation: 21, 31, 42 or 63.
-            seed: of the planet whose orography and coasts shape the flow.
-            physics: the planet's own, or a forecast model's.
+            seed: seed of the planet, whose orography and coasts shape the flow.
+            physics: physics of the planet or of a forecast model.
         """
         self._physics = physics
         transform = self.transform = GaussianTransform(truncation)
@@ -89,11 +89,11 @@ class QuasiGeostrophicModel:
         self._tendencies: list[Array] = []
 
     def potential_vorticity(self, streamfunction: Array) -> Array:
-        """From streamfunction, both ``(layer, order, degree)``, without dimension."""
+        """The potential vorticity of a streamfunction, both dimensionless, ``(layer, order, degree)``."""
         return (self._operator * streamfunction).sum(1) + self._background
 
     def streamfunction(self, potential_vorticity: Array) -> Array:
-        """From potential vorticity, both ``(layer, order, degree)``; the global mean is zero."""
+        """The streamfunction of potential vorticity, with zero mean; both ``(layer, order, degree)``."""
         return (self._inverse * (potential_vorticity - self._background)).sum(1)
 
     def initial_state(self, day_of_year: int, generator: np.random.Generator) -> Array:
@@ -110,12 +110,13 @@ class QuasiGeostrophicModel:
         return self.potential_vorticity(streamfunction)
 
     def equilibrium(self, day_of_year: int) -> Array:
-        """Thicknesses ``ψ₁ - ψ₂`` and ``ψ₂ - ψ₃`` that radiation pulls towards.
+        """Thicknesses ``ψ₁ - ψ₂`` and ``ψ₂ - ψ₃`` towards which radiation relaxes the flow.
 
-        Jets at 37 degrees, stronger and nearer to the equator in winter, and a wave of land and sea.
+        They have jets at 37 degrees, stronger and nearer to the equator in winter, and a wave of land and
+        sea.
 
         Returns:
-            ``(2, order, degree)``, without dimension.
+            Dimensionless thicknesses, ``(2, order, degree)``.
         """
         if day_of_year not in self._equilibria:
             latitude = np.arcsin(self.transform.sine_of_latitude)
@@ -144,11 +145,11 @@ class QuasiGeostrophicModel:
 
     @property
     def relaxation_rate(self) -> float:
-        """Of the thicknesses, in Ω."""
+        """Rate of the thicknesses' relaxation, in Ω."""
         return 1 / (_RELAXATION_DAYS * _DAY)
 
     def tendency(self, potential_vorticity: Array, day_of_year: int) -> Array:
-        """Rate of change of potential vorticity but for diffusion, ``(layer, order, degree)``, in Ω²."""
+        """Rate of change of potential vorticity without diffusion, in Ω², ``(layer, order, degree)``."""
         transform = self.transform
         streamfunction = self.streamfunction(potential_vorticity)
         both = np.concatenate([streamfunction, potential_vorticity])
@@ -169,11 +170,11 @@ class QuasiGeostrophicModel:
         return result
 
     def restart(self) -> None:
-        """Forget earlier tendencies: the next step starts from a new state."""
+        """Forget earlier tendencies, so that the next step can start from a new state."""
         self._tendencies = []
 
     def step(self, potential_vorticity: Array, day_of_year: int) -> Array:
-        """One third-order Adams-Bashforth step, with diffusion exact."""
+        """One third-order Adams-Bashforth step, with exact diffusion."""
         latest = self.tendency(potential_vorticity, day_of_year)
         earlier = self._tendencies
         if not earlier:
@@ -193,16 +194,16 @@ class QuasiGeostrophicModel:
         return potential_vorticity
 
     def wind(self, streamfunction: Array) -> tuple[Array, Array]:
-        """Zonal and meridional wind on the Gaussian grid, ``(layer, latitude, longitude)``, m/s."""
+        """Zonal and meridional wind on the Gaussian grid in m/s, ``(layer, latitude, longitude)``."""
         cosine = np.sqrt(self._cosine_squared)
         zonal = -self.transform.meridional_slope(streamfunction) * WIND_UNIT / cosine
         return zonal, self.transform.zonal_slope(streamfunction) * WIND_UNIT / cosine
 
     def check(self, potential_vorticity: Array, moment: str) -> None:
-        """Raise where the state is not finite or a wind is too fast.
+        """Raise if the state is not finite or a wind is too fast.
 
         Raises:
-            FloatingPointError: naming ``moment`` and the wind.
+            FloatingPointError: the message names ``moment`` and the fastest wind.
         """
         fastest = max(np.abs(part).max() for part in self.wind(self.streamfunction(potential_vorticity)))
         if not fastest < WIND_LIMIT:
@@ -226,11 +227,11 @@ def linear_balance(streamfunction: Array, epsilon: Array) -> Array:
     """Geopotential from ``∇²Φ = ∇·(f∇ψ)`` on the sphere.
 
     Args:
-        streamfunction: ``(order, degree)``, in a²Ω.
+        streamfunction: streamfunction in a²Ω, ``(order, degree)``.
         epsilon: ``spectral.coupling`` of its truncation.
 
     Returns:
-        ``(order, degree)``, m²/s².
+        Geopotential in m²/s², ``(order, degree)``.
     """
     count = streamfunction.shape[-1]
     degree = np.arange(count)

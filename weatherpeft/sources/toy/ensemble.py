@@ -1,9 +1,9 @@
-"""Ensemble forecasts of the toy planet, as an operational center would make them.
+"""Ensemble forecasts of the toy planet, made as an operational center would make them.
 
-The forecast model is the planet's own code at a lower resolution and with wrong physics. An analysis
-misses the truth by a small multiple of the difference of two of its states, and the members miss the
-analysis by a larger multiple of others. For all that the model does wrong the ensemble is biased and too
-confident: what post-processing is for.
+The forecast model is the code of the planet at a lower resolution and with wrong physics. The analysis
+differs from the truth by a small multiple of the difference between two states of the planet. The members
+differ from the analysis by larger multiples of other such differences. Because the model is wrong, the
+ensemble is biased and too confident, which post-processing is meant to correct.
 """
 
 import logging
@@ -34,7 +34,7 @@ WRONG = Physics(
     inversion=0.5,
     land_warmth=0.8,
 )
-"""The forecast model's physics."""
+"""Physics of the forecast model."""
 
 SURFACE = "forecast_single_levels.grib"
 LEVELS = "forecast_pressure_levels.grib"
@@ -51,14 +51,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state of the planet, at the forecast model's resolution.
+    """A state of the planet at the resolution of the forecast model.
 
-    The temperature's departure from balance is left out: it is forgotten within a day.
+    It lacks the temperature's departure from balance, which is lost within a day.
 
     Attributes:
         time: valid time, UTC.
-        streamfunction: ``(layer, order, degree)``, in a²Ω.
-        humidity: specific, at 850 hPa, kg/kg, ``(latitude, longitude)``.
+        streamfunction: streamfunction in a²Ω, ``(layer, order, degree)``.
+        humidity: specific humidity at 850 hPa in kg/kg, ``(latitude, longitude)``.
     """
 
     time: datetime
@@ -67,11 +67,11 @@ class Snapshot:
 
 
 class Forecaster:
-    """Watches the planet, then forecasts what has happened to it.
+    """Records states of the planet, and makes forecasts from them afterwards.
 
     Args:
-        spec: of the planet.
-        ensemble: of the spec.
+        spec: spec of the planet.
+        ensemble: spec of the ensemble.
     """
 
     def __init__(self, spec: Toy, ensemble: ToyEnsemble) -> None:
@@ -82,7 +82,7 @@ class Forecaster:
         self._snapshots: list[Snapshot] = []
 
     def watch(self, planet: Atmosphere) -> None:
-        """Remember the state of the planet, at 00 and 12 UTC."""
+        """Record the state of the planet at 00 and 12 UTC."""
         if planet.now.hour % _SNAPSHOT_HOURS == 0:
             self._snapshots.append(
                 Snapshot(
@@ -93,9 +93,9 @@ class Forecaster:
             )
 
     def write(self, times: Sequence[datetime], levels_hpa: Sequence[int], output: Path) -> None:
-        """Write the forecasts that are valid at some times, as GRIB 1 files.
+        """Write the forecasts that are valid at some times as GRIB 1 files.
 
-        They hold every field that the planet has, at the levels given, and the rain since the start.
+        The files hold every field of the planet at the given levels, and the rain since the start.
 
         Raises:
             FloatingPointError: a forecast left the plausible range.
@@ -121,10 +121,10 @@ class Forecaster:
                     logger.info("toy planet: %d of %d ensemble forecasts", count + 1, len(times))
 
     def _forecast(self, start: datetime, member: int) -> Array:
-        """Run one member; the atmosphere is then at the valid time.
+        """Run one member; afterwards the atmosphere is at the valid time.
 
         Returns:
-            Precipitation since the start, meters, ``(latitude, longitude)``.
+            Precipitation since the start in meters, ``(latitude, longitude)``.
         """
         atmosphere, model = self._atmosphere, self._atmosphere.model
         snapshot = next(one for one in self._snapshots if one.time == start)
@@ -141,17 +141,17 @@ class Forecaster:
         return rain
 
     def _generator(self, start: datetime, number: int) -> np.random.Generator:
-        """Of the analysis error, number 0, or of a member."""
+        """The random generator of the analysis error (number 0) or of a member."""
         # 1 + number: trailing zeros would give the generator of the planet's weather.
         return np.random.default_rng([self._seed, start.toordinal(), start.hour, 1 + number])
 
     def _difference(self, generator: np.random.Generator) -> Array:
-        """Between two states of the planet, weakened in the longest waves."""
+        """The difference between two random states of the planet, with weaker long waves."""
         one, other = generator.choice(len(self._snapshots), 2, replace=False)
         degree = np.arange(self._ensemble.truncation + 1)
         weight = (degree / (degree + 4)).astype(np.float32)
         return weight * (self._snapshots[one].streamfunction - self._snapshots[other].streamfunction)
 
     def _coarse(self, planet: Atmosphere, field: Array) -> Array:
-        """On the forecast model's grid, whose points the planet's has too."""
+        """A field on the grid of the forecast model, whose points belong to the planet's grid too."""
         return planet.grid.smooth(field, (self._skip - 1) / 2)[:: self._skip, :: self._skip]

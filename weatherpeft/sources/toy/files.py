@@ -1,4 +1,4 @@
-"""From a request to files: spin up, simulate, write."""
+"""Simulation of a request: spin-up, integration and output as GRIB files."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 
 def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
-    """Simulate a request's period and write its GRIB files into ``output``, ensemble forecasts beside them.
+    """Simulate the period of a request and write GRIB files of analyses and ensemble forecasts to ``output``.
 
     Raises:
-        ValueError: naming a variable, level or member that the planet does not have.
+        ValueError: the planet lacks a variable, level or member. The message names it.
         FloatingPointError: the simulation left the plausible range.
     """
     check_request(request)
@@ -89,10 +89,10 @@ def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
 
 
 def check_request(request: DataRequest) -> None:
-    """Raise where a request asks for what the planet does not have.
+    """Refuse a request for what the planet lacks.
 
     Raises:
-        ValueError: naming the variable, level or member.
+        ValueError: the planet lacks a variable, level or member. The message names it.
     """
     variables = request.variables
     asked = (
@@ -119,17 +119,17 @@ def check_request(request: DataRequest) -> None:
 
 
 def spin_up(spec: Toy, first: datetime) -> Atmosphere:
-    """Grow weather out of random waves, until shortly before the period.
+    """Develop weather from random waves until one hour before the period.
 
-    The seed of the weather is the pair of the spec's seed and the period's first day; the planet
-    is the same for every period.
+    The spec's seed and the period's first day are the seed of the weather. The planet is the same for every
+    period.
 
     Args:
-        spec: of the planet.
+        spec: spec of the planet.
         first: start of the period, 00 UTC.
 
     Returns:
-        The atmosphere at ``first``, less one hour, so that the hour before ``first`` can rain.
+        The atmosphere one hour before ``first``, so that there is rain for that hour.
     """
     generator = np.random.default_rng([spec.seed, first.toordinal()])
     begin = first - timedelta(days=spec.full_spinup_days)

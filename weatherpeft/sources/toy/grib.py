@@ -1,4 +1,4 @@
-"""GRIB1 messages with the headers of ERA5 and of ensemble forecasts, written with ecCodes."""
+"""Output of GRIB1 messages with ecCodes, with the headers of ERA5 and of ensemble forecasts."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ _BITS = 16
 
 
 class _Label(NamedTuple):
-    """What kind of field a message holds, in ECMWF's words."""
+    """ECMWF's keys for the kind of field in a message."""
 
     class_: str
     stream: str
@@ -29,19 +29,19 @@ _SUM = _Label("ea", "oper", "fc", True)
 
 
 class GribFile:
-    """A file of fields on one grid and one kind of level: a context manager.
+    """A GRIB file of fields on one grid and one kind of level, as a context manager.
 
-    Every message is a fresh clone of a template that was packed with a field that varies: a constant
-    field sets the number of bits to zero in the message that it is put into.
+    Every message is a new clone of a template, which was packed with a varying field. A message must not be
+    used again, because a constant field sets its number of bits to zero.
     """
 
     def __init__(self, path: Path, grid: Grid, *, on_pressure_levels: bool = False) -> None:
         """Open the file.
 
         Args:
-            path: to write.
-            grid: of the fields.
-            on_pressure_levels: fields on pressure levels rather than at the surface.
+            path: file to write.
+            grid: grid of the fields.
+            on_pressure_levels: whether fields are on pressure levels rather than at the surface.
         """
         self._grid = grid
         self._on_pressure_levels = on_pressure_levels
@@ -66,7 +66,7 @@ class GribFile:
         self._write((param_id, level_hpa, _ANALYSIS), valid_time, 0, values)
 
     def hourly_sum(self, param_id: int, valid_time: datetime, values: Array) -> None:
-        """Write the sum over the hour that ends at ``valid_time``, as a step of ERA5's forecasts."""
+        """Write a sum over the hour that ends at ``valid_time`` as a step of one of ERA5's forecasts."""
         base, step = forecast_step(valid_time)
         self._write((param_id, 0, _SUM), base, step, values, start_step=step - 1)
 
@@ -79,15 +79,15 @@ class GribFile:
         values: Array,
         level_hpa: int = 0,
     ) -> None:
-        """Write a field of a perturbed forecast, or its sum since the forecast's start.
+        """Write a field of a perturbed forecast, or its sum since the start of the forecast.
 
         Args:
-            variable: what it is.
+            variable: variable of the field.
             base: start of the forecast, UTC.
-            step: hours since then.
-            member: its number, from 1, and how many there are.
-            values: ``(latitude, longitude)``.
-            level_hpa: of a field on a pressure level.
+            step: hours since the start.
+            member: number of the member, from 1, and number of members.
+            values: field, ``(latitude, longitude)``.
+            level_hpa: pressure level, for a field on pressure levels.
         """
         label = _Label("od", "enfo", "pf", variable.forecast_hours > 0)
         start_step = 0 if label.accumulated else step
@@ -149,7 +149,7 @@ class GribFile:
 
 
 def forecast_step(valid_time: datetime) -> tuple[datetime, int]:
-    """Start and step in hours of the ERA5 forecast that holds the hour ending at ``valid_time``.
+    """Start and step in hours of the ERA5 forecast whose step ends at ``valid_time``.
 
     >>> forecast_step(datetime(2001, 1, 15, 6)), forecast_step(datetime(2001, 1, 15, 7))
     ((datetime.datetime(2001, 1, 14, 18, 0), 12), (datetime.datetime(2001, 1, 15, 6, 0), 1))

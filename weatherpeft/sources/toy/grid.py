@@ -1,4 +1,4 @@
-"""The output grid's geometry: slopes, smoothing, and following the wind upstream."""
+"""Geometry of the output grid: slopes, smoothing, and advection along the wind."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -10,14 +10,14 @@ _HALO = 3
 
 
 class Grid:
-    """Equally spaced rows from pole to pole, north to south, and columns from 0 degrees.
+    """Equally spaced rows from the north to the south pole, and columns from 0 degrees.
 
     Attributes:
-        latitudes_deg: ``(latitude,)``.
-        longitudes_deg: ``(longitude,)``.
-        latitude: radians, ``(latitude, 1)``.
-        longitude: radians, ``(1, longitude)``.
-        cosine: of latitude, at least 1e-6, ``(latitude, 1)``.
+        latitudes_deg: latitudes in degrees, ``(latitude,)``.
+        longitudes_deg: longitudes in degrees, ``(longitude,)``.
+        latitude: latitudes in radians, ``(latitude, 1)``.
+        longitude: longitudes in radians, ``(1, longitude)``.
+        cosine: cosine of latitude, at least 1e-6, ``(latitude, 1)``.
     """
 
     def __init__(self, resolution_deg: float) -> None:
@@ -37,15 +37,15 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Numbers of rows and columns."""
         return len(self.latitudes_deg), len(self.longitudes_deg)
 
     def smooth(self, field: Array, cells: float) -> Array:
-        """Gaussian smoothing with a standard deviation in cells."""
+        """Smooth a field with a Gaussian of a standard deviation in cells."""
         return gaussian_filter(field, cells, mode=("nearest", "wrap"))
 
     def slopes(self, field: Array) -> tuple[Array, Array]:
-        """Derivatives to the east and to the north, per meter; zero to the north at the poles."""
+        """Derivatives to the east and to the north per meter; the latter is zero at the poles."""
         width = 2 * self._spacing
         eastward = (np.roll(field, -1, 1) - np.roll(field, 1, 1)) / (width * np.maximum(self.cosine, 0.05))
         northward = np.zeros_like(eastward)
@@ -53,12 +53,12 @@ class Grid:
         return eastward, northward
 
     def close_poles(self, field: Array) -> Array:
-        """Replace the pole rows of a scalar by the mean of their neighbors, in place."""
+        """Replace the pole rows of a scalar in place by the means of the rows beside them."""
         field[0], field[-1] = field[1].mean(), field[-2].mean()
         return field
 
     def close_wind_poles(self, zonal: Array, meridional: Array) -> None:
-        """Give the pole rows the one vector that their neighbors have on average, in place."""
+        """Set the pole rows in place to the mean wind vectors of the rows beside them."""
         for pole, beside in ((0, 1), (-1, -2)):
             vector = (
                 zonal[beside] * self._eastward[:, beside] + meridional[beside] * self._northward[:, beside]
@@ -68,15 +68,15 @@ class Grid:
             meridional[pole] = mean @ self._northward[:, pole]
 
     def departure_points(self, zonal: Array, meridional: Array, seconds: float) -> Array:
-        """Where the air at each point was before, along great circles.
+        """Earlier places of the air at each grid point, along great circles.
 
         Args:
-            zonal: eastward wind, m/s, ``(latitude, longitude)``.
-            meridional: northward wind.
-            seconds: how long before.
+            zonal: eastward wind in m/s, ``(latitude, longitude)``.
+            meridional: northward wind in m/s, ``(latitude, longitude)``.
+            seconds: time to go back.
 
         Returns:
-            Fractional row and column, ``(2, latitude, longitude)``.
+            Fractional rows and columns, ``(2, latitude, longitude)``.
         """
         displacement = zonal * self._eastward + meridional * self._northward
         point = self._upward - (seconds / EARTH_RADIUS) * displacement
@@ -86,7 +86,7 @@ class Grid:
         return np.stack([90 - latitude_deg, longitude_deg]) / self.resolution_deg
 
     def interpolate(self, field: Array, points: Array) -> Array:
-        """Cubic interpolation of a scalar at fractional rows and columns, across the poles."""
+        """Interpolate a scalar cubically at fractional rows and columns, across the poles."""
         half = field.shape[1] // 2
         north = np.roll(field[1 : _HALO + 1], half, 1)[::-1]
         south = np.roll(field[-_HALO - 1 : -1], half, 1)[::-1]

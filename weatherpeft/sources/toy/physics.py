@@ -1,20 +1,20 @@
-"""What may differ between the planet and a forecast model of it."""
+"""Physics that may differ between the planet and a forecast model of it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Physics:
-    """Strengths of processes, as factors and shifts of the planet's own, which the defaults are.
+    """Strengths of processes relative to those of the planet, which the defaults give.
 
     Attributes:
         drag: factor of the surface drag.
-        shear: factor of the jets that radiation pulls towards.
-        jet_shift_deg: of these jets, poleward.
-        orography: factor of the height that the flow feels.
-        daily_cycle: factor of the 2 m temperature's daily cycle over land.
+        shear: factor of the jets towards which radiation relaxes the flow.
+        jet_shift_deg: poleward shift of these jets in degrees.
+        orography: factor of the surface height that acts on the flow.
+        daily_cycle: factor of the daily cycle of 2 m temperature over land.
         inversion: factor of the winter inversions over land.
-        land_warmth: added to the 2 m temperature over land, kelvin.
+        land_warmth: offset of the 2 m temperature over land in kelvin.
     """
 
     drag: float = 1.0
@@ -27,4 +27,4 @@ class Physics:
 
 
 TRUE = Physics()
-"""The planet's own."""
+"""Physics of the planet."""

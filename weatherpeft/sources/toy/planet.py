@@ -1,7 +1,7 @@
-"""The planet's surface: coasts, mountains, soils and sea, on any grid, from two tables and noise.
+"""The planet's surface, made from two tables and noise: coasts, mountains, soils and sea, on any grid.
 
-The tables place ellipses roughly where the Earth has its continents and mountains; fractal noise on
-the sphere frays them. There is no data file behind it.
+The tables place ellipses roughly where the Earth has continents and mountains, and fractal noise on the
+sphere frays them. No data file is needed.
 """
 
 from dataclasses import dataclass
@@ -77,10 +77,10 @@ class Planet:
 
     Attributes:
         land_sea_mask: fraction of land, 0…1.
-        height: of the surface above the sea, meters.
-        wetness: of the soil, 0.1…1.
-        sea_surface_anomaly: what the sea surface differs from its zonal mean, kelvin.
-        soil_type: 0 over sea, 1 (coarse) … 7 (tropical organic) over land, as ECMWF numbers them.
+        height: height of the surface above the sea in meters.
+        wetness: wetness of the soil, 0.1…1.
+        sea_surface_anomaly: departure of the sea surface temperature from its zonal mean in kelvin.
+        soil_type: ECMWF's soil types, 1 (coarse) … 7 (tropical organic) over land and 0 over sea.
     """
 
     land_sea_mask: Array
@@ -91,18 +91,18 @@ class Planet:
 
 
 def noise_synthesis(latitudes_deg: Array, longitudes: int) -> Synthesis:
-    """The synthesis for noise on a grid; a coarse grid gets the degrees that it can carry."""
+    """The synthesis of noise on a grid, up to the degrees that the grid can carry."""
     return Synthesis(min(NOISE_TRUNCATION, longitudes // 2 - 1), latitudes_deg, longitudes)
 
 
 def noise(synthesis: Synthesis, slope: float, generator: np.random.Generator) -> Array:
-    """An isotropic Gaussian field on the sphere with unit variance at full truncation.
+    """An isotropic Gaussian field on the sphere, with unit variance at full truncation.
 
     The power by degree falls as ``(degree + 4)^slope``. The same generator gives the same field on
     every grid, up to the degrees that the grid can carry.
 
     Returns:
-        ``(latitude, longitude)``, float32.
+        Field in float32, ``(latitude, longitude)``.
     """
     count = NOISE_TRUNCATION + 1
     degree = np.arange(count)
@@ -118,12 +118,12 @@ def noise(synthesis: Synthesis, slope: float, generator: np.random.Generator) ->
 
 
 def make_planet(latitudes_deg: Array, longitudes_deg: Array, seed: int) -> Planet:
-    """Lay out the planet of a seed on a grid.
+    """Make the planet of a seed on a grid.
 
     Args:
-        latitudes_deg: ``(latitude,)``, with or without poles.
-        longitudes_deg: ``(longitude,)``, equally spaced from 0.
-        seed: of the noise.
+        latitudes_deg: latitudes in degrees, with or without poles, ``(latitude,)``.
+        longitudes_deg: longitudes in degrees, equally spaced from 0, ``(longitude,)``.
+        seed: seed of the noise.
     """
     latitude, longitude = np.meshgrid(latitudes_deg, longitudes_deg, indexing="ij")
     synthesis = noise_synthesis(latitudes_deg, len(longitudes_deg))
@@ -155,7 +155,7 @@ def make_planet(latitudes_deg: Array, longitudes_deg: Array, seed: int) -> Plane
 def _distance(
     latitude: Array, longitude: Array, north: float, east: float, high: float, wide: float, tilt_deg: float
 ) -> Array:
-    """Squared distance from a tilted ellipse's center; 1 on its rim. Broad ellipses narrow poleward."""
+    """Squared distance from the center of a tilted ellipse, 1 on its rim. Broad ellipses narrow poleward."""
     scale = np.cos(np.deg2rad(north))
     eastward = ((longitude - east + 180) % 360 - 180) * scale
     northward = latitude - north

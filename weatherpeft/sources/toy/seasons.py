@@ -1,4 +1,4 @@
-"""What depends on the calendar: the sun, the sea and the tropical rain belt."""
+"""Fields that depend on the calendar: the sun, the sea and the tropical rain belt."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from weatherpeft.sources.toy.spectral import Array
 
 @dataclass(frozen=True)
 class Day:
-    """Fields that stay for a day.
+    """Fields that are constant during a day.
 
     Attributes:
-        declination: of the sun, radians.
-        mean_sun: daily mean of the sine of the sun's height, night counted as zero, ``(latitude, 1)``.
+        declination: declination of the sun in radians.
+        mean_sun: daily mean of the sine of the sun's height, with zero for the night, ``(latitude, 1)``.
         winter: 1 in deep winter, -1 in high summer, 0 at the equator, ``(latitude, 1)``.
-        sea_surface_temperature: kelvin, ``(latitude, longitude)``.
-        overturning: vertical motion of the tropical cells, Pa/s, ``(latitude, longitude)``.
+        sea_surface_temperature: temperature in kelvin, ``(latitude, longitude)``.
+        overturning: vertical motion of the tropical cells in Pa/s, ``(latitude, longitude)``.
     """
 
     declination: float
@@ -58,9 +58,9 @@ def sun(grid: Grid, day: Day, hour: float) -> Array:
     """Sine of the sun's height, negative at night, ``(latitude, longitude)``.
 
     Args:
-        grid: of the result.
-        day: its declination counts.
-        hour: UTC.
+        grid: grid of the result.
+        day: day, whose declination is used.
+        hour: hour of the day, UTC.
     """
     hour_angle = hour * (2 * np.pi / 24) + grid.longitude - np.pi
     height = np.cos(grid.latitude) * np.cos(day.declination) * np.cos(hour_angle)
@@ -68,8 +68,8 @@ def sun(grid: Grid, day: Day, hour: float) -> Array:
 
 
 def land_warming(grid: Grid, planet: Planet, day: Day, hour: float) -> Array:
-    """What the time of day adds to the temperature of land, kelvin; its daily mean is zero.
+    """Warming of land by the time of day in kelvin, with a daily mean of zero.
 
-    The sun is felt 2.2 hours late.
+    The temperature follows the sun by 2.2 hours.
     """
     return planet.land_sea_mask * 15 * (np.clip(sun(grid, day, hour - 2.2), 0, None) - day.mean_sun)

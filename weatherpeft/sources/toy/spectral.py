@@ -19,7 +19,7 @@ def coupling(truncation: int) -> Array:
     """The factor in ``μ·P(m, n) = ε(m, n+1)·P(m, n+1) + ε(m, n)·P(m, n-1)``.
 
     Returns:
-        ``ε``, ``(order, degree)`` with degrees up to ``truncation + 1``.
+        The factor ``ε``, ``(order, degree)`` with degrees up to ``truncation + 1``.
     """
     order = np.arange(truncation + 1.0)[:, None]
     degree = np.arange(truncation + 2.0)[None, :]
@@ -28,11 +28,11 @@ def coupling(truncation: int) -> Array:
 
 
 def legendre(truncation: int, sine_of_latitude: Array) -> tuple[Array, Array]:
-    """Associated Legendre functions of unit norm, and their derivative along the meridian.
+    """Associated Legendre functions of unit norm, and their derivatives along the meridian.
 
     Args:
         truncation: highest order and degree.
-        sine_of_latitude: ``μ``, ``(latitude,)``.
+        sine_of_latitude: sine of latitude ``μ``, ``(latitude,)``.
 
     Returns:
         ``P`` and ``(1 - μ²)·dP/dμ``, each ``(order, latitude, degree)``.
@@ -59,14 +59,15 @@ def legendre(truncation: int, sine_of_latitude: Array) -> tuple[Array, Array]:
 
 
 class Synthesis:
-    """From coefficients to grid values, in float32.
+    """Synthesis of grid values in float32 from spherical-harmonic coefficients.
 
     Attributes:
         truncation: highest order and degree.
-        latitudes_deg: rows, in any order, ``(latitude,)``.
+        latitudes_deg: latitudes of the rows in degrees, in any order, ``(latitude,)``.
         longitudes: number of columns, equally spaced from 0 degrees.
-        zonal: ``i · order``, ``(order, 1)``: times it, coefficients give the derivative in longitude.
-        laplacian: ``-degree · (degree + 1)``, ``(degree,)``, on the unit sphere.
+        zonal: factor ``i · order`` that turns coefficients into those of the derivative in longitude,
+            ``(order, 1)``.
+        laplacian: factor ``-degree · (degree + 1)`` of the Laplacian on the unit sphere, ``(degree,)``.
     """
 
     def __init__(self, truncation: int, latitudes_deg: Array, longitudes: int) -> None:
@@ -81,22 +82,22 @@ class Synthesis:
         self.laplacian = (-degree * (degree + 1.0)).astype(np.float32)
 
     def grid(self, coefficients: Array) -> Array:
-        """Values of fields.
+        """Grid values of fields.
 
         Args:
-            coefficients: ``(field, order, degree)``.
+            coefficients: coefficients, ``(field, order, degree)``.
 
         Returns:
-            ``(field, latitude, longitude)``, float32.
+            Values in float32, ``(field, latitude, longitude)``.
         """
         return self._inverse_fourier(self._sum_degrees(self._values, coefficients))
 
     def meridional_slope(self, coefficients: Array) -> Array:
-        """Derivative in latitude times the cosine of latitude, on the unit sphere; shapes as in ``grid``."""
+        """Derivative in latitude times cosine of latitude, on the unit sphere; shapes as in ``grid``."""
         return self._inverse_fourier(self._sum_degrees(self._slopes, coefficients))
 
     def zonal_slope(self, coefficients: Array) -> Array:
-        """Derivative in longitude; shapes as in ``grid``."""
+        """Derivative in longitude, with the shapes of ``grid``."""
         return self.grid(coefficients * self.zonal)
 
     @staticmethod
@@ -110,13 +111,13 @@ class Synthesis:
 
 
 class GaussianTransform(Synthesis):
-    """Synthesis on a Gaussian grid, south to north, and its inverse.
+    """Synthesis on a Gaussian grid from south to north, and its inverse.
 
-    The grid has half as many rows as columns and at least three columns a wave, so that products of
-    two fields come back without aliasing.
+    The grid has half as many rows as columns and at least three columns per wave, so that products of two
+    fields are free of aliasing.
 
     Attributes:
-        sine_of_latitude: ``μ`` of the rows, ``(latitude,)``.
+        sine_of_latitude: sine of latitude ``μ`` of the rows, ``(latitude,)``.
     """
 
     COLUMNS = {21: 64, 31: 96, 42: 128, 63: 192}
@@ -131,17 +132,17 @@ class GaussianTransform(Synthesis):
 
     @property
     def longitudes_deg(self) -> Array:
-        """Columns, ``(longitude,)``."""
+        """Longitudes of the columns in degrees, ``(longitude,)``."""
         return np.arange(self.longitudes) * (360.0 / self.longitudes)
 
     def analyze(self, fields: Array) -> Array:
         """Coefficients of fields.
 
         Args:
-            fields: ``(field, latitude, longitude)``.
+            fields: grid values, ``(field, latitude, longitude)``.
 
         Returns:
-            ``(field, order, degree)``, complex64.
+            Coefficients in complex64, ``(field, order, degree)``.
         """
         waves = scipy.fft.rfft(fields, axis=-1, norm="forward")[..., : self.truncation + 1]
         stacked = np.ascontiguousarray(waves.transpose(2, 1, 0), np.complex64).view(np.float32)
@@ -150,7 +151,7 @@ class GaussianTransform(Synthesis):
 
 
 def resize(coefficients: Array, truncation: int) -> Array:
-    """Cut off or pad with zeros to another truncation, ``(..., order, degree)``."""
+    """Cut coefficients ``(..., order, degree)`` to another truncation, or pad them with zeros."""
     count = truncation + 1
     kept = min(count, coefficients.shape[-1])
     resized = np.zeros((*coefficients.shape[:-2], count, count), coefficients.dtype)

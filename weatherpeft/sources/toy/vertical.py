@@ -1,13 +1,13 @@
-"""The vertical: a reference profile, and how three layers and one tracer level reach every pressure."""
+"""The vertical: a reference profile, and the step from three layers and a tracer level to every pressure."""
 
 import numpy as np
 
 from weatherpeft.sources.toy.spectral import Array
 
 GRAVITY = 9.80665
-"""m/s²."""
+"""In m/s²."""
 GAS_CONSTANT = 287.05
-"""Of dry air, J/kg/K."""
+"""Gas constant of dry air in J/kg/K."""
 HIGHEST_HPA = 200
 LOWEST_HPA = 1000
 
@@ -22,17 +22,17 @@ _UPPER, _LOWER = np.log(200 / 500), np.log(800 / 500)
 
 
 def depth(pressure_hpa: float | Array) -> Array:
-    """The vertical coordinate, the logarithm of pressure over 500 hPa."""
+    """The vertical coordinate: the logarithm of pressure over 500 hPa."""
     return np.log(np.asarray(pressure_hpa) / 500)
 
 
 def reference_temperature(pressure_hpa: float) -> float:
-    """Kelvin, linear in the logarithm of pressure."""
+    """Temperature of the reference profile in kelvin, linear in the logarithm of pressure."""
     return float(np.interp(depth(pressure_hpa), depth(_REFERENCE_HPA), _REFERENCE_KELVIN))
 
 
 def reference_height(pressure_hpa: float) -> float:
-    """Meters, hydrostatic with ``reference_temperature``; 5640 m at 500 hPa."""
+    """Hydrostatic height of the reference profile in meters; 5640 m at 500 hPa."""
     thickness = _integral(depth(_REFERENCE_HPA), _REFERENCE_KELVIN, float(depth(pressure_hpa)))
     return _REFERENCE_HEIGHT_500 - GAS_CONSTANT / GRAVITY * thickness
 
@@ -40,11 +40,11 @@ def reference_height(pressure_hpa: float) -> float:
 def layer_weights(pressure_hpa: float) -> tuple[Array, Array]:
     """Weights of the three layers in the streamfunction at a pressure, and in its derivative.
 
-    The streamfunction is quadratic in ``depth`` between the layers at 200, 500 and 800 hPa, and
-    linear below: the vertical shear is continuous.
+    The streamfunction is quadratic in ``depth`` between the layers at 200, 500 and 800 hPa, and linear
+    below, so that the vertical shear is continuous.
 
     Returns:
-        Weights of ``ψ`` and of ``∂ψ/∂ln p``, each ``(layer,)``.
+        Weights for ``ψ`` and for ``∂ψ/∂ln p``, each ``(layer,)``.
     """
     shear_upper = np.array([1.0, -1.0, 0.0]) / _UPPER
     shear_lower = np.array([0.0, 1.0, -1.0]) / -_LOWER
@@ -58,23 +58,23 @@ def layer_weights(pressure_hpa: float) -> tuple[Array, Array]:
 
 
 def tracer_share(pressure_hpa: float) -> float:
-    """How much of the low-level temperature anomaly, advected at 850 hPa, a pressure feels."""
+    """Share of the temperature anomaly, which is advected at 850 hPa, at a pressure."""
     return float(np.interp(depth(pressure_hpa), depth(_TRACER_HPA), _TRACER_SHARE))
 
 
 def tracer_thickness(pressure_hpa: float) -> float:
-    """Integral of ``tracer_share`` over ``ln p`` from 500 hPa; 0 above."""
+    """Integral of ``tracer_share`` over ``ln p`` from 500 hPa; 0 above that level."""
     return _integral(depth(_TRACER_HPA), _TRACER_SHARE, float(depth(pressure_hpa)))
 
 
 def saturation_humidity(temperature: Array, pressure_hpa: float) -> Array:
-    """Specific humidity at saturation, kg/kg (Bolton 1980, Mon. Wea. Rev. 108, equation 10)."""
+    """Saturation specific humidity in kg/kg (Bolton 1980, Mon. Wea. Rev. 108, equation 10)."""
     vapor = 6.112 * np.exp(17.67 * (temperature - 273.15) / (temperature - 29.65))
     return 0.622 * vapor / (pressure_hpa - 0.378 * vapor)
 
 
 def _integral(nodes: Array, values: Array, end: float) -> float:
-    """Integral from 0 to ``end`` of the piecewise linear function, constant beyond its nodes."""
+    """Integral from 0 to ``end`` of a piecewise linear function that is constant beyond its nodes."""
     low, high = min(0.0, end), max(0.0, end)
     points = np.unique(np.concatenate([[low, high], nodes[(nodes > low) & (nodes < high)]]))
     size = np.trapezoid(np.interp(points, nodes, values), points)

@@ -1,1 +1,1 @@
-"""How raw files get here: requests, mirrors, copies, checksums."""
+"""Transfer of raw files: requests, downloads, copies, checksums."""

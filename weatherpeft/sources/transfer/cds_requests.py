@@ -1,7 +1,7 @@
 """Requests to a data store of ECMWF: queued, awaited, downloaded, verified, and resumed after a kill.
 
-The client package submits and polls. Around it stand patience with a server that is busy or gone, a
-record of every request on disk, bodies that go on where they were cut, and the server's checksum.
+The client package submits and polls. This module adds retries where a server is busy or gone, a record of
+every request on disk, downloads that resume where they were cut, and the check of the server's checksum.
 """
 
 import json
@@ -25,19 +25,19 @@ from weatherpeft.sources.formats.files import sniff
 from weatherpeft.sources.transfer.checksum import has_checksum
 
 QUEUED = 4
-"""Requests of one job that are at the server together; its queue prefers users with few."""
+"""Most requests of one job at the server at a time; its queue prefers users with few requests."""
 ATTEMPTS = 20
-"""Failures in a row, of one exchange, before a job gives up: about half an hour."""
+"""Failures of one exchange in a row after which a job gives up: about half an hour."""
 BACKOFF_S = (2.0, 120.0)
-"""First and longest wait after a failure; it doubles."""
+"""First and longest wait after a failure, in seconds; the wait doubles each time."""
 POLL_S = (1.0, 120.0)
-"""First and longest wait between two looks at the queue."""
+"""First and longest wait between two polls of the queue, in seconds."""
 TIMEOUT_S = 60.0
-"""Longest silence of the server."""
+"""Longest silence of the server, in seconds."""
 PROGRESS_S = 30.0
-"""Between two lines of the log about one body."""
+"""Seconds between two log lines about one download."""
 BLOCK = 2**16
-"""Bytes of a body that are written together; an incomplete block is lost when the body is cut."""
+"""Bytes that are written together; an incomplete block is lost when the connection is cut."""
 
 _CUT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _TOO_MANY = 429
@@ -51,11 +51,11 @@ class Retrieval:
     """One request and the file that it brings.
 
     Attributes:
-        label: names it in logs and errors.
+        label: name of the retrieval in logs and errors.
         file: name of the file.
         collection: name of the data set at the server.
-        inputs: the request itself.
-        check: raises ``ValueError`` where a downloaded file is not what was asked for.
+        inputs: body of the request.
+        check: raises ``ValueError`` where a downloaded file does not hold what was requested.
     """
 
     label: str
@@ -66,17 +66,18 @@ class Retrieval:
 
 
 def retrieve(retrievals: Sequence[Retrieval], folder: Path) -> None:
-    """Bring the files of all retrievals into a folder; what is there already is not asked for again.
+    """Download the files of all retrievals that are not in a folder yet.
 
-    A file appears under its name when size, checksum and content are right. Beside it lies a record
-    with the request and its id at the server, by which a later call resumes what this one has queued.
+    A file gets its name when size, checksum and content are right. Beside it lies a record with the
+    request and its id at the server, by which a later call resumes the request.
 
     Args:
-        retrievals: with different file names.
-        folder: made if need be.
+        retrievals: retrievals with different file names.
+        folder: folder of the files, made if need be.
 
     Raises:
-        ValueError: naming the retrieval, and what the server or the file has to say.
+        ValueError: the server refuses or fails, or a file is wrong. The message names the retrieval and
+            the cause.
     """
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = [each for each in (_Request(one, folder) for one in retrievals) if not each.finished]
@@ -104,7 +105,7 @@ def retrieve(retrievals: Sequence[Retrieval], folder: Path) -> None:
 
 
 def _access() -> tuple[str, str]:
-    """URL and key from where the client keeps them, or from the older client's file."""
+    """URL and key from the client's configuration, or from the older client's file."""
     for path in (None, os.environ.get("CDSAPI_RC", "~/.cdsapirc")):
         try:
             url, key = get_config("url", path).strip(), get_config("key", path).strip()
@@ -120,7 +121,7 @@ def _access() -> tuple[str, str]:
 
 @contextmanager
 def _hidden(key: str) -> Iterator[None]:
-    """Keep the key out of logs and errors, whatever a server answers; so the chain of causes ends here."""
+    """Keep the key out of logs and errors, whatever a server answers. Errors therefore lose their causes."""
 
     def hide(record: logging.LogRecord) -> bool:
         record.msg, record.args = record.getMessage().replace(key, "***"), ()
@@ -137,7 +138,7 @@ def _hidden(key: str) -> Iterator[None]:
 
 @contextmanager
 def _named(label: str) -> Iterator[None]:
-    """Errors are one line and say what they are about."""
+    """Turn errors into one line that starts with a label."""
     try:
         yield
     except (requests.RequestException, ProcessingFailedError, LinkError, ValueError) as error:
@@ -145,20 +146,20 @@ def _named(label: str) -> Iterator[None]:
 
 
 def _forward(level: int, message: str) -> None:
-    """Log what the client does; its progress is told with the retrieval's label elsewhere."""
+    """Log a message of the client, at debug level if it is mere progress, which this module logs itself."""
     _log.log(level if level > logging.INFO else logging.DEBUG, "%s", message)
 
 
 def _backoff(failures: int) -> float:
-    """Seconds to wait after so many failures."""
+    """Seconds to wait after a number of failures in a row."""
     return float(min(BACKOFF_S[0] * 2 ** min(failures - 1, 30), BACKOFF_S[1]))
 
 
 class _PatientSession(requests.Session):
-    """Tries again where a server is busy or a connection is cut, and refuses HTML in place of data."""
+    """A session that retries where a server is busy or a connection is cut, and refuses HTML pages."""
 
     def request(self, method: Any, url: Any, *arguments: Any, **options: Any) -> requests.Response:
-        """As of ``requests.Session``; a server that asks for patience (HTTP 429) gets it without end."""
+        """Send a request (see ``requests.Session``). It is retried without end after HTTP 429."""
         tries = failures = 0
         while True:
             tries += 1
@@ -186,7 +187,7 @@ class _PatientSession(requests.Session):
 
 
 def _retry_after(response: requests.Response, otherwise: float) -> float:
-    """Seconds that the server asks to wait."""
+    """Seconds that the server asks to wait, or ``otherwise`` where it states none."""
     stated = response.headers.get("Retry-After")
     if stated is None:
         return otherwise
@@ -203,7 +204,7 @@ def _no_page(response: requests.Response) -> requests.Response:
 
 
 class _Request:
-    """A retrieval underway: its file, its record on disk and its state at the server."""
+    """A retrieval in progress: its file, its record on disk and its state at the server."""
 
     def __init__(self, retrieval: Retrieval, folder: Path) -> None:
         self.label = retrieval.label
@@ -217,10 +218,10 @@ class _Request:
         self.finished = self._path.exists() and self._recorded_id() is not None
 
     def advance(self, client: datastores.Client, session: requests.Session) -> None:
-        """Submit or resume the request, see how it stands, and download what is ready.
+        """Submit or resume the request, poll its state, and download the file once it is ready.
 
         Raises:
-            ValueError: the server has failed, or the file is not what was asked for.
+            ValueError: the server has failed, or the file does not hold what was requested.
             requests.RequestException: the server cannot be reached or refuses.
         """
         request_id = self._recorded_id()
@@ -268,14 +269,14 @@ class _Request:
         _log.info("%s: submitted as request %s", self.label, self._remote.request_id)
 
     def _forget(self) -> None:
-        """Leave nothing of the request, so that the next attempt submits it anew."""
+        """Delete the record of the request, so that the next attempt submits it anew."""
         for leftover in (self._record, self._part):
             leftover.unlink(missing_ok=True)
         self._remote = None
         self._status = ""
 
     def _again(self, reason: str) -> None:
-        """Submit anew, after a while."""
+        """Wait, and have the request submitted anew; after too many failures give up."""
         self._forget()
         self._failures += 1
         if self._failures == ATTEMPTS:
@@ -286,7 +287,7 @@ class _Request:
 
     @staticmethod
     def _reason(remote: datastores.Remote) -> str:
-        """Why the server has not done what it was asked for, in its own words."""
+        """The reason that the server gives for not fulfilling the request."""
         try:
             remote.get_results()
         except (requests.HTTPError, ProcessingFailedError) as error:
@@ -294,7 +295,7 @@ class _Request:
         return "no reason given"
 
     def _download(self, results: datastores.Results, session: requests.Session) -> None:
-        """Download, verify, rename; a body that was put together wrongly is fetched once more."""
+        """Download, verify and rename the file. A file with a wrong size or checksum is fetched once more."""
         size, checksum = results.content_length, str(results.asset["file:checksum"])
         for first in (True, False):
             etag = self._transfer(results.location, size, session)
@@ -318,11 +319,11 @@ class _Request:
         _log.info("%s: complete, %.1f MB", self.label, size / 1e6)
 
     def _transfer(self, url: str, size: int, session: requests.Session) -> str:
-        """Download into the ``.part`` file, from where it ends, and return the body's ETag."""
+        """Append the missing bytes to the ``.part`` file, and return the ETag of the body."""
         etag = ""
         failures = furthest = 0
         while (have := self._part.stat().st_size if self._part.exists() else 0) < size:
-            # Not asked for in compressed form: a range would count other bytes.
+            # Uncompressed, because a range of a compressed body would count other bytes.
             headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
             cause = "the body ends early"
             with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:

@@ -1,8 +1,8 @@
 """The checksum that ECMWF's data stores state for a file.
 
-It is the ETag of the file in their object store, read as a number and written in hexadecimal without
-leading zeros: the MD5 of a file that was stored in one piece, and of a file that was stored in
-parts the MD5 of its parts' MD5s, where only the full ETag, ``<MD5>-<number of parts>``, has the number.
+It is the ETag of the file in their object store, as a hexadecimal number without leading zeros. For a file
+that was stored in one piece the ETag is the file's MD5. For a file that was stored in parts it is the MD5 of
+the parts' MD5s; only the full ETag, ``<MD5>-<number of parts>``, tells the number of parts.
 """
 
 import hashlib
@@ -12,16 +12,16 @@ from typing import BinaryIO
 
 _BLOCK = 2**20
 _USUAL_PART = 50 * _BLOCK
-"""Of the library that the data stores write with, where no ETag tells the number."""
+"""Bytes in a part by default in the data stores' library, for files whose ETag tells no number of parts."""
 
 
 def has_checksum(path: Path, checksum: str, etag: str = "") -> bool:
     """Whether a file has the stated checksum, stored in one piece or in parts of whole MiB.
 
     Args:
-        path: of the file.
-        checksum: hexadecimal, as the data store states it.
-        etag: of the download, quotes included; empty where there was none.
+        path: file to check.
+        checksum: hexadecimal number that the data store states.
+        etag: ETag of the download including quotes; empty where there was none.
     """
     stated = int(checksum, 16)
     if _md5_of_file(path) == stated:
@@ -30,7 +30,7 @@ def has_checksum(path: Path, checksum: str, etag: str = "") -> bool:
 
 
 def _part_sizes(size: int, etag: str) -> list[int]:
-    """Bytes of a part that would give the number of parts in an ETag, the likely ones first."""
+    """Sizes of a part in bytes that give the number of parts in an ETag, the likely ones first."""
     match = re.search(r"-(\d+)\"?$", etag)
     if match is None:
         return [_USUAL_PART]
@@ -53,7 +53,7 @@ def _md5_of_parts(path: Path, part: int) -> int:
 
 
 def _md5(stream: BinaryIO, size: int) -> bytes:
-    """Of the next ``size`` bytes."""
+    """The MD5 of the next ``size`` bytes."""
     digest = hashlib.md5(usedforsecurity=False)
     while size > 0 and (block := stream.read(min(size, _BLOCK))):
         digest.update(block)

@@ -1,4 +1,4 @@
-"""Files of a web server, brought into a folder that several jobs share."""
+"""Downloads from a web server into a folder that several jobs share."""
 
 import fcntl
 import logging
@@ -12,38 +12,39 @@ import requests
 from weatherpeft.sources.formats.files import sniff
 
 ATTEMPTS = 6
-"""Failures in a row, none of which brought a byte, before a job gives up."""
+"""Failures in a row, without a new byte, after which a job gives up."""
 BACKOFF_S = (2.0, 60.0)
-"""First and longest wait after a failure; it doubles."""
+"""First and longest wait after a failure, in seconds; the wait doubles each time."""
 TIMEOUT_S = 60.0
-"""Longest silence of the server."""
+"""Longest silence of the server, in seconds."""
 BLOCK_BYTES = 2**18
-"""Written at once; what has come of a block when a connection is cut is lost."""
+"""Bytes that are written together; an incomplete block is lost when the connection is cut."""
 
 _BUSY = (408, 429, 500, 502, 503, 504)
 _log = logging.getLogger(__name__)
 
 
 def bring(url: str, target: Path, check: Callable[[Path], object]) -> None:
-    """Download a file, unless it is there.
+    """Download a file, unless it is there already.
 
-    The body grows in ``<file>.part``, which a job holds locked: another one waits, and finds the file.
-    A killed download goes on where it was. The file appears under its name when its size is the
-    server's and its content has been checked.
+    The body goes to ``<file>.part``, which the job locks. Another job waits and then finds the file. A
+    killed download resumes where it was. The file gets its name when its size is the one that the server
+    states and its content has been checked.
 
     Args:
-        url: of the file.
-        target: its name; the folder is made if need be.
-        check: raises ``ValueError`` where the content is not what it should be.
+        url: URL of the file.
+        target: path of the file; its folder is made if need be.
+        check: raises ``ValueError`` where the content is wrong.
 
     Raises:
-        ValueError: naming the URL and what the server has to say, or what ``check`` found.
+        ValueError: the server does not send the file, or ``check`` refuses it. The message names the URL
+            and the cause.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     with part.open("ab") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        if target.exists():  # another job has brought it meanwhile
+        if target.exists():  # another job has downloaded it meanwhile
             part.unlink(missing_ok=True)
             return
         _log.info("downloading %s", url)
@@ -60,7 +61,7 @@ def bring(url: str, target: Path, check: Callable[[Path], object]) -> None:
 
 
 def _transfer(url: str, stream: BinaryIO) -> None:
-    """Append the rest of a body, with patience."""
+    """Append the rest of a body, and retry after failures."""
     failures, furthest = 0, stream.tell()
     while True:
         try:
@@ -87,13 +88,13 @@ def _transfer(url: str, stream: BinaryIO) -> None:
 
 
 class _Busy(Exception):
-    """A server that may answer later."""
+    """The server is busy and may answer later."""
 
 
 def _request(url: str, stream: BinaryIO) -> bool:
-    """One request for the bytes after those that are here; whether the body is complete then."""
+    """Request the bytes that are still missing, and tell whether the body is then complete."""
     have = stream.tell()
-    # Not asked for in compressed form: a range would count other bytes.
+    # Uncompressed, because a range of a compressed body would count other bytes.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         if response.status_code in _BUSY:
@@ -103,7 +104,7 @@ def _request(url: str, stream: BinaryIO) -> bool:
             return True
         if not response.ok and response.status_code != 416:
             raise ValueError(f"{url}: HTTP {response.status_code} {response.reason}")
-        if response.status_code != 206:  # from the start, because what is here is of no use
+        if response.status_code != 206:  # the body comes from its start, so that the bytes here are of no use
             stream.truncate(0)
             stream.seek(0)
         if response.status_code == 416:

@@ -1,4 +1,4 @@
-"""A Zarr store of reanalysis copied to the disk: what a request takes of it, a chunk a time."""
+"""A copy of the requested part of a Zarr store on the disk, with one chunk for each time."""
 
 import logging
 import shutil
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _BLOCK_BYTES = 256 * 2**20
-"""Values that a copy holds at once: whole chunks of the store, at least one in time."""
+"""Bytes of values that a copy holds in memory: whole chunks of the store, at least one along time."""
 _log = logging.getLogger(__name__)
 
 
 def copy_fields(selected: Sequence[Selected], label: str, target: Path) -> None:
-    """Copy fields into a Zarr store, a chunk a time; what an earlier call has copied stays.
+    """Copy fields into a Zarr store, with one chunk for each time. Chunks of an earlier call are kept.
 
     Args:
-        selected: what to copy.
-        label: where from, for messages.
-        target: the store; it has the names, units and order of dimensions of the one that is read.
+        selected: fields to copy.
+        label: URL of the source, for messages.
+        target: store to write, with the names, units and order of dimensions of the source.
 
     Raises:
-        ValueError: naming variable and time that cannot be read or are not finite.
+        ValueError: values cannot be read or are not finite. The message names variable and time.
     """
     import zarr
 
@@ -55,7 +55,7 @@ def copy_fields(selected: Sequence[Selected], label: str, target: Path) -> None:
 
 
 def _create(path: Path, selected: Sequence[Selected]) -> None:
-    """Write a store's metadata and coordinates, its fields still unwritten."""
+    """Write the metadata and coordinates of a store, without its fields."""
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec
 
@@ -88,7 +88,7 @@ def _create(path: Path, selected: Sequence[Selected]) -> None:
 
 
 def _blocks(each: Selected) -> list[NDArray[np.intp]]:
-    """Numbers of the wanted times to read together: of whole chunks of the store."""
+    """Numbers of the wanted times, grouped so that whole chunks of the store are read together."""
     if each.time is None:
         return [each.wanted]
     array = each.array
@@ -101,15 +101,15 @@ def _blocks(each: Selected) -> list[NDArray[np.intp]]:
 
 
 def _read(each: Selected, block: NDArray[np.intp], label: str) -> NDArray[np.float32]:
-    """Fields of some times, in the store's order of dimensions.
+    """Fields at some times, in the store's order of dimensions.
 
     Raises:
-        ValueError: naming the first field that cannot be read, was never written, or has NaN.
+        ValueError: a field cannot be read, was never written, or has NaN. The message names the first one.
     """
     array = each.at(block)
     try:
         array = array.astype(np.float32).load()
-    except Exception as error:  # of whatever file system and codec
+    except Exception as error:  # depends on file system and codec
         raise ValueError(f"{label}: {each.key(block[0])}: cannot read the values ({cause(error)})") from error
     fill = _fill_value(each.array)
     if np.isfinite(fill) and fill != 0:
@@ -128,15 +128,15 @@ def _read(each: Selected, block: NDArray[np.intp], label: str) -> NDArray[np.flo
 
 
 def _fill_value(array: "xr.DataArray") -> float:
-    """What a chunk that was never written reads as: format 2 calls it an attribute of the values."""
+    """The value that stands for chunks that were never written; format 2 has it among the attributes."""
     return float(array.attrs.get("_FillValue", array.encoding.get("fill_value", 0.0)))
 
 
 def open_copy(path: Path) -> "xr.Dataset":
-    """Open what ``copy_fields`` wrote.
+    """Open a store that ``copy_fields`` wrote.
 
     Raises:
-        ValueError: naming the store, and the chunk that it lacks.
+        ValueError: the store cannot be opened or lacks a chunk. The message names it.
     """
     import zarr
     from zarr.storage import LocalStore
@@ -144,7 +144,7 @@ def open_copy(path: Path) -> "xr.Dataset":
     try:
         group = zarr.open_group(path, mode="r")
         dataset = open_zarr(LocalStore(path, read_only=True), False)
-    except Exception as error:  # zarr's, xarray's and JSON's own
+    except Exception as error:  # raised by zarr, xarray or json
         raise ValueError(f"{path}: cannot open the copied store ({cause(error)})") from error
     for name, array in dataset.data_vars.items():
         time = time_name(array)
@@ -156,6 +156,6 @@ def open_copy(path: Path) -> "xr.Dataset":
 
 
 def _chunk(path: Path, stored: Any, dims: Sequence[Any], number: int) -> Path:
-    """File of the chunk that holds a time."""
+    """Path of the chunk that holds a time."""
     place = tuple(number if str(name).endswith("time") else 0 for name in dims)
     return path / str(stored.basename) / str(stored.metadata.encode_chunk_key(place))
