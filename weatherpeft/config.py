@@ -97,7 +97,7 @@ class Experiment(Spec):
     forecasts: Forecasts | None = None
     """Ensemble forecasts whose valid times lie in the splits."""
     task: AnyTask
-    """What is predicted from what."""
+    """Task of the experiment, which says what is predicted from what."""
     backbone: AnyBackbone
     """Weather foundation model that the runs tune."""
     pretraining: Pretraining | None = None
@@ -147,7 +147,9 @@ class Experiment(Spec):
         check_regions(self.task.window.target_grid, self.regions)
         at_a_time = self.variables.stored
         if not (at_a_time.surface or at_a_time.atmospheric):
-            raise ValueError("variables: expected a field at a time, whose times samples have; found none")
+            raise ValueError(
+                "variables: expected a field at a time, which gives samples their times; found none"
+            )
         self.backbone.check(self.task.window.target_grid, self.inputs)
         if self.pretraining:
             if self.pretraining.task.needs_forecasts:
@@ -207,9 +209,7 @@ class Experiment(Spec):
     def _check_sources(self) -> None:
         """Refuse periods and forecasts that the sources do not provide."""
         if self.forecasts and self.forecasts.source is None and not self.source.makes_forecasts:
-            raise ValueError(
-                f"source {self.source.name} makes no ensemble beside its analyses; give forecasts.source"
-            )
+            raise ValueError(f"source {self.source.name} makes no ensemble forecasts; give forecasts.source")
         self._check_periods(self.source)
         if self.forecasts and self.forecasts.source:
             self._check_periods(self.forecasts.source)

@@ -83,7 +83,7 @@ def test_an_experiment_without_forecasts_has_no_jobs_for_them(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("ensemble", "forecasts", "message"),
     [
-        (None, {}, "source toy makes no ensemble beside its analyses; give forecasts.source"),
+        (None, {}, "source toy makes no ensemble forecasts; give forecasts.source"),
         ({}, {"members": [1]}, "at least 2 items"),
         (
             None,

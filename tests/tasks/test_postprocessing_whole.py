@@ -145,7 +145,7 @@ def test_real_members_go_through_the_input_path(shared_data: Path, tmp_path: Pat
         ({"forecasts": {"variables": {"surface": ["2m_temperature"]}}}, "the target 10u is not in forecasts"),
         ({"variables": {"surface": ["2m_temperature"]}}, "the target 10u is not in variables"),
         ({"baselines": ["interpolation"]}, "interpolation is no baseline .* expected ensemble or emos"),
-        ({"training_store": "int16"}, "reads forecasts, of which there is no training_store int16"),
+        ({"training_store": "int16"}, "reads forecasts, which have no training_store int16"),
         ({"splits": {"test": {"periods": [], "members": [1]}}}, "splits have no members"),
         ({"forecasts": {"efi": "quantiles"}}, "Input should be 'exact' or 'ens10'"),
     ],

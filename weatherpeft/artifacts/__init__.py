@@ -1,1 +1,1 @@
-"""What lies on disk: stores that are complete or absent, what made them, and their readers."""
+"""Artifacts on disk: stores that are complete or absent, records of their origin, and readers."""

@@ -56,7 +56,17 @@ class ClimatologyReader:
         return field
 
     def mean(self, name: str) -> np.ndarray:
-        """The mean over all hours and days of year with a value, ``([level,] latitude, longitude)``."""
+        """The mean over all hours and days of year with a value.
+
+        Args:
+            name: ``<variable>``, which ``_std`` or one of the SEEPS endings may follow.
+
+        Returns:
+            ``([level,] latitude, longitude)`` float64.
+
+        Raises:
+            ValueError: the climatology lacks the variable.
+        """
         mean: np.ndarray = self._array(name).mean(("hour", "dayofyear"), dtype=np.float64).values
         return mean
 

@@ -29,13 +29,33 @@ class Section(Protocol):
         """
 
     def columns(self, skill: Mapping[str, np.ndarray]) -> Sequence[str]:
-        """Names of the scores with one value per channel, for ``scores.csv``."""
+        """Names of the scores with one value per channel, for ``scores.csv``.
+
+        Args:
+            skill: scores by name, as ``read`` returns them.
+        """
 
     def units(self, score: str, channel: Channel) -> str:
-        """SI units of one of the ``columns``."""
+        """SI units of a score.
+
+        Args:
+            score: one of the ``columns``.
+            channel: field of the score.
+        """
 
     def text(self, rows: Sequence[Row], channels: Sequence[Channel]) -> list[str]:
-        """Blocks of aligned plain text; empty if no row has the scores."""
+        """Blocks of aligned plain text; empty if no row has the scores.
+
+        Args:
+            rows: methods and baselines.
+            channels: fields of the rows' scores.
+        """
 
     def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
-        """Content for the template; None if no row has the scores."""
+        """Content for the template; None if no row has the scores.
+
+        Args:
+            rows: methods and baselines.
+            channels: fields of the rows' scores.
+            grid: grid of the scores.
+        """

@@ -9,7 +9,7 @@ from weatherpeft.verification.scoring import AnyScoring
 
 
 class EvaluateSpec(Spec):
-    """What is scored."""
+    """The scoring of predictions."""
 
     scoring: AnyScoring
     """Fields, grid and lead times that are scored."""

@@ -40,7 +40,7 @@ class ReportedRun(Spec):
 
 
 class ReportSpec(Spec):
-    """What the report compares."""
+    """Runs, baselines and samples that the report compares."""
 
     experiment: str
     """Name of the experiment."""
@@ -157,7 +157,7 @@ def _by_label(what: str, paths: Sequence[Path], labels: Sequence[str]) -> dict[s
         if path.name not in labels:
             raise ValueError(f"{path}: {what} of an unknown run; known here: {', '.join(labels)}")
         if path.name in found:
-            raise ValueError(f"{path}: a second {what} of {path.name}, beside {found[path.name]}")
+            raise ValueError(f"{path}: a second {what} of {path.name}, after {found[path.name]}")
         found[path.name] = path
     missing = [label for label in labels if label not in found]
     if missing:

@@ -49,7 +49,7 @@ class Postprocessing(Spec):
     grid: Grid
     """Grid of forecasts and analyses."""
     frames: Literal["moments", "members"] = "moments"
-    """What the model sees: the ensemble's standard deviation and mean, or every member."""
+    """Input frames that the model sees: the ensemble's standard deviation and mean, or every member."""
     members: int = Field(default=10, ge=2)
     """Number of members of the experiment's forecasts."""
     forecast_hours: int = Field(default=48, gt=0)
@@ -146,7 +146,7 @@ class Postprocessing(Spec):
                 )
         if data.training_store != "float32":
             raise ValueError(
-                f"task {self.name} reads forecasts, of which there is no training_store {data.training_store}"
+                f"task {self.name} reads forecasts, which have no training_store {data.training_store}"
             )
         if any(split.members for split in (data.splits.train, data.splits.validation, data.splits.test)):
             raise ValueError(f"task {self.name} corrects forecasts by one analysis; splits have no members")
