@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.peft.sfas.dense import normalized
+from weatherpeft.peft.sfas.candidates import reaching
 from weatherpeft.peft.sfas.noise import BLOCK, Noise, UniformNoise, _sqrt, reached_level
 from weatherpeft.peft.sfas.normalizer import new_normalizer
 from weatherpeft.peft.sfas.pool import EntrySet, Pool
 from weatherpeft.peft.sfas.selection import Selection
-from weatherpeft.peft.sfas.skyband import _SAMPLE, Skyband, _reaching
+from weatherpeft.peft.sfas.skyband import _SAMPLE, Skyband
 from weatherpeft.peft.sfas.spec import NormalizerName
 
 CPU = torch.device("cpu")
@@ -294,7 +295,7 @@ def test_a_threshold_is_reached_by_k_candidates_and_not_by_one_less() -> None:
 @given(st.lists(st.integers(0, 5), max_size=200), st.integers(0, 6))
 def test_a_closer_look_at_some_blocks_misses_nothing(values: list[int], threshold: int) -> None:
     tensor = torch.tensor(values, dtype=torch.float32)
-    assert torch.equal(_reaching(tensor, threshold), (tensor >= threshold).nonzero().squeeze(1))
+    assert torch.equal(reaching(tensor, threshold), (tensor >= threshold).nonzero().squeeze(1))
 
 
 def test_equal_ranks_are_ties() -> None:

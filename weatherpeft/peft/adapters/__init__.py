@@ -1,1 +1,1 @@
-"""What methods share when they are attached to a backbone."""
+"""What methods share: which of them compose, and what they attach to a backbone."""

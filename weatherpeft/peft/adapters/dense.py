@@ -1,6 +1,6 @@
-"""What every attached method shares: named parameters that AdamW trains, and their result.
+"""What all attached methods share: named parameters that AdamW trains, and their result.
 
-Heavy: imported by the methods' ``attach`` only. Names are ``backbone.<name>`` for pretrained
+Heavy: only the methods' ``attach`` imports it. Names are ``backbone.<name>`` for pretrained
 parameters and ``<method>.<name>`` for a method's own.
 """
 
@@ -14,7 +14,7 @@ from weatherpeft.interfaces import Backbone
 
 
 class DenseAdapter:
-    """Parameters trained in full by AdamW, and nothing else: most methods need no more.
+    """Parameters that AdamW trains in full: all that most methods need.
 
     Args:
         parameters: by unique name; they are unfrozen.
@@ -34,14 +34,14 @@ class DenseAdapter:
         return sum(parameter.numel() for parameter in self._parameters.values())
 
     def squared_gradient_norm(self) -> float:
-        """Nothing beside the dense parameters."""
+        """Zero: all gradients are those of the dense parameters."""
         return 0.0
 
     def scale_gradients(self, factor: float) -> None:
-        """Nothing beside the dense parameters."""
+        """Do nothing: all gradients are those of the dense parameters."""
 
     def step(self, step: int, learning_rate: float) -> None:
-        """AdamW does it all."""
+        """Do nothing: AdamW updates all parameters."""
 
     def result(self) -> dict[str, torch.Tensor]:
         """Copies of the parameters, on the CPU."""
@@ -51,7 +51,7 @@ class DenseAdapter:
         """Copy a result into the parameters.
 
         Args:
-            tensors: what ``result`` of the same methods on the same backbone gave.
+            tensors: what ``result`` of the same method on the same backbone returned.
 
         Raises:
             ValueError: naming the first key that is missing or unexpected, or whose shape or type
@@ -63,7 +63,7 @@ class DenseAdapter:
                 parameter.copy_(tensors[name])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Nothing beyond the result and the trainer's AdamW."""
+        """Empty: the result and the trainer's AdamW are the whole state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -76,10 +76,10 @@ class DenseAdapter:
 
 
 def check_tensors(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Compare keys, shapes and types.
+    """Check that tensors have the expected keys, shapes and types.
 
     Raises:
-        ValueError: naming the first key at fault, with what was found and expected.
+        ValueError: naming the first key that differs, with what was found and expected.
     """
     for name in expected:
         if name not in found:
@@ -98,16 +98,16 @@ def check_tensors(found: Mapping[str, torch.Tensor], expected: Mapping[str, torc
 def frozen_backbone(
     model: Backbone, select: Callable[[str], bool] = lambda name: True
 ) -> dict[str, Parameter]:
-    """Pretrained backbone parameters that no method attached before has claimed.
+    """Pretrained backbone parameters that no earlier method trains.
 
-    So each parameter of a list of methods is trained, counted and saved by one of them: the first.
+    The first method of a list that takes a parameter trains, counts and saves it; the later ones do not.
 
     Args:
-        model: the backbone under its methods.
-        select: picks by the pretrained name.
+        model: with the earlier methods attached.
+        select: whether to take the parameter of a pretrained name; all by default.
 
     Returns:
-        The frozen ones among them, as ``backbone.<name>``.
+        The frozen parameters among them, by ``backbone.<name>``.
     """
     return {
         f"backbone.{name}": parameter
@@ -123,7 +123,7 @@ def is_bias(name: str) -> bool:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make what is drawn on the CPU a function of the seed, and leave the global generators as they were."""
+    """Seed what is drawn on the CPU, and leave the global generators as they were."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -1,6 +1,6 @@
-"""Methods of Hugging Face peft, put into the backbone alone and without wrapping the model.
+"""Methods of Hugging Face peft, put into the backbone without wrapping the model.
 
-Heavy: imported by the methods' ``attach`` only.
+Heavy: only the methods' ``attach`` imports it.
 """
 
 import peft
@@ -11,14 +11,14 @@ from weatherpeft.peft.adapters.dense import seeded
 
 
 def linear_layers(model: Backbone, targets: tuple[str, ...]) -> list[str]:
-    """Paths, below the backbone, of the pretrained linear layers whose name ends with a target.
+    """Paths below the backbone of the pretrained linear layers whose names are among the targets.
 
     Args:
-        model: layers that another method has added are left out.
-        targets: last parts of the paths, for example ``qkv``.
+        model: layers that another method has added or wrapped are left out.
+        targets: names, which are the last parts of the paths, for example ``qkv``.
 
     Raises:
-        ValueError: a target that no layer bears.
+        ValueError: no layer has the name of a target.
     """
     pretrained = model.backbone_parameters()
     layers = [
@@ -36,16 +36,16 @@ def linear_layers(model: Backbone, targets: tuple[str, ...]) -> list[str]:
 def inject(model: Backbone, config: peft.PeftConfig, method: str, seed: int) -> dict[str, nn.Parameter]:
     """Put the layers of a peft configuration into the backbone, in place.
 
-    peft freezes all that is not its own; what earlier methods have unfrozen is unfrozen again.
+    peft freezes all parameters but its own. What earlier methods have unfrozen is unfrozen again.
 
     Args:
-        model: its backbone is changed, the pretrained parameters stay the same objects.
-        config: with the paths of the target layers below the backbone.
+        model: whose backbone changes; its pretrained parameters stay the same objects.
+        config: whose target modules are paths below the backbone.
         method: prefix of the names.
-        seed: of the initialization.
+        seed: seed of the initialization.
 
     Returns:
-        The new parameters by name.
+        The new parameters, by name.
     """
     before = {parameter: parameter.requires_grad for parameter in model.backbone.parameters()}
     with seeded(seed):

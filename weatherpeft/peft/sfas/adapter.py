@@ -11,13 +11,13 @@ from torch import nn
 from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.peft.adapters.ranks import mean_over_ranks, several_ranks
 from weatherpeft.peft.sfas.file_tensors import FileTensors
-from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.peft.sfas.noise import BLOCK, UniformNoise, reached_level
 from weatherpeft.peft.sfas.normalizer import new_normalizer
 from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.peft.sfas.pool import EntrySet, Pool
 from weatherpeft.peft.sfas.recompute import RecomputedActivations
 from weatherpeft.peft.sfas.selection import Selection
+from weatherpeft.peft.sfas.smoothed_fisher import SmoothedFisher
 from weatherpeft.peft.sfas.sparse_adam import SparseAdam
 from weatherpeft.peft.sfas.spec import Sfas
 
@@ -61,7 +61,8 @@ class SfasAdapter:
             counted = [*chain(*ends), *model.backbone_parameters().values()]
         total = sum(parameter.numel() for parameter in counted)
         self._k, self._budget = spec.entries(total, self._pool.size)
-        self._fisher = self._fisher_files() if spec.needs_fisher and context.steps else None
+        needs_fisher = spec.needs_fisher and context.steps
+        self._fisher = SmoothedFisher(context.fisher, self._pool, spec.beta) if needs_fisher else None
         self._optimizer = SparseAdam(self._pool, spec.betas, spec.eps, spec.weight_decay)
         self._touched = EntrySet(self._pool.size)
         if not context.steps:  # only to predict
@@ -287,28 +288,8 @@ class SfasAdapter:
                 raise ValueError(f"sfas: the gradient of {name} at step {self._step}: {error}") from error
 
     def _information(self, name: str, chunk: slice, square: torch.Tensor | None) -> torch.Tensor:
-        """F_t of a chunk, from F_{t−1} in its file and this step's squares."""
+        """F_t of a chunk from this step's squares, None where they do not enter."""
         if self._fisher is None:
             assert square is not None
             return square
-        stored = self._fisher[name][chunk]
-        if square is not None:
-            stored.mul_(self._spec.beta).add_(square.to(stored), alpha=1 - self._spec.beta)
-        return stored.to(self._pool.device, self._pool.dtype)
-
-    def _fisher_files(self) -> FileTensors:
-        """The warm-up's estimate in file-backed float32 tensors ``(entry,)``, by parameter."""
-        if self._context.fisher is None:
-            raise ValueError(f"sfas: beta = {self._spec.beta} needs the Fisher warm-up's store, found none")
-        files = FileTensors("sfas-fisher-")
-        for name, values in read_fisher(self._context.fisher):
-            if name not in self._pool.parameters:
-                continue
-            expected = self._pool.parameters[name].shape
-            if values.shape != expected:
-                found = f"{tuple(values.shape)}, expected {tuple(expected)}"
-                raise ValueError(f"sfas: Fisher information of {name} has shape {found}")
-            files.add(name, values.numel(), torch.float32).copy_(values.reshape(-1))
-        if missing := self._pool.parameters.keys() - files.keys():
-            raise ValueError(f"sfas: the Fisher warm-up's store lacks {min(missing)}")
-        return files
+        return self._fisher.smooth(name, chunk, square)

@@ -1,4 +1,4 @@
-"""The Fisher warm-up's Zarr store: one float32 array a backbone parameter."""
+"""The Fisher warm-up's Zarr store: one float32 array for each backbone parameter."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,12 +11,12 @@ _CHUNK_ENTRIES = 2**22
 
 
 def write_fisher(directory: Path, fisher: Iterable[tuple[str, torch.Tensor]], samples: int) -> None:
-    """Write a new store; the same values give the same bytes.
+    """Write a new store. The same values give the same bytes.
 
     Args:
-        directory: of the store, which must not exist.
-        fisher: pairs of a parameter's name and its diagonal Fisher information, in its shape.
-        samples: number of calibration samples, kept as an attribute.
+        directory: directory of the store; it must not exist.
+        fisher: pairs of a parameter's name and its diagonal Fisher information, in the parameter's shape.
+        samples: number of calibration samples, which the store keeps as an attribute.
     """
     group = zarr.create_group(directory, zarr_format=3, attributes={"samples": samples})
     for name, values in fisher:
@@ -31,10 +31,10 @@ def read_fisher(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Read a store parameter by parameter.
 
     Args:
-        directory: of the store.
+        directory: directory of the store.
 
     Yields:
-        Name and diagonal Fisher information, float32 in the parameter's shape, ordered by name.
+        Name and diagonal Fisher information, float32 in the parameter's shape, in the order of the names.
 
     Raises:
         ValueError: there is no such store.

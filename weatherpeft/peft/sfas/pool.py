@@ -1,4 +1,4 @@
-"""Many parameters addressed as one long vector, and sets of its entries."""
+"""Many parameters as one long vector, and sets of its entries."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,15 +11,19 @@ class Pool:
     """Parameters laid end to end: entry ``i`` of the pool is one scalar of one parameter.
 
     Attributes:
-        parameters: by name, in the order in which they are laid.
+        parameters: the parameters by name, in their order.
         start: pool index of each parameter's first entry.
         size: number of entries.
-        dtype: of everything computed from the pool, float32 or wider.
-        device: that all parameters share.
+        dtype: type of everything that is computed from the pool, float32 or wider.
+        device: device of all parameters.
     """
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
-        """Lay out the parameters; an empty mapping is a ValueError."""
+        """Lay out the parameters.
+
+        Raises:
+            ValueError: there are none.
+        """
         if not parameters:
             raise ValueError("a pool needs at least one parameter, found none")
         self.parameters = dict(parameters)
@@ -39,8 +43,8 @@ class Pool:
             index: pool indices ``(entry,)``, ascending.
 
         Yields:
-            Of each parameter that holds at least one of them: its name, the slice of ``index`` that
-            is its own, and these entries counted from the parameter's start.
+            For each parameter that holds at least one of them: its name, its slice of ``index``, and
+            the entries of this slice counted from the parameter's start.
         """
         starts = torch.tensor([*self.start.values(), self.size], device=index.device)
         bounds = torch.searchsorted(index, starts).tolist()
@@ -50,10 +54,10 @@ class Pool:
 
 
 class EntrySet:
-    """A set of pool indices at one bit an entry of the pool, in a file-backed tensor."""
+    """A set of pool indices: a file-backed tensor with one bit for each entry of the pool."""
 
     def __init__(self, size: int) -> None:
-        """An empty set of indices below ``size``."""
+        """Start an empty set of indices below ``size``."""
         self._files = FileTensors("entry-set-")
         self._bytes = self._files.add("members", (size + 7) // 8, torch.uint8)
         self._size = 0
@@ -62,7 +66,7 @@ class EntrySet:
         return self._size
 
     def add(self, index: torch.Tensor) -> None:
-        """Add pool indices ``(entry,)``, each at most once."""
+        """Add pool indices ``(entry,)``, each of them once."""
         index = index.cpu()
         for bit in range(8):
             position = index[index % 8 == bit] // 8
@@ -73,11 +77,11 @@ class EntrySet:
         self._files.let_go("members")
 
     def mask(self, start: int, end: int) -> torch.Tensor:
-        """Which of the indices from ``start`` to before ``end`` are members, bool ``(index,)`` on the CPU."""
+        """Whether each index from ``start`` to before ``end`` is a member, bool ``(index,)`` on the CPU."""
         packed = self._bytes[start // 8 : (end + 7) // 8]
         bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
         return bits.flatten()[start % 8 :][: end - start].bool()
 
     def between(self, start: int, end: int) -> torch.Tensor:
-        """The members from ``start`` to before ``end``, ascending, counted from ``start``, on the CPU."""
+        """The members from ``start`` to before ``end``, ascending and counted from ``start``, on the CPU."""
         return self.mask(start, end).nonzero().squeeze(1)

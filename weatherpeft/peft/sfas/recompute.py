@@ -1,7 +1,7 @@
-"""Outputs of activation functions, computed again in the backward pass instead of kept for it.
+"""Outputs of activation functions that are computed again in the backward pass instead of being kept.
 
-The layer after an activation function keeps its input for the gradient of its weights, and the function
-keeps its own input for its derivative: the first follows from the second at the cost of one elementwise pass.
+The layer after an activation function keeps its input for the gradient of its weights. The function itself
+keeps its own input for its derivative. The former follows from the latter by one elementwise pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Output(NamedTuple):
     source: torch.Tensor
 
     def is_all_of(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor that starts where the output did is the output, unchanged, in any shape."""
+        """Whether a tensor at the output's address is the whole output, unchanged, in any shape."""
         output = self.reference()
         return (
             output is not None
@@ -41,17 +41,17 @@ class _Kept(NamedTuple):
     tensor: torch.Tensor
     version: int
     make: Callable[[torch.Tensor], torch.Tensor] | None
-    """Gives what was to be kept, where that is not the tensor itself."""
+    """Makes what the gradient needs from the tensor; None where it is the tensor itself."""
 
 
 class RecomputedActivations:
-    """Lets a module keep the inputs of its activation functions only, with bit-identical gradients.
+    """Makes a module keep only the inputs of its activation functions, with bit-identical gradients.
 
-    Works from outside, while the module is called with gradients enabled. Under activation
-    checkpointing of a whole block, which keeps neither, it changes nothing.
+    It works through hooks, while the module is called with gradients enabled. It changes nothing under
+    activation checkpointing of a whole block, which keeps neither inputs nor outputs.
 
     Args:
-        module: whose ``GELU``, ``ReLU`` and ``SiLU`` modules, none in place, are to be computed again.
+        module: whose ``GELU``, ``ReLU`` and ``SiLU`` modules are computed again, unless they work in place.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -74,13 +74,13 @@ class RecomputedActivations:
         self._outputs.clear()
 
     def _note(self, function: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        """Remember what an output was made of, as long as it lives."""
+        """Remember what an output was made from, as long as it lives."""
         if self._hooks:
             version = output._version
             self._outputs[output.data_ptr()] = _Output(weakref.ref(output), version, function, inputs[0])
 
     def _pack(self, tensor: torch.Tensor) -> _Kept:
-        """What is kept for a tensor: how to make it, if it is such an output or a view of all of it."""
+        """What autograd keeps for a tensor: how to make it, if it is the output of an activation function."""
         known = self._outputs.get(tensor.data_ptr())
         if known is None or not known.is_all_of(tensor):
             return _Kept(tensor, tensor._version, None)
@@ -102,7 +102,7 @@ def _again(function: nn.Module, shape: torch.Size, source: torch.Tensor) -> torc
 
 
 def _unpack(kept: _Kept) -> torch.Tensor:
-    if kept.tensor._version != kept.version:  # what autograd checks of tensors that no hook saw
+    if kept.tensor._version != kept.version:  # as autograd checks without hooks
         shape = tuple(kept.tensor.shape)
         raise RuntimeError(f"a tensor {shape} that the gradient needs was modified in place")
     return kept.make(kept.tensor) if kept.make else kept.tensor

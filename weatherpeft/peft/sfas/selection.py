@@ -2,9 +2,10 @@
 
 import torch
 
+from weatherpeft.peft.sfas.candidates import Candidates, best
 from weatherpeft.peft.sfas.noise import Noise
 from weatherpeft.peft.sfas.normalizer import Normalizer
-from weatherpeft.peft.sfas.skyband import Candidates, Skyband, best
+from weatherpeft.peft.sfas.skyband import Skyband
 
 
 class Selection:

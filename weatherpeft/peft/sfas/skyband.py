@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from weatherpeft.peft.sfas.noise import BLOCK, Noise
+from weatherpeft.peft.sfas.candidates import MANY_BLOCKS, Candidates, best, entries, largest, reaching
+from weatherpeft.peft.sfas.noise import Noise
 from weatherpeft.peft.sfas.normalizer import SMALLEST_NORM, Normalizer
 
 _MARGIN = 1 - 1e-12
@@ -16,8 +17,6 @@ _SMALLEST_FLOAT32 = 1e-37
 """Below it float32 loses precision."""
 _LARGEST_RATIO = 1e30
 """Above it float32 may overflow."""
-_MANY_BLOCKS = 1 / 8
-"""Share of blocks to look into from which on looking at all entries takes less time."""
 _SPARSE = 8
 """One of so many entries is counted to choose a condition."""
 _RISE = 1.1
@@ -30,61 +29,6 @@ _SAMPLE = 2**14
 """Candidates from which the thresholds of a cut are guessed."""
 _SPACING = 1.2
 """Ratio of the ranks of two thresholds: closer ones drop more, and cost more."""
-
-
-class Candidates(NamedTuple):
-    """Entries that may still be selected, by their pool index; all tensors ``(entry,)``."""
-
-    entry: torch.Tensor
-    fisher: torch.Tensor
-    uniform: torch.Tensor
-    gradient: torch.Tensor
-
-    def take(self, which: torch.Tensor) -> "Candidates":
-        """The entries that a mask or an index tensor names."""
-        return Candidates(*(column[which] for column in self))
-
-    @staticmethod
-    def join(parts: "list[Candidates]") -> "Candidates":
-        """One after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        return Candidates(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-
-
-def best(score: torch.Tensor, entry: torch.Tensor, k: int) -> torch.Tensor:
-    """Positions of the k largest scores, of equal ones those with the lower entry, in no order."""
-    if len(score) <= k:
-        return torch.arange(len(score), device=score.device)
-    threshold = score.topk(k, sorted=False).values.min()
-    above = (score > threshold).nonzero().squeeze(1)
-    tied = (score == threshold).nonzero().squeeze(1)
-    if len(above) + len(tied) > k:
-        tied = tied[entry[tied].topk(k - len(above), largest=False, sorted=False).indices]
-    return torch.cat([above, tied])
-
-
-def _reaching(values: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Positions of the values that reach a threshold; a closer look only at blocks whose largest does."""
-    near = _largest(values) >= threshold
-    if int(near.sum()) > _MANY_BLOCKS * len(near):
-        return (values >= threshold).nonzero().squeeze(1)
-    position = _entries(near, len(values))
-    return position[values[position] >= threshold]
-
-
-def _largest(values: torch.Tensor) -> torch.Tensor:
-    """Of every block, ``(block,)``."""
-    end = len(values) // BLOCK * BLOCK
-    blocks = values[:end].view(-1, BLOCK).amax(1)
-    return torch.cat([blocks, values[end:].amax(0, keepdim=True)]) if end < len(values) else blocks
-
-
-def _entries(blocks: torch.Tensor, count: int) -> torch.Tensor:
-    """Positions of the entries of some blocks, a mask, ``(entry,)``."""
-    inside = torch.arange(BLOCK, device=blocks.device)
-    position = (blocks.nonzero() * BLOCK + inside).view(-1)
-    return position[position < count] if count % BLOCK else position
 
 
 class _Staircase(NamedTuple):
@@ -217,19 +161,19 @@ class Skyband:
         """
         if self._step is None or self._noise_weight == 0:
             if self._step:
-                position = _reaching(fisher, self._step.score)
+                position = reaching(fisher, self._step.score)
             elif self._noise_weight == 0 and all_compete and len(fisher) > self._k:
-                position = _reaching(fisher, float(fisher.topk(self._k, sorted=False).values.min()))
+                position = reaching(fisher, float(fisher.topk(self._k, sorted=False).values.min()))
             else:
                 position = torch.arange(len(fisher), device=fisher.device)
             return position, self._noise_at(noise, position)
         assert noise
-        near = self._reached(_largest(fisher), noise.largest)
-        if int(near.sum()) > _MANY_BLOCKS * len(near):
+        near = self._reached(largest(fisher), noise.largest)
+        if int(near.sum()) > MANY_BLOCKS * len(near):
             uniform = noise.values()
             position = self._reached(fisher, uniform).nonzero().squeeze(1)
             return position, uniform[position]
-        position = _entries(near, len(fisher))
+        position = entries(near, len(fisher))
         uniform = noise.at(position)
         which = self._reached(fisher[position], uniform)
         return position[which], uniform[which]

@@ -1,4 +1,4 @@
-"""AdamW whose state exists for the selected entries alone."""
+"""AdamW whose state exists only for the selected entries."""
 
 from collections.abc import Mapping
 
@@ -10,17 +10,17 @@ from weatherpeft.peft.sfas.pool import Pool
 class SparseAdam:
     """AdamW (Loshchilov and Hutter, arXiv:1711.05101) on a changing set of entries of a pool.
 
-    Moments and step count follow an entry while it stays selected. An entry that leaves loses them
-    and, should it return, starts from zero with a step count of its own. Entries that are not
-    selected do not move by a single bit: neither weight decay nor momentum reaches them. Parameters
-    of fewer than two dimensions (biases, norms) are not decayed.
+    An entry keeps its moments and its step count while it stays selected. An entry that leaves loses them;
+    if it returns, it starts from zero with a step count of its own. Entries that are not selected do not
+    change by a single bit: neither weight decay nor momentum reaches them. Parameters of fewer than two
+    dimensions (biases, norms) have no weight decay.
 
     Attributes:
         index: pool indices of the last update ``(entry,)``, ascending.
     """
 
     def __init__(self, pool: Pool, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
-        """An optimizer without state."""
+        """Start without state."""
         self._pool = pool
         self._betas = betas
         self._eps = eps
@@ -32,12 +32,12 @@ class SparseAdam:
 
     @torch.no_grad()
     def update(self, index: torch.Tensor, gradient: torch.Tensor, learning_rate: float) -> None:
-        """Move the given entries by one step.
+        """Update the given entries by one step.
 
         Args:
             index: pool indices ``(entry,)``, ascending.
-            gradient: of these entries ``(entry,)``.
-            learning_rate: of this step.
+            gradient: gradient of these entries ``(entry,)``.
+            learning_rate: learning rate of this step.
         """
         self._carry(index)
         beta_first, beta_second = self._betas
@@ -55,7 +55,7 @@ class SparseAdam:
             entries[local] = (entries[local] * decay - change[own]).to(parameter.dtype)
 
     def _carry(self, index: torch.Tensor) -> None:
-        """Keep the state of entries that stay, start that of new ones at zero."""
+        """Keep the state of entries that stay, and start that of new ones at zero."""
         position = torch.searchsorted(self.index, index)
         known = position < len(self.index)
         known[known.clone()] = self.index[position[known]] == index[known]
@@ -68,7 +68,7 @@ class SparseAdam:
         self.index = index
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Tensors ``(entry,)``: index, first and second moment, steps since the entry was selected."""
+        """Tensors ``(entry,)``: index, first and second moment, and steps since the entry was selected."""
         return {
             "index": self.index,
             "first_moment": self._first,
