@@ -1,5 +1,6 @@
 """The store of one grid, as others read it."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from zarr.codecs import BloscCodec
 
 from tests import small_data as small
 from weatherpeft.artifacts import field_store, store
-from weatherpeft.artifacts.field_store import StoredFields, StoredSums
+from weatherpeft.artifacts.field_store import FieldWriter, StoredFields, StoredSums
+from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VariableSet
 
 DAYS = small.period("2001-02-01", "2001-02-02")
 NAMES = ("temperature", "2m_temperature")
 
 
-@pytest.fixture(params=[1, 3, 8], ids="shards of {}".format)
+@pytest.fixture(params=[1, 3, 8, 64], ids="shards of {}".format)
 def shard_times(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(field_store, "_SHARD_TIMES", request.param)
     return request.param
@@ -72,6 +74,51 @@ def test_hourly_sums(tmp_path: Path, members: int, shard_times: int) -> None:
         StoredSums(tmp_path / "a.zarr", "snowfall")
 
 
+def test_a_shard_is_64_times_or_160_mib() -> None:
+    """Of the larger grid: 68 float32 fields of a time take 0.5, 8.5 and 269 MiB."""
+    names = ("temperature", "geopotential", "specific_humidity", "u_component_of_wind", "v_component_of_wind")
+    levels = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
+    surface = ("2m_temperature", "10m_u_component_of_wind", "10m_v_component_of_wind")
+    fields = VariableSet(surface=surface, atmospheric=names, levels_hpa=levels)
+    assert len(fields.channels()) == 68
+    for resolution, expected in ((5.625, 64), (1.40625, 18), (0.25, 1)):
+        grids = [Grid(resolution_deg=5.625), Grid(resolution_deg=resolution)]
+        assert field_store.shard_times(grids, fields) == expected
+        assert field_store.shard_times(grids[::-1], fields) == expected
+    assert field_store.shard_times(grids, VariableSet(accumulated=("total_precipitation",))) == 40
+
+
+@pytest.mark.parametrize("members", [(), (4, 2)])
+def test_blocks_are_shards_and_hold_everything_once(tmp_path: Path, members: tuple[int, ...]) -> None:
+    whole = stores(tmp_path, members)[1]
+    like = store.open_dataset(whole).load()
+    like.attrs = {"grid": "another", "source": "toy"}
+    like["land_sea_mask"].attrs = {"units": "1"}
+    path = tmp_path / "apart.zarr"
+    writer = FieldWriter(path, like, small.FINE, small.VARIABLES, 3, {"grid": small.FINE.label})
+    times = [slice(0, 3), slice(3, 6), slice(6, 8)]
+    blocks = list(writer.blocks("fields"))
+    assert blocks == [(*row, part) for row in ([(0,), (1,)] if members else [()]) for part in times]
+    assert list(writer.blocks("land_sea_mask")) == [()]
+    values = store.open_stored(whole)["fields"].values
+    for place in reversed(blocks):
+        writer.write("fields", place, values[place])
+    writer.write("land_sea_mask", (), like["land_sea_mask"].values)
+    found = store.open_dataset(path).load()
+    xr.testing.assert_equal(found, like)
+    assert found.attrs["grid"] == small.FINE.label and found.attrs["source"] == "toy"
+    assert found["land_sea_mask"].attrs["units"] == "1"
+    assert found["latitude"].attrs["units"] == "degrees_north"
+    assert found["longitude"].attrs["units"] == "degrees_east"
+
+
+def test_what_is_not_stored_is_named(tmp_path: Path) -> None:
+    path, _ = stores(tmp_path)
+    with pytest.raises(ValueError, match="variable snowfall is missing; found 2m_temperature, .*temperature"):
+        StoredFields(path, ("2m_temperature", "snowfall"))
+    assert StoredFields(path, ()).read(0, None) == {}
+
+
 def test_a_field_of_zeros_is_there(tmp_path: Path) -> None:
     sizes = {"time": 2, "latitude": small.FINE.shape[0], "longitude": small.FINE.shape[1]}
     zeros = (tuple(sizes), np.zeros(tuple(sizes.values()), np.float32))
@@ -88,7 +135,9 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     stored = StoredFields(path, NAMES)
     (shard,) = (file for file in (path / "fields" / "c").rglob("*") if file.is_file())
     content = shard.read_bytes()
-    for damaged in (content[:-300], b"\0" * len(content), b"\xff" * len(content), b""):
+    table = struct.pack("<QQ", 0, 2**64 - 1) * 8
+    endless = content[: -len(table) - 4] + table + content[-4:]  # of chunks longer than any file
+    for damaged in (content[:-300], b"\0" * len(content), b"\xff" * len(content), b"", endless):
         shard.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"fields/c/0/0/0/0: cannot read time 2001-02-01T18"):
             stored.read(3, None)
