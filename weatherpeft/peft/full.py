@@ -1,4 +1,4 @@
-"""Full tuning: the upper bound that the other methods are measured against."""
+"""Full tuning, the upper bound for the other methods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Full(PeftMethod):
         """Unfreeze the backbone.
 
         Raises:
-            ValueError: nothing in it is frozen.
+            ValueError: no parameter of it is frozen.
         """
         from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone
 

@@ -1,4 +1,4 @@
-"""Linear probe: the lower bound that the other methods are measured against."""
+"""Linear probe, the lower bound for the other methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LinearProbe(PeftMethod):
-    """Trains no backbone parameter: encoder and decoder only, which every method trains."""
+    """Trains no backbone parameter, only the encoder and the decoder, which every method trains."""
 
     name: Literal["linear_probe"]
     """Selects this method."""

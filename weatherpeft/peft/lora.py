@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Lora(PeftMethod):
-    """Adds ``alpha / rank · B A`` to the weights of linear layers; B starts at zero.
+    """Adds ``alpha / rank · B A`` to the weights of linear layers. B starts at zero.
 
-    The defaults are the comparison of the WeatherPEFT paper (arXiv 2509.22020): rank 8 on ``qkv``
-    and ``proj`` and the backbone's biases, 3.63 M parameters of Aurora. The paper does not state
-    alpha; equal to the rank, it leaves the product unscaled.
+    The defaults are those of the comparison in the WeatherPEFT paper (arXiv 2509.22020): rank 8 on ``qkv``
+    and ``proj``, and the backbone's biases, which is 3.63 M parameters for Aurora. The paper does not state
+    alpha. If alpha equals the rank, the product is not scaled.
     """
 
     name: Literal["lora"]
@@ -41,7 +41,7 @@ class Lora(PeftMethod):
         """Put the low-rank layers around the target layers.
 
         Raises:
-            ValueError: a target that names no linear layer of the backbone.
+            ValueError: a target is the name of no linear layer of the backbone.
         """
         from peft import LoraConfig
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.peft.sfas.dense import normalized
+from weatherpeft.peft.sfas import noise
 from weatherpeft.peft.sfas.candidates import reaching
 from weatherpeft.peft.sfas.noise import BLOCK, Noise, UniformNoise, _sqrt, reached_level
 from weatherpeft.peft.sfas.normalizer import new_normalizer
@@ -260,6 +261,15 @@ def test_a_few_k_entries_are_held(weight: float, normalizer: NormalizerName, ord
     assert selection.peak <= most * k + piece
 
 
+def test_no_more_new_entries_are_held_than_may_be_selected() -> None:
+    size, k = 100_000, 400
+    fisher = torch.from_numpy(np.random.default_rng(0).lognormal(-20, 2, size)).float()
+    arguments: Arguments = (fisher, torch.zeros(size), k, 0.0, "max")
+    pieces = list(range(0, size, 1_000))
+    entries, selection = stream(*arguments, pieces, torch.zeros(size, dtype=torch.bool), new=size // 2)
+    assert torch.equal(entries, oracle(*arguments)) and selection.peak <= 1.25 * k + 1_000
+
+
 def test_a_selection_of_float32_noise_in_large_numbers() -> None:
     """Cuts guess their thresholds from a part of the candidates; what they drop is never among the best."""
     size = 600_000
@@ -387,6 +397,12 @@ class TestNoise:
         largest = torch.stack([block.max() for block in values.split(BLOCK)])
         full = len(values) // BLOCK
         assert torch.equal(whole.largest[:full], largest[:full]) and (whole.largest >= largest).all()
+
+    def test_is_below_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The root of the largest number below 1 is nearest to 1 itself."""
+        last = 1 - 2.0**-24
+        monkeypatch.setattr(noise, "_uniform", lambda words: torch.full(words.shape, last))
+        assert math.sqrt(last) > last and UniformNoise(0, 0, 0, 0, 2 * BLOCK, CPU).values().max() == last
 
     def test_chunks_begin_with_a_block(self) -> None:
         with pytest.raises(ValueError, match="found 5 entries from 16, expected a multiple of 32"):

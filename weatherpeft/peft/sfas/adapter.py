@@ -22,29 +22,30 @@ from weatherpeft.peft.sfas.sparse_adam import SparseAdam
 from weatherpeft.peft.sfas.spec import Sfas
 
 CHUNK_ENTRIES = 2**20
-"""Entries scored at once on the CPU, a multiple of the noise's blocks; never changes the result."""
+"""Entries that the CPU scores at once, a multiple of the noise's blocks. It never changes the result."""
 ACCELERATOR_CHUNKS = 16
-"""As many of them at once elsewhere, where each call costs more."""
+"""Chunks of this size that other devices score at once, because each call costs more there."""
 _FIRST = 32
-"""Entries, in k, that come in eighths of a chunk: of the first ones many stay candidates."""
+"""Multiple of k up to which entries come in eighths of a chunk, because many of the first stay candidates."""
 
 
 class SfasAdapter:
     """The ``Adapter`` of ``Sfas``.
 
-    ``accumulation`` backward passes precede each step, one by default. The last of them fills the
-    selection parameter by parameter; none leaves a gradient behind. A parameter that they do not reach
-    takes part with a gradient of zero. Each loss is a mean over a batch of one size, divided by the
-    number of passes. Of a distributed run each rank selects the same from the average over all ranks.
+    Each step follows ``accumulation`` backward passes, one by default. The last of them fills the selection
+    parameter by parameter. None of them leaves a gradient behind. A parameter that they do not reach takes
+    part with a gradient of zero. Each loss is a mean over a batch, divided by the number of passes; all
+    batches have the same size. In a distributed run, all ranks make the same selection from the mean over
+    the ranks.
 
-    In memory beside the weights: one parameter's gradient and squares, the candidates (a few k), the
-    optimizer's state (k). In files of a temporary directory: one bit an entry for what was ever touched, the
-    smoothed Fisher information where ``beta > 0`` and, where several backward passes precede a step,
-    the sums of their gradients and squares, 4 bytes an entry each.
+    Memory beside the weights: the gradient and squares of one parameter, the candidates (a few k) and the
+    optimizer's state (k). Files of a temporary directory: one bit per entry for what was ever touched; where
+    ``beta > 0``, the smoothed Fisher information; where several backward passes precede a step, the sums of
+    their gradients and squares, 4 bytes per entry each.
     """
 
     def __init__(self, spec: Sfas, model: Backbone, context: TuningContext) -> None:
-        """Unfreeze the pool and register on its gradients; see ``Sfas.attach``."""
+        """Unfreeze the pool and listen to its gradients; see ``Sfas.attach``."""
         frozen = {
             name: parameter
             for name, parameter in model.backbone_parameters().items()
@@ -80,45 +81,45 @@ class SfasAdapter:
 
     @property
     def selected(self) -> int:
-        """k, the entries updated at each step."""
+        """k, the number of entries that each step updates."""
         return self._k
 
     @property
     def touched(self) -> int:
-        """Entries updated at any step so far: the size of the delta."""
+        """Number of entries that any step so far has updated: the size of the delta."""
         return len(self._touched)
 
     @property
     def selection(self) -> torch.Tensor:
-        """Pool indices updated at the last step ``(k,)``, ascending."""
+        """Pool indices that the last step updated ``(k,)``, ascending."""
         return self._optimizer.index
 
     def dense_parameters(self) -> dict[str, nn.Parameter]:
-        """None: every update of this method is its own."""
+        """None: this method makes its updates itself."""
         return {}
 
     def trainable_backbone(self) -> int:
-        """The k entries of a step."""
+        """k, the number of entries that a step updates."""
         return self._k
 
     def squared_gradient_norm(self) -> float:
-        """Of the entries that the step to come will update."""
+        """Sum of squares of the gradients that the next step uses."""
         _, gradient = self._chosen()
         return float(gradient.double().square().sum())
 
     def scale_gradients(self, factor: float) -> None:
-        """Multiply the gradients of the step to come, as clipping does."""
+        """Multiply the gradients that the next step uses, as clipping does."""
         self._chosen()[1].mul_(factor)
 
     def step(self, step: int, learning_rate: float) -> None:
-        """Update what the last backward passes select.
+        """Update the entries that the last backward passes select.
 
         Args:
-            step: this step, from 0; steps come one after the other.
-            learning_rate: of this step.
+            step: number of this step, from 0; no step may be left out.
+            learning_rate: learning rate of this step.
 
         Raises:
-            ValueError: another step is due, no backward pass came before, or a gradient is not finite.
+            ValueError: another step is due, no backward pass preceded, or a gradient is not finite.
         """
         if step != self._step:
             raise ValueError(f"sfas: found step {step}, expected {self._step}")
@@ -129,11 +130,11 @@ class SfasAdapter:
         self._begin(step + 1)
 
     def result(self) -> dict[str, torch.Tensor]:
-        """The touched entries and their values, two tensors a parameter, on the CPU.
+        """The touched entries and their values, on the CPU.
 
         Returns:
-            ``sfas.<parameter>.index``, int64 in the flattened parameter, and
-            ``sfas.<parameter>.value``, of every parameter with a touched entry.
+            For every parameter with a touched entry, ``sfas.<parameter>.index``, int64 indices into the
+            flattened parameter, and ``sfas.<parameter>.value``.
         """
         tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._pool.parameters.items():
@@ -149,7 +150,7 @@ class SfasAdapter:
         """Put a saved result on the pretrained weights.
 
         Raises:
-            ValueError: a tensor is not of this pool, or an index comes without its values.
+            ValueError: a tensor does not belong to this pool, or an index comes without its values.
         """
         names = {key.removeprefix("sfas.").rsplit(".", 1)[0] for key in tensors}
         expected = {f"sfas.{name}.{part}" for name in names for part in ("index", "value")}
@@ -162,9 +163,9 @@ class SfasAdapter:
             self._touched.add(index + self._pool.start[name])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What resuming needs beside the result: the step, the optimizer's state, a smoothed Fisher.
+        """What resuming needs beside the result: step, optimizer's state and smoothed Fisher information.
 
-        The last is not copied, as it may be larger than memory: the next step changes it.
+        The last is not a copy, because it may be larger than memory. The next step changes it.
         """
         state = {
             f"sfas.{name}": tensor.to("cpu", copy=True)
@@ -176,7 +177,7 @@ class SfasAdapter:
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on where ``state_dict`` was taken, after ``load_result``."""
+        """Put back what ``state_dict`` returned, after ``load_result``."""
         self._optimizer.load_state_dict({key.removeprefix("sfas."): value for key, value in state.items()})
         if self._fisher and self._spec.beta < 1:
             for name, values in self._fisher.items():
@@ -184,7 +185,7 @@ class SfasAdapter:
         self._begin(int(state["sfas.step"]))
 
     def _begin(self, step: int) -> None:
-        """Await the backward passes of a step."""
+        """Wait for the backward passes of a step."""
         self._step = step
         self._arrived: dict[str, int] = {}
         self._update: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -203,7 +204,7 @@ class SfasAdapter:
         self._stream.squares = self._selection is not None and spec.beta < 1
 
     def _chosen(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Entries that the step to come updates, and their gradients; ends the backward passes."""
+        """The entries that the next step updates, and their gradients. No backward pass may follow."""
         if self._update:
             return self._update
         if not self._arrived:
@@ -221,7 +222,7 @@ class SfasAdapter:
         return self._update
 
     def _complete(self, name: str) -> None:
-        """Offer a parameter that some backward passes of this step have not reached, or none."""
+        """Offer a parameter that not all backward passes of this step have reached."""
         number = self._arrived.get(name, 0)
         if number == self._context.accumulation:
             return
@@ -232,7 +233,7 @@ class SfasAdapter:
 
     @torch.no_grad()
     def _consume(self, name: str, gradient: torch.Tensor, square: torch.Tensor | None) -> None:
-        """Take in a parameter's gradient of one backward pass."""
+        """Take in the gradient of a parameter from one backward pass."""
         passes = self._context.accumulation
         number = self._arrived[name] = self._arrived.get(name, 0) + 1
         if number > passes or self._update:
@@ -260,7 +261,7 @@ class SfasAdapter:
             self._offer(name, **values)
 
     def _offer(self, name: str, gradient: torch.Tensor, square: torch.Tensor | None = None) -> None:
-        """Offer a parameter's entries to the selection, a chunk at a time."""
+        """Offer a parameter's entries to the selection, chunk by chunk."""
         assert self._selection
         spec, start, device = self._spec, self._pool.start[name], self._pool.device
         gradient = mean_over_ranks(gradient).to(device, self._pool.dtype)
@@ -288,7 +289,7 @@ class SfasAdapter:
                 raise ValueError(f"sfas: the gradient of {name} at step {self._step}: {error}") from error
 
     def _information(self, name: str, chunk: slice, square: torch.Tensor | None) -> torch.Tensor:
-        """F_t of a chunk from this step's squares, None where they do not enter."""
+        """F_t of a chunk from this step's squares, or from the memory alone if there are none."""
         if self._fisher is None:
             assert square is not None
             return square

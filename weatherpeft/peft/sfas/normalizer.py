@@ -1,4 +1,4 @@
-"""What Fisher information is divided by: statistics of the whole pool, gathered while it streams."""
+"""What the Fisher information is divided by: statistics of the whole pool, which arrives in pieces."""
 
 from abc import ABC, abstractmethod
 
@@ -11,10 +11,10 @@ SMALLEST_NORM = 1e-200
 
 
 class Normalizer(ABC):
-    """Sees every entry's F once, in any order, and knows the norm after the last.
+    """Sees F of every entry once, in any order, and knows the norm after the last entry.
 
     Attributes:
-        bound: what the norm is at least, whatever the entries still to come.
+        bound: lower bound of the norm, whatever the entries still to come.
     """
 
     bound = 0.0
@@ -25,14 +25,14 @@ class Normalizer(ABC):
 
         Args:
             fisher: F ``(entry,)``, finite and not negative.
-            largest: of them.
+            largest: the largest of them.
 
         Returns:
-            What stands for F from here on, in the same order.
+            What replaces F from here on, in the same order.
         """
 
     def normalize(self, fisher: torch.Tensor) -> torch.Tensor:
-        """Normalized F in float64, now that all entries were seen."""
+        """Normalized F in float64, after all entries."""
         return fisher.double() / max(self.bound, SMALLEST_NORM)
 
 
@@ -58,9 +58,9 @@ class Mean(Normalizer):
 
 
 class Quantile(Normalizer):
-    """The q-quantile of F: the n-th largest, n the rounded ``(1 − q)·size`` and at least 1.
+    """The q-quantile of F: the n-th largest, where n is the rounded ``(1 − q)·size`` and at least 1.
 
-    Exact, at this step: the n largest so far are kept, in chunks that are cut when they exceed 2n.
+    It is exact. The n largest so far are kept in chunks, which are cut when they exceed 2n.
     """
 
     def __init__(self, size: int, quantile: float) -> None:
@@ -94,10 +94,10 @@ class Quantile(Normalizer):
 
 
 class Rank(Normalizer):
-    """The share of the pool whose F is smaller, F cut to the 8 significant bits of bfloat16.
+    """The share of the pool whose F is smaller, with F cut to the 8 significant bits of bfloat16.
 
-    Exact, at this step: a histogram with a bin for each such value. Ranks have no norm, hence no
-    bound; what counts is that they never decrease with F.
+    It is exact: a histogram has one bin for each such value. Ranks have no norm and so no bound. All that
+    matters is that they never decrease with F.
     """
 
     def __init__(self, size: int) -> None:
@@ -119,7 +119,7 @@ class Rank(Normalizer):
 
 
 def new_normalizer(name: NormalizerName, size: int, quantile: float) -> Normalizer:
-    """A normalizer that has seen nothing of a pool of ``size`` entries."""
+    """A normalizer for a pool of ``size`` entries."""
     if name == "max":
         return Maximum()
     if name == "mean":

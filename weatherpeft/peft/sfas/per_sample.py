@@ -1,7 +1,7 @@
-"""Gradients as they arrive, one parameter at a time, each with its mean squared per-sample gradient.
+"""Gradients and mean squared per-sample gradients, one parameter at a time, during the backward pass.
 
-The squared gradient of a batch is not the mean of its samples' squared gradients, and only the
-latter estimates the Fisher information. Both come out of one backward pass here.
+The squared gradient of a batch differs from the mean of the squared gradients of its samples. Only the
+latter estimates the Fisher information. Here, one backward pass gives both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 from weatherpeft.peft.sfas.sample_layers import PER_SAMPLE
 
 SampleGradient = Callable[[int], torch.Tensor]
-"""From a sample's position in the batch to its gradient, in the shape of the parameter."""
+"""Maps a sample's position in the batch to its gradient, in the shape of the parameter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,8 @@ class _Pass:
     """One forward pass of the backbone.
 
     Attributes:
-        samples: in its batch.
-        squares: whether squares are wanted of it.
+        samples: number of samples in its batch.
+        squares: whether squares are wanted.
     """
 
     samples: int
@@ -40,23 +40,24 @@ class _Pass:
 
 
 class GradientStream:
-    """Hands every gradient of a backbone's parameters to a consumer during the backward pass, and frees it.
+    """Hands each gradient of a backbone's parameters to a consumer during the backward pass, and frees it.
 
     A backward pass must belong to one forward pass of the backbone, and its loss must be a mean over the
-    samples of that batch. Forward passes without a backward pass may lie between the two.
+    samples of that batch. Forward passes without a backward pass may come between the two.
 
-    With one sample in the batch any layer will do. With more, the parameters must belong to ``nn.Linear``
-    or ``nn.LayerNorm`` layers, which change class until ``close`` and keep their parameters and names. Their
-    inputs must have the batch as the slowest dimension: ``(batch, feature)``, or ``(batch·window, token,
-    feature)`` with the windows of a sample next to each other. What the samples share, such as prompts, is
-    repeated for each of them. The batch size is the first dimension of the first tensor that the backbone
-    is called with. A layer may be called several times in a forward pass, and under activation checkpointing.
+    A batch of one sample works with any layer. With more samples, the parameters must belong to
+    ``nn.Linear`` or ``nn.LayerNorm`` layers. These change class until ``close`` and keep their parameters and
+    names. The slowest dimension of their inputs must be the batch: ``(batch, feature)``, or ``(batch·window,
+    token, feature)`` with the windows of a sample next to each other. What the samples share, such as
+    prompts, is repeated for each of them. The batch size is the first dimension of the first tensor that the
+    backbone is called with. A layer may be called several times in a forward pass, and under activation
+    checkpointing.
 
-    Each rank of a distributed run hears of its own samples; the consumer averages over the ranks.
+    In a distributed run, the consumer of each rank gets the gradients of that rank's samples.
 
     Attributes:
-        squares: whether the squares are wanted of the forward passes to come. Without them any
-            layer will do, at the cost of a plain backward pass.
+        squares: whether squares are wanted from the next forward pass on. Without squares any layer works,
+            at the cost of a plain backward pass.
     """
 
     def __init__(
@@ -69,11 +70,11 @@ class GradientStream:
 
         Args:
             backbone: the module that the parameters belong to.
-            parameters: that require a gradient, by name.
-            consume: called with a parameter's name, the gradient of the batch's loss and the mean
-                over the batch of the squared gradients of the samples' own losses, both in the
-                parameter's shape; None in place of the latter where squares are not wanted, and for
-                a single sample, whose square is that of the gradient.
+            parameters: its parameters that require a gradient, by name.
+            consume: called with a parameter's name, the gradient of the batch's loss, and the mean over
+                the batch of the squared gradients of the samples' own losses, both in the parameter's
+                shape. The latter is None if squares are not wanted, and for a single sample, whose square
+                is that of the gradient.
         """
         self.squares = True
         self._pass = _Pass(0, False)
@@ -117,7 +118,7 @@ class GradientStream:
 
     @property
     def batch_size(self) -> int:
-        """Samples of the forward pass, or, during a backward pass and after it, of its forward pass."""
+        """Samples of the last forward pass, or of the one that a backward pass has reached since."""
         return self._pass.samples
 
     @property
@@ -126,11 +127,11 @@ class GradientStream:
         return self._pass.apart and torch.is_grad_enabled()
 
     def capture(self, parameter: nn.Parameter, samples: int, sample_gradient: SampleGradient) -> torch.Tensor:
-        """Keep what one call of a layer adds to a parameter's gradient until all calls are known.
+        """Keep what one call of a layer adds to a parameter's gradient until that gradient arrives.
 
         Returns:
-            What the layer hands to autograd: zero for a parameter of the stream, whose gradient is
-            made from the samples' when it arrives, the gradient itself for any other.
+            What the layer hands to autograd. For a parameter of the stream it is zero, because its gradient
+            is made from those of the samples when it arrives. For any other it is the gradient itself.
         """
         name = self._names.get(id(parameter))
         if name is None:
@@ -139,10 +140,10 @@ class GradientStream:
         return torch.zeros_like(parameter)
 
     def check(self, inputs: torch.Tensor, path: str) -> None:
-        """Whether every sample has rows of its own in a layer's inputs.
+        """Check that every sample has rows of its own in a layer's inputs.
 
         Raises:
-            ValueError: the inputs do not have the batch as their first dimension.
+            ValueError: the first dimension of the inputs is not the batch.
         """
         first = inputs.shape[0]
         if first % self.batch_size or (inputs.dim() == 2 and first != self.batch_size):
@@ -152,7 +153,7 @@ class GradientStream:
             )
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note the batch size when the backbone is called to be trained."""
+        """Note the batch size when the backbone is called with gradients enabled."""
         if not torch.is_grad_enabled():
             return
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
@@ -164,13 +165,13 @@ class GradientStream:
             )
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Have the output tell when a backward pass reaches it, before it reaches any layer."""
+        """Listen to when a backward pass reaches the output, which is before it reaches any layer."""
         for tensor in output if isinstance(output, tuple) else (output,):
             if tensor.requires_grad:
                 tensor.register_hook(partial(self._reached, self._pass))
 
     def _reached(self, forward: _Pass, gradient: torch.Tensor) -> None:
-        """A backward pass comes to a forward pass: from here on, it is the one that counts."""
+        """A backward pass has reached a forward pass: from now on, that one is the current one."""
         backward = torch._C._current_graph_task_id()
         if backward != self._backward:
             self._captured.clear()  # what a backward pass that failed has left
@@ -188,7 +189,7 @@ class GradientStream:
 
     @torch.no_grad()
     def _arrived(self, name: str, parameter: torch.Tensor) -> None:
-        """Consume and free a gradient that the backward pass has completed."""
+        """Free a complete gradient and hand it to the consumer."""
         gradient, parameter.grad = parameter.grad, None
         assert gradient is not None
         gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""The k best entries of a pool that streams by, whose normalizer is known only at its end."""
+"""The k best entries of a pool that arrives in pieces and whose norm is known only at the end."""
 
 import torch
 
@@ -9,9 +9,9 @@ from weatherpeft.peft.sfas.skyband import Skyband
 
 
 class Selection:
-    """Exact streamed top-k of ``F / norm + w·U``, the norm a statistic of all F.
+    """Exact streamed top-k of ``F / norm + w·U``, where the norm is a statistic of all F.
 
-    Equal scores are decided in favor of the lower index. Scores are compared in float64.
+    Of equal scores, the lower index wins. Scores are compared in float64.
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class Selection:
         """Start an empty selection.
 
         Args:
-            k: entries to select.
-            size: entries of the whole pool.
-            noise_weight: w, of the noise beside the normalized Fisher information.
-            normalizer: one that has seen nothing; gives the norm.
-            new: how many of the selected may be new entries; any number by default.
-            level: one that the noise of at least k entries of the pool reaches, if one is known.
+            k: number of entries to select.
+            size: number of entries in the pool.
+            noise_weight: w, the weight of the noise.
+            normalizer: gives the norm; it has seen no entry yet.
+            new: largest number of new entries among the selected; any number by default.
+            level: level that the noise of at least k entries of the pool reaches, if one is known.
         """
         self._k = k
         self._size = size
@@ -43,7 +43,7 @@ class Selection:
 
     @property
     def peak(self) -> int:
-        """Most candidates held at a time."""
+        """Largest number of candidates held at a time."""
         return self._known.peak + (self._new.peak if self._new else 0)
 
     def offer(
@@ -54,14 +54,14 @@ class Selection:
         noise: Noise | None = None,
         known: torch.Tensor | None = None,
     ) -> None:
-        """Take in consecutive entries of the pool; each entry is offered once, in any order.
+        """Take in consecutive entries of the pool. Each entry is offered once; the pieces come in any order.
 
         Args:
             start: pool index of the first entry.
             fisher: F ``(entry,)``, not negative.
-            gradient: what ``finish`` returns for the selected entries ``(entry,)``.
-            noise: U of these entries, where w is not 0.
-            known: which entries are not new ``(entry,)``, where the number of new ones is limited.
+            gradient: gradient ``(entry,)``, which ``finish`` returns for the selected entries.
+            noise: U of these entries; needed unless w is 0.
+            known: whether each entry is not new ``(entry,)``; needed where the number of new ones is limited.
 
         Raises:
             FloatingPointError: F is not finite.
@@ -81,13 +81,13 @@ class Selection:
             self._new.offer(bound, start, fisher, gradient, noise, ~known)
 
     def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Select, now that the norm is known.
+        """Select, when all entries have been offered and the norm is known.
 
         Returns:
             The k selected pool indices, ascending, and their gradients.
 
         Raises:
-            ValueError: not every entry of the pool was offered.
+            ValueError: an entry of the pool was not offered.
         """
         if self.seen != self._size:
             raise ValueError(f"found {self.seen} entries offered, expected the whole pool of {self._size}")

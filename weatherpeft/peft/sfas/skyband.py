@@ -1,4 +1,4 @@
-"""The entries that may be among the k best, whatever the norm turns out to be."""
+"""The entries that may be among the k best, whatever value the norm takes."""
 
 import math
 from typing import NamedTuple
@@ -10,35 +10,35 @@ from weatherpeft.peft.sfas.noise import Noise
 from weatherpeft.peft.sfas.normalizer import SMALLEST_NORM, Normalizer
 
 _MARGIN = 1 - 1e-12
-"""Thresholds are lowered by more than float64 rounds, so that rounding never drops an entry."""
+"""Factor that lowers thresholds by more than float64 rounds, so that rounding never drops an entry."""
 _COARSE_MARGIN = 1 - 1e-5
-"""The same for float32."""
+"""The same factor for float32."""
 _SMALLEST_FLOAT32 = 1e-37
-"""Below it float32 loses precision."""
+"""Value below which float32 loses precision."""
 _LARGEST_RATIO = 1e30
-"""Above it float32 may overflow."""
+"""Ratio of a score to a noise above which float32 may overflow."""
 _SPARSE = 8
-"""One of so many entries is counted to choose a condition."""
+"""Every so-many-th entry is counted to choose a condition."""
 _RISE = 1.1
-"""Rise of the norm's bound after which it is chosen anew."""
+"""Rise of the norm's bound after which a condition is chosen anew."""
 _ROOM = 2
-"""Candidates that are collected before a cut, in k."""
+"""Multiple of k up to which candidates are collected before a cut."""
 _ROOM_WITHOUT_NOISE = 1.25
-"""The same where a cut leaves k; the first one comes when there are so many."""
+"""The same without noise, where a cut leaves k candidates; the first cut comes at k."""
 _SAMPLE = 2**14
-"""Candidates from which the thresholds of a cut are guessed."""
+"""Number of candidates from which the thresholds of a cut are guessed."""
 _SPACING = 1.2
-"""Ratio of the ranks of two thresholds: closer ones drop more, and cost more."""
+"""Ratio of the ranks of two thresholds. Closer thresholds drop more candidates and cost more time."""
 
 
 class _Staircase(NamedTuple):
-    """What an entry must reach to be among the k best at some norm from ``norm`` upward.
+    """What an entry must reach to be among the k best for some norm of at least ``norm``.
 
     Attributes:
-        norm: the lower bound of the norm for which the steps hold.
-        score: ``(level,)``, ascending.
-        uniform: ``(level + 1,)``; an entry whose score is below n of the levels is dominated by k
-            others unless its noise reaches ``uniform[n]``.
+        norm: lower bound of the norm for which the steps hold.
+        score: levels of the score ``(level,)``, ascending.
+        uniform: levels of the noise ``(level + 1,)``. If the score of an entry is below n levels, k others
+            dominate the entry unless its noise reaches ``uniform[n]``.
     """
 
     norm: float
@@ -47,7 +47,7 @@ class _Staircase(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One necessary condition: ``F + slope·U`` reaches ``score``, or ``U`` reaches ``uniform``."""
+    """A necessary condition: ``F + slope·U`` reaches ``score``, or ``U`` reaches ``uniform``."""
 
     slope: float
     score: float
@@ -57,22 +57,22 @@ class _Step(NamedTuple):
 class Skyband:
     """Candidates for the k best by ``F / norm + w·U`` while only a lower bound of the norm is known.
 
-    A score times the norm is linear in the norm: ``F + w·norm·U``. So entry j is out for good as
-    soon as k other entries have both ``F + w·a·U`` and ``U`` no smaller than its own, a the bound so
-    far. What this leaves is about k·(1 + ln(N/k)) of N entries where F and U are independent. It
-    also holds for ranks, which never decrease with F, with a bound of zero.
+    A score times the norm is linear in the norm: ``F + w·norm·U``. Let a be the bound so far. An entry is
+    out for good as soon as k other entries have both ``F + w·a·U`` and ``U`` no smaller than its own. If F
+    and U are independent, about k·(1 + ln(N/k)) of N entries are left. The same holds for ranks, which never
+    decrease with F, with a bound of zero.
 
-    Where the noise outweighs F, most entries are out before k others have come: as F is not negative,
-    k entries will score ``w·u`` or more, u a level that the noise of k of all entries reaches.
+    Where the noise outweighs F, most entries are out before k others have come. Let u be a level that the
+    noise of k of all entries reaches. F is not negative, so k entries will score at least ``w·u``.
     """
 
     def __init__(self, k: int, noise_weight: float, level: float | None = None) -> None:
-        """Without candidates.
+        """Start without candidates.
 
         Args:
-            k: entries to find.
-            noise_weight: w, of the noise beside the normalized F.
-            level: u, where it is known.
+            k: number of entries to find.
+            noise_weight: w, the weight of the noise.
+            level: u, if it is known.
         """
         self._k = k
         self._noise_weight = noise_weight
@@ -97,12 +97,12 @@ class Skyband:
         """Take in consecutive entries of the pool.
 
         Args:
-            bound: of the norm.
+            bound: lower bound of the norm.
             start: pool index of the first entry.
-            fisher: F, ``(entry,)``.
-            gradient: what is kept with it, likewise.
-            noise: U of these entries; not needed without noise.
-            among: the entries that compete, ``(entry,)``; all by default.
+            fisher: F ``(entry,)``.
+            gradient: gradient ``(entry,)``, which is kept with F.
+            noise: U of these entries; needed unless w is 0.
+            among: whether each entry competes ``(entry,)``; all by default.
         """
         norm = max(bound, SMALLEST_NORM)
         if norm > self._norm * _RISE:
@@ -125,10 +125,10 @@ class Skyband:
             self._room = room if self._noise_weight else round(_ROOM_WITHOUT_NOISE * self._k)
 
     def finish(self, normalizer: Normalizer) -> tuple[torch.Tensor, Candidates]:
-        """The k best, or all where there are fewer, with their scores; the norm is known.
+        """The k best with their scores, or all if there are fewer, when the norm is known.
 
         Raises:
-            RuntimeError: fewer than k entries' noise reaches the level.
+            RuntimeError: the noise of fewer than k entries reaches the level.
         """
         candidates = Candidates.join(self._chunks)
         score = normalizer.normalize(candidates.fisher) + self._noise_weight * candidates.uniform.double()
@@ -140,13 +140,13 @@ class Skyband:
         return score[chosen], candidates.take(chosen)
 
     def _score(self, candidates: Candidates, norm: float) -> torch.Tensor:
-        """Score times norm; without noise it is F itself, and no rounding can part equal entries."""
+        """Score times norm. Without noise it is F itself, so that rounding cannot separate equal entries."""
         if self._noise_weight == 0:
             return candidates.fisher
         return candidates.fisher.double() + (self._noise_weight * norm) * candidates.uniform.double()
 
     def _noise_at(self, noise: Noise | None, position: torch.Tensor) -> torch.Tensor:
-        """U of some entries, or zeros."""
+        """U of some entries; zeros without noise."""
         if self._noise_weight == 0:
             return torch.zeros(len(position), device=position.device)
         assert noise
@@ -155,9 +155,9 @@ class Skyband:
     def _may_pass(
         self, fisher: torch.Tensor, noise: Noise | None, all_compete: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions that fulfil the cheap necessary condition, and their U.
+        """Positions of the entries that meet the cheap necessary condition, and their U.
 
-        The blocks are looked at first, of which F and U do not exceed their largest ones.
+        Blocks are searched first: F and U of their entries do not exceed those of the block.
         """
         if self._step is None or self._noise_weight == 0:
             if self._step:
@@ -179,13 +179,13 @@ class Skyband:
         return position[which], uniform[which]
 
     def _reached(self, fisher: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-        """Which fulfil the cheap necessary condition."""
+        """Whether each entry meets the cheap necessary condition."""
         assert self._step
         slope, score, reach = self._step
         return (torch.add(fisher, uniform, alpha=slope) >= score).logical_or_(uniform >= reach)
 
     def _best_step(self, fisher: torch.Tensor, uniform: torch.Tensor, norm: float) -> _Step | None:
-        """Of the known conditions, each of which is necessary, the one that fewest of some entries fulfil."""
+        """The known condition that the fewest of some entries meet; each of the conditions is necessary."""
         self._norm = norm
         steps = []
         if self._level is not None:
@@ -211,7 +211,7 @@ class Skyband:
         return (candidates.uniform >= uniform[below]).nonzero().squeeze(1)
 
     def _cut(self, norm: float) -> None:
-        """Drop what k others dominate, and remember the thresholds for what is still to come."""
+        """Drop candidates that k others dominate, and keep the thresholds for the entries still to come."""
         candidates = Candidates.join(self._chunks)
         self._chunks = []
         score = self._score(candidates, norm)
@@ -231,9 +231,9 @@ class Skyband:
         self._norm = 0.0  # choose anew for the entries to come
 
     def _stairs(self, score: torch.Tensor, uniform: torch.Tensor, norm: float) -> _Staircase:
-        """Pairs of a score and a noise that k candidates reach both.
+        """Pairs of a score and a noise such that k candidates reach both.
 
-        Guessed from a part of the candidates and counted on all of them, which needs no sorting.
+        The pairs are guessed from a part of the candidates and counted on all of them, without sorting.
         """
         every = max(1, len(score) // _SAMPLE)
         ranked, order = score[::every].sort(descending=True)

@@ -24,19 +24,19 @@ PUBLISHED: dict[str, Any] = {
     "refresh": 1,
     "budget": None,
 }
-"""The paper's rule, whatever the defaults are."""
+"""Values of the paper's rule, independent of the defaults."""
 
 
 class Sfas(PeftMethod):
-    """Trains, at each step, the k backbone weights that matter most at that step, and no others.
+    """Trains only the k backbone weights that matter most at each step.
 
-    Entry i of step n of t scores ``F_i / norm(F) + gamma·(1 − n/t)·U_i``: diagonal Fisher
-    information plus noise that anneals away, U uniform on [0, 1). The k best entries of the
-    pool are updated by AdamW, the rest do not move. The pool is what is frozen in the backbone when
-    the method is attached, so it comes last in the list of methods.
+    At step n of t, entry i scores ``F_i / norm(F) + gamma·(1 − n/t)·U_i``: its diagonal Fisher information
+    plus noise that anneals away, with U uniform on [0, 1). AdamW updates the k entries of the pool with the
+    highest scores; the others do not move. The pool is what is frozen in the backbone when the method is
+    attached. So the method comes last in the list of methods.
 
-    The defaults are those that the experiments of docs/sfas.md favor; ``preset: published`` is the
-    paper's rule.
+    The defaults are those that the experiments of docs/sfas.md favor. ``preset: published`` is the paper's
+    rule.
     """
 
     name: Literal["sfas"]
@@ -91,7 +91,7 @@ class Sfas(PeftMethod):
 
     @property
     def takes_the_rest(self) -> bool:
-        """The pool is what the others leave frozen."""
+        """Yes: the pool is what the others leave frozen."""
         return True
 
     @property
@@ -100,11 +100,11 @@ class Sfas(PeftMethod):
         return {"weights": True, "biases": False}
 
     def entries(self, total: int, pool: int) -> tuple[int, int | None]:
-        """The entries of a step and, where there is a budget, those of the whole run.
+        """Number of entries of a step and, if there is a budget, of the whole run.
 
         Args:
-            total: what ``count_of`` counts.
-            pool: entries that compete.
+            total: number of parameters that ``count_of`` counts.
+            pool: number of entries that compete.
 
         Raises:
             ValueError: k is not between 1 and the pool's size, or the budget is less than k.
@@ -125,7 +125,7 @@ class Sfas(PeftMethod):
 
         Raises:
             ValueError: nothing in the backbone is frozen, k is not between 1 and the pool's size, the
-                budget is less than k, or the warm-up's store is missing or not of this model.
+                budget is less than k, or the warm-up's store is missing or belongs to another model.
         """
         from weatherpeft.peft.sfas.adapter import SfasAdapter
 

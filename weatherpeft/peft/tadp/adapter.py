@@ -19,13 +19,13 @@ def attach_prompts(
     """Prompt every attention of the backbone, each with a generator of its own.
 
     Args:
-        model: with Aurora's window attentions.
-        spec: number of prompts and what they are made by.
-        biases: backbone parameters to train along, by name.
-        seed: of the initialization.
+        model: model with Aurora's window attentions.
+        spec: number of prompts and parts of the generator.
+        biases: backbone parameters that are trained too, by name.
+        seed: seed of the initialization.
 
     Raises:
-        ValueError: an attention of another kind.
+        ValueError: an attention is of another kind.
     """
     modules = model.attention_modules()
     for path, module in modules.items():

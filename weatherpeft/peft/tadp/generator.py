@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class Bottleneck(nn.Module):
     """``h + up(gelu(down(h)))`` with ``h = norm(x)``, over the last axis.
 
-    The paper does not state the initialization. Here ``up`` is zero, so that the module starts as
-    its norm, and ``down`` is normal with variance 2 / width (He), without bias.
+    The paper does not state the initialization. Here ``up`` is zero, so that the module starts as its norm.
+    ``down`` is normal with variance 2 / width (He), and its bias is zero.
     """
 
     def __init__(self, width: int, bottleneck: int) -> None:
@@ -28,19 +28,20 @@ class Bottleneck(nn.Module):
 
 
 class PromptGenerator(nn.Module):
-    """Patch-embedding weights to prompt tokens (arXiv 2509.22020, section on TADP).
+    """Makes prompt tokens from patch-embedding weights (arXiv 2509.22020, section on TADP).
 
-    The embedding is refined along the patch, the variables and the width in turn, each entry
-    attends to all others, and a linear map mixes them into prompts. The map starts as a truncated
-    normal of deviation 0.02 without bias, as Aurora's linear layers do; the paper does not say.
+    The embedding is refined along the patch, the variables and the width in turn. Then each entry attends to
+    all others, and a linear map mixes the entries into prompts. The paper does not state the map's
+    initialization. Here it is a truncated normal of deviation 0.02 with zero bias, as in Aurora's linear
+    layers.
 
     Args:
-        width: D, of the patch embedding.
-        variables: V.
+        width: D, width of the patch embedding.
+        variables: V, number of variables.
         patch: S, history × patch height × patch width.
-        prompts: P.
-        internal: refine along the patch and the width.
-        external: refine along the variables, and attend.
+        prompts: P, number of prompts.
+        internal: whether to refine along the patch and the width.
+        external: whether to refine along the variables and to attend.
     """
 
     def __init__(

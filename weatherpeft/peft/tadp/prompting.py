@@ -17,20 +17,20 @@ from weatherpeft.peft.tadp.kept_prompts import KeptPrompts
 class PromptedWindowAttention(WindowAttention):
     """Aurora's window attention with prompt tokens in every window.
 
-    The outputs at the prompt positions would be dropped, so the prompts are a prefix of the keys
-    and values: these are computed once for all windows, and only the window's tokens ask. Where
-    per-sample gradients of the projection are asked for, as by SFAS on batches of several samples, the
-    prefix is computed once a sample, so that what each sample adds to the gradient stays apart.
+    The outputs at the prompt positions would be dropped. So the prompts are a prefix of the keys and values,
+    which is computed once for all windows, and only the tokens of the window have queries. For per-sample
+    gradients of the projection, as SFAS needs them on batches of several samples, the prefix is computed once
+    per sample. This keeps the samples' parts of the gradient separate.
 
-    Never constructed: ``prompt`` changes the class of a pretrained attention, whose parameters
-    keep their names. The linear layers are called as modules and may be wrapped by other methods.
+    The class is never constructed: ``prompt`` changes the class of a pretrained attention, whose parameters
+    keep their names. The linear layers are called as modules, so that other methods may wrap them.
     """
 
     generator: PromptGenerator
     embedding_weights: Callable[[], Tensor]
-    """Bound to the model, so that a deep copy of the model asks itself."""
+    """Patch-embedding weights: a method bound to the model, so that a deep copy of the model uses its own."""
     kept: KeptPrompts | None
-    """Prompts of earlier predictions."""
+    """Prompts that predictions keep; none for an attention without a model."""
 
     @classmethod
     def prompt(
@@ -52,9 +52,9 @@ class PromptedWindowAttention(WindowAttention):
 
         Args:
             x: tokens, ``(batch·window, token, width)``.
-            mask: added to the scores between the tokens, ``(window, token, token)``; zero is
-                added to those of the prompts.
-            rollout_step: for Aurora's own LoRA layers.
+            mask: added to the scores between the tokens, ``(window, token, token)``; the scores of the
+                prompts get no mask.
+            rollout_step: rollout step of Aurora's own LoRA layers.
 
         Returns:
             Tokens, ``(batch·window, token, width)``.
@@ -84,11 +84,11 @@ class PromptedWindowAttention(WindowAttention):
 
     @property
     def _has_lora(self) -> bool:
-        """Whether Aurora's own LoRA layers are in use; upstream adds a zero to every entry where not."""
+        """Whether Aurora's own LoRA layers are in use; without them, upstream adds zero to every entry."""
         return isinstance(self.lora_qkv, nn.Module)
 
     def _project(self, x: Tensor, rollout_step: int) -> tuple[Tensor, ...]:
-        """Query, key and value of tokens ``(window, token, width)``, of the same shape each."""
+        """Query, key and value of tokens ``(window, token, width)``, each of the same shape."""
         projected = self.qkv(x)
         if self._has_lora:
             projected = projected + self.lora_qkv(x, rollout_step)
@@ -105,8 +105,8 @@ class PromptedWindowAttention(WindowAttention):
         """Key and value of the prompts, ``(sample or 1, prompt, width)``.
 
         Args:
-            rollout_step: for Aurora's own LoRA layers.
-            dtype: in which the tokens are projected.
+            rollout_step: rollout step of Aurora's own LoRA layers.
+            dtype: type of the projected tokens.
         """
         prompts = self.kept.get((self, dtype), self.prompts) if self.kept else self.prompts()
         prompts = prompts.expand(_samples_apart(self.qkv), -1, -1)
@@ -122,6 +122,6 @@ def _prepend(prefix: Tensor, own: Tensor) -> Tensor:
 
 
 def _samples_apart(layer: nn.Module) -> int:
-    """Samples that a ``per_sample.GradientStream`` takes apart in a layer now; 1 where none does."""
+    """Number of samples that a ``GradientStream`` takes apart in a layer now; 1 if there is none."""
     streams: list[Any] = [module._stream for module in layer.modules() if hasattr(module, "_stream")]
     return next((stream.batch_size for stream in streams if stream.capturing), 1)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Tadp(PeftMethod):
-    """Prompts made from the encoder's patch-embedding weights, in every attention of the backbone.
+    """Adds prompts to every attention of the backbone, made from the encoder's patch-embedding weights.
 
-    ``internal`` and ``external`` are the switches of the paper's ablation. The paper shows what they
-    leave out in a figure alone; here, the internal pattern is what lies inside a variable's own embedding,
-    and the external pattern what relates the variables to each other. The norms on the way and the
-    linear map to the prompts stay in every case, so that there are prompts.
+    ``internal`` and ``external`` are the switches of the paper's ablation. The paper shows only in a figure
+    what they leave out. Here, the internal pattern is what lies inside a variable's own embedding, and the
+    external pattern is what relates the variables to each other. The norms and the linear map to the
+    prompts always stay, so that there are prompts.
     """
 
     name: Literal["tadp"]
@@ -41,7 +41,7 @@ class Tadp(PeftMethod):
         """Give each block's attention a prompt generator of its own.
 
         Raises:
-            ValueError: an attention that is of another kind than Aurora's window attention.
+            ValueError: an attention is of another kind than Aurora's window attention.
         """
         from weatherpeft.peft.adapters.dense import frozen_backbone, is_bias
         from weatherpeft.peft.tadp.adapter import attach_prompts
