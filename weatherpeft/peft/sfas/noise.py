@@ -13,7 +13,6 @@ import torch
 BLOCK = 32
 """Entries per block, 2⁵."""
 _HALVINGS = 5
-_BELOW_ONE = 1 - 2.0**-24
 _GOLDEN = 0x9E3779B97F4A7C15
 _ROUNDS_64 = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST_SHIFT_64 = 31
@@ -74,7 +73,6 @@ class UniformNoise:
         self._largest = _uniform(_words(_counter(self._blocks, device), first // BLOCK, largest))
         for _ in range(_HALVINGS):
             self._largest = _sqrt(self._largest)
-        self._largest.clamp_(max=_BELOW_ONE)  # the root may round up to 1
 
     @property
     def largest(self) -> torch.Tensor:
