@@ -1,1 +1,1 @@
-"""Training: the loop, the Fisher pass, checkpoints; it knows the interfaces only."""
+"""Training: the loop, the Fisher warm-up, several processes, checkpoints."""

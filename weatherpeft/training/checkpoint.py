@@ -1,4 +1,4 @@
-"""Checkpoints of a running training and where they lie, and tuned weights as safetensors."""
+"""Checkpoints of a running training, their directories, and tuned weights as safetensors."""
 
 import os
 import shutil
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 
 def work_directory(work: Path, output: Path, spec: Spec, code: str, inputs: Sequence[Path]) -> Path:
-    """Where the making of an artifact lies until the artifact is complete.
+    """Directory of an unfinished artifact.
 
-    Named by the artifact and by a digest of what it is made from: a job that is tried again finds what it
-    left, a changed one never does.
+    Its name is the artifact's, with a digest of everything that the artifact is made from. So a job that is
+    tried again finds what it left, and a changed job never does.
 
     Args:
-        work: of the experiment.
-        output: final name of the artifact.
-        spec: what it is made from.
+        work: work directory of the experiment.
+        output: final path of the artifact.
+        spec: spec of the job.
         code: module name of the stage.
-        inputs: artifacts, or files in them, that are read.
+        inputs: artifacts that the job reads, or files in them.
     """
     return work / f"{output.name}-{store.artifact_key(spec, code, inputs)}"
 
 
 def remove_work(work: Path, output: Path) -> None:
-    """Remove the work directories of an artifact that is complete, those of changed jobs included."""
+    """Remove all work directories of a complete artifact, including those of changed jobs."""
     for directory in work.glob(f"{output.name}-{'[0-9a-f]' * 16}"):
         shutil.rmtree(directory)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that replaces another when it is complete, on the disk too: nodes fail."""
+    """Write a file that replaces another when it is complete and on the disk, even if the node fails."""
     temporary = path.with_suffix(".partial")
     with temporary.open("wb") as stream:
         yield stream
@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def to_disk(path: Path) -> None:
-    """Wait until a file, or the list of a directory, is on the disk as it is now."""
+    """Wait until the present state of a file or directory is on the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -70,11 +70,11 @@ def save_checkpoint(
     """Write everything that a training needs to go on, atomically.
 
     Args:
-        path: replaced when the new file is complete.
-        step: optimizer steps done.
+        path: path of the checkpoint, which is replaced when the new file is complete.
+        step: number of optimizer steps done.
         dense: parameters that AdamW trains.
         optimizer: AdamW.
-        adapters: what updates parameters beyond that.
+        adapters: methods that update further parameters.
         curves: lists of numbers so far.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,10 +96,10 @@ def load_checkpoint(
     adapters: "Sequence[Adapter]",
     curves: dict[str, Any],
 ) -> int:
-    """Put a checkpoint back into what ``save_checkpoint`` was given.
+    """Load a checkpoint into the arguments, which are those of ``save_checkpoint``.
 
     Returns:
-        Optimizer steps done.
+        Number of optimizer steps done.
     """
     saved = torch.load(path, map_location="cpu", weights_only=True)
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Training in several processes, one a GPU: who is here, and sums and means over all of them.
+"""Training in several processes, one per GPU: their ranks, and sums and means over all of them.
 
-``torchrun`` starts the processes and tells each its place in the environment. A process that it has
-not started is alone, and everything here is then an identity: there is one code path.
+``torchrun`` starts the processes and sets the rank of each in its environment. A process that it has not
+started is alone. Then everything here leaves its arguments as they are, so that there is one code path.
 """
 
 import logging
@@ -20,22 +20,22 @@ from torch import nn
 from weatherpeft.peft.adapters.ranks import several_ranks
 
 TIMEOUT = timedelta(minutes=15)
-"""How long a process waits for the others, the first one's writing of a checkpoint included."""
+"""Longest time that a process waits for the others, for example while the first writes a checkpoint."""
 BUCKET_BYTES = 2**25
-"""Gradients that travel together."""
+"""Size of the gradients that are sent together."""
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By bytes an entry."""
+"""Integer types by the number of bytes per entry."""
 
 
 @contextmanager
 def process_group() -> Iterator[torch.device]:
-    """Join the processes that torchrun has started with this one; only the first one logs progress.
+    """Join the other processes that torchrun has started. Only the first one logs progress.
 
     Yields:
-        This process's device: the GPU of its own, or the CPU where there is none.
+        This process's device: its own GPU, or the CPU if there is none.
 
     Raises:
-        ValueError: fewer GPUs than processes on this node.
+        ValueError: this node has fewer GPUs than processes.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
     if torch.cuda.is_available():
@@ -61,22 +61,22 @@ def process_group() -> Iterator[torch.device]:
 
 
 def rank() -> int:
-    """This process's number; the first, 0, writes what is shared."""
+    """This process's number. Number 0 writes what the processes share."""
     return distributed.get_rank() if several_ranks() else 0
 
 
 def ranks() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return distributed.get_world_size() if several_ranks() else 1
 
 
 def wait_for_all() -> None:
-    """Go on when every process has come here."""
+    """Wait until every process has reached this call."""
     sum_over_ranks(torch.zeros(1))
 
 
 def path_of_first(path: Path) -> Path:
-    """The first process's path, on all of them."""
+    """The path of the first process, in every process."""
     values = [path]
     if several_ranks():
         distributed.broadcast_object_list(values, src=0)
@@ -84,14 +84,14 @@ def path_of_first(path: Path) -> Path:
 
 
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
-    """A sum over the processes, in place and the same bits on all of them."""
+    """Sum over the processes, in place. All of them get the same bits."""
     if several_ranks():
         distributed.all_reduce(values)
     return values
 
 
 def gather(values: Sequence[float]) -> list[list[float]]:
-    """Equally many numbers of every process, by process."""
+    """Numbers of every process, equally many of each, by process."""
     table = torch.zeros(ranks(), len(values), dtype=torch.float64)
     table[rank()] = torch.tensor(values, dtype=torch.float64)
     return sum_over_ranks(table).tolist()
@@ -99,10 +99,10 @@ def gather(values: Sequence[float]) -> list[list[float]]:
 
 @torch.no_grad()
 def check_same(what: str, number: int, tensors: Sequence[torch.Tensor]) -> None:
-    """Whether all processes hold the same number and the same bits, by the sum of their integers.
+    """Check that all processes hold the same number and the same bits, by the sum of the bits as integers.
 
     Raises:
-        ValueError: they do not; ``what`` begins the message.
+        ValueError: they do not; the message begins with ``what``.
     """
     if not several_ranks():
         return
@@ -117,19 +117,19 @@ def check_same(what: str, number: int, tensors: Sequence[torch.Tensor]) -> None:
 
 
 class GradientMean:
-    """Averages gradients over the processes while the backward pass goes on.
+    """Averages gradients over the processes during the backward pass.
 
-    Parameters share buckets in the reverse of their order, about that in which the gradients arrive. A
-    bucket is sent when it and all buckets before it are full, so that every process sends the same
-    ones in the same order, in each run. It becomes the memory of its gradients: none is held twice. All
-    processes must reach the same parameters; those that a step does not reach keep no gradient.
+    Parameters share buckets in reverse order, which is about the order in which their gradients arrive. A
+    bucket is sent when it and all buckets before it are full. So every process sends the same buckets in the
+    same order, in each run. A bucket becomes the memory of its gradients, so that none is held twice. All
+    processes must reach the same parameters. Parameters that a step does not reach get no gradient.
 
-    Unlike DistributedDataParallel it does not depend on what an earlier step has done, so that a resumed
-    training sums in the same order, it leaves the parameters that hand their gradients on in hooks of
-    their own alone, and it needs no wrapper around the model.
+    There are three differences to DistributedDataParallel. The order of the sums does not depend on earlier
+    steps, so that a resumed training sums in the same order. Parameters whose gradients are consumed in hooks
+    are left alone. The model needs no wrapper.
 
     Args:
-        parameters: that require a gradient.
+        parameters: parameters that require a gradient.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -152,11 +152,11 @@ class GradientMean:
                 parameter.register_post_accumulate_grad_hook(partial(self._arrived, number))
 
     def expect(self) -> None:
-        """The next backward pass is the last of its step: its gradients are complete."""
+        """Announce that the next backward pass is the last of its step, and completes the gradients."""
         self._missing = [set(bucket) for bucket in self._buckets]
 
     def finish(self) -> None:
-        """Wait until every gradient is the mean; to be called once a step, after its last backward pass."""
+        """Wait until every gradient is the mean. Call this once per step, after its last backward pass."""
         while self._next < len(self._buckets):
             self._send()
         for values, work in self._sent:

@@ -1,4 +1,4 @@
-"""The Fisher warm-up: which backbone entries a task's calibration samples inform about."""
+"""The Fisher warm-up: the diagonal Fisher information of the backbone on a task's calibration samples."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def estimate_fisher(
 ) -> int:
     """Estimate the diagonal empirical Fisher information of every backbone parameter.
 
-    The mean over the calibration samples of the squared gradient of the sample's own loss against
-    its true target. One batched backward pass serves a batch. The sums lie in float64 files under
-    ``work``, so that beside the weights one layer's gradient is in memory at a time.
+    The information is the mean over the calibration samples of the squared gradient of the sample's own loss
+    against its true target. Each batch takes one backward pass. The sums lie in float64 files under ``work``.
+    So only one layer's gradient at a time is in memory beside the weights.
 
-    A killed estimate that is called again with the same arguments goes on after its last complete
-    batch and ends with the same bytes. Of several processes each adds up batches of its own, without
-    waiting for the others; at the end their sums are added, and the first writes the store.
+    A killed estimate that is called again with the same arguments goes on after its last complete batch and
+    ends with the same bytes. Each of several processes adds up its own batches without waiting for the
+    others. At the end their sums are added, and the first process writes the store.
 
     Args:
-        model: in the mode (train or eval) in which it should be judged; left as it was found.
-        batches: this process's, on the model's device, of any sizes.
-        loss: of a model on a batch, the mean over the batch's samples.
-        output: directory of the new Zarr store, which must not exist.
-        work: directory of this estimate alone, 16 bytes an entry and process, to be removed afterwards;
-            by default a temporary one, from which nothing can go on.
-        interruption: whether to stop before the last batch; by default never.
+        model: model in the mode (train or eval) in which it is judged; it is left as it was.
+        batches: this process's batches, of any sizes, on the model's device.
+        loss: loss of a model on a batch, the mean over the batch's samples.
+        output: directory of the new Zarr store; it must not exist.
+        work: directory of this estimate alone, with 16 bytes per entry and process. The caller removes it.
+            By default it is a temporary one, from which a killed estimate cannot go on.
+        interruption: tells whether to stop before the last batch; by default never.
 
     Returns:
-        Number of samples, of all processes.
+        Number of samples of all processes.
 
     Raises:
         ValueError: there is no batch, or a gradient is not finite.
-        Interrupted: after a complete batch.
+        Interrupted: the estimate stopped early, after a complete batch.
     """
     if work is None:
         with TemporaryDirectory(prefix="fisher-") as directory:
@@ -94,13 +94,13 @@ def estimate_fisher(
 
 
 class _Sums:
-    """Sums by parameter in files, of the last complete batch whenever the process or the node ends.
+    """Sums by parameter in files. Whenever the process or the node ends, they are those of complete batches.
 
-    There are two files of all sums, which the batches write in turns.
+    There are two files of all sums. The batches write them in turns.
 
     Attributes:
-        batches: complete ones.
-        samples: in them.
+        batches: number of complete batches.
+        samples: number of samples in them.
     """
 
     def __init__(self, directory: Path, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -123,13 +123,13 @@ class _Sums:
         self._missing = set(sizes)
 
     def add(self, name: str, square: torch.Tensor, count: int) -> None:
-        """Add ``count`` times a mean square to a sum, in the batch that is under way."""
+        """Add ``count`` times a mean square to a sum, as part of the current batch."""
         old, new = self._turns()
         torch.add(old[name], square.to("cpu", torch.float64), alpha=count, out=new[name])
         self._missing.discard(name)
 
     def complete(self, count: int) -> None:
-        """A batch of ``count`` samples is complete."""
+        """Complete the current batch of ``count`` samples."""
         old, new = self._turns()
         for name in self._missing:
             new[name].copy_(old[name])
@@ -144,13 +144,13 @@ class _Sums:
         return self._turns()[0].items()
 
     def _turns(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The sums of the complete batches, all zero before the first, and those being written."""
+        """The sums of the complete batches, zero before the first batch, and those being written."""
         return self._files[self.batches % 2], self._files[(self.batches + 1) % 2]
 
 
 @contextmanager
 def _only(model: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Let only these parameters of a model require a gradient."""
+    """Make only these parameters of a model require a gradient."""
     before = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
         model.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""A job that must end early: it saves where it is, and says by its exit status that it wants to go on."""
+"""Jobs that must end early: they save their state, and their exit status asks to be called again."""
 
 import logging
 import signal
@@ -9,12 +9,12 @@ from typing import Any, Self
 STATUS = 75
 """Exit status of an interrupted job: ``EX_TEMPFAIL`` of sysexits.h, "try again"."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What a batch system sends some time before it kills."""
+"""Signals that a batch system sends some time before it kills a job."""
 _log = logging.getLogger(__name__)
 
 
 class Interrupted(SystemExit):
-    """Leaves the process with ``STATUS``; what was done so far is saved."""
+    """Ends the process with ``STATUS``, after everything has been saved."""
 
     def __init__(self, reason: str, progress: str) -> None:
         super().__init__(STATUS)
@@ -22,13 +22,13 @@ class Interrupted(SystemExit):
 
 
 class Interruption:
-    """Whether the running job must end early, as a context.
+    """Tells whether the running job must end early.
 
-    Inside, ``SIGNALS`` are noted instead of ending the process.
+    It is a context, in which ``SIGNALS`` are noted instead of ending the process.
 
     Args:
-        budget_minutes: the time that the job has from now on; no limit by default. What follows
-            the last step within it, a validation and a checkpoint, is not counted in.
+        budget_minutes: time that the job has from now on, in minutes; no limit by default. The validation
+            and the checkpoint after the last step within it do not count.
     """
 
     def __init__(self, budget_minutes: float | None = None) -> None:
@@ -49,7 +49,7 @@ class Interruption:
 
     @property
     def reason(self) -> str | None:
-        """Why the job must end as soon as it can, or None."""
+        """Why the job must end as soon as possible; None if it need not."""
         if self._signal:
             return self._signal.name
         minutes = (time.monotonic() - self._started) / 60

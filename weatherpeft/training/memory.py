@@ -1,6 +1,6 @@
-"""Less memory for a training: bfloat16 and blocks computed again around a model, freed memory given back.
+"""Saving memory in a training: bfloat16, recomputed blocks, and freed memory that is given back.
 
-Of a model only the ``forward`` of modules is replaced, so no parameter changes its name.
+Only the ``forward`` of a model's modules is replaced, so that no parameter changes its name.
 """
 
 from functools import partial
@@ -14,27 +14,31 @@ from weatherpeft.interfaces import Backbone
 from weatherpeft.training.spec import Precision
 
 GIVEN_BACK = 2**22
-"""Bytes from which on the memory of a tensor on the CPU goes back to the system when it is freed. A training
-frees gradients and activations of all sizes in turn, and would keep much more than it needs at any time."""
+"""Size in bytes from which on the memory of a freed tensor on the CPU goes back to the system.
+
+A training frees gradients and activations of all sizes in turn. Otherwise it would keep much more memory than
+it needs at any time.
+"""
 
 
 def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
-    """To be called once, on a model on its device with its methods attached.
+    """Make a model and the process take less memory.
 
-    The whole process gives freed memory back from then on.
+    Call this once, when the model is on its device and its methods are attached. From then on, the whole
+    process gives freed memory back.
 
-    Autocast rounds a linear layer's weights to bfloat16 at each call. So a frozen linear layer that is
-    kept in bfloat16 gives the same bits; other layers compute in float32 and keep their weights.
+    Autocast rounds the weights of a linear layer to bfloat16 at each call. So a frozen linear layer that is
+    kept in bfloat16 gives the same bits. Other layers compute in float32 and keep their weights.
 
     Args:
-        model: the backbone under its methods.
-        precision: of what lies between encoder and decoder.
-        recompute: keep only what enters encoder, decoder and each block, and compute the rest again in
-            the backward pass.
+        model: model with its methods attached.
+        precision: number format of the backbone between encoder and decoder.
+        recompute: whether only the inputs of the encoder, the decoder and each block are kept and the rest
+            is computed again in the backward pass.
 
     Raises:
-        ValueError: bfloat16 for a model of which the backbone's matrices are trained: small
-            updates would be lost to rounding.
+        ValueError: bfloat16 for a model whose backbone's matrices are trained: rounding would lose small
+            updates.
     """
     give_freed_memory_back(GIVEN_BACK)
     backbone = model.backbone

@@ -7,10 +7,11 @@ from pydantic import Field, model_validator
 from weatherpeft.spec import Spec
 
 Precision = Literal["float32", "autocast", "bfloat16"]
-"""In what the backbone between encoder and decoder computes; those two always compute in float32.
+"""Number format of the backbone between encoder and decoder, which always compute in float32.
 
-``autocast``: matrix products in bfloat16, from weights in float32. ``bfloat16``: the same numbers, bit
-for bit, from frozen matrices that are kept in bfloat16, half the memory; not for methods that train them.
+``autocast`` computes matrix products in bfloat16, from weights in float32. ``bfloat16`` gives the same bits
+from frozen matrices that are kept in bfloat16, which takes half the memory. It is not for methods that train
+the matrices.
 """
 
 
@@ -55,7 +56,7 @@ class Training(Spec):
         return self
 
     def check_processes(self, count: int) -> None:
-        """Whether so many processes can share a step evenly.
+        """Check that a number of processes can share a step evenly.
 
         Raises:
             ValueError: they cannot.

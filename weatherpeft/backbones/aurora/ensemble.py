@@ -1,4 +1,4 @@
-"""Aurora on an ensemble's frames, with a mean and a spread for every target."""
+"""Aurora that corrects an ensemble, with a mean and a spread for every target."""
 
 import dataclasses
 import logging
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from weatherpeft.backbones.aurora import spec as aurora_spec
 
 HEAD_DEVIATION = 1e-3
-"""Of a head's initial weights: small, so that a model starts close to the raw ensemble; not zero, so that
-the backbone has gradients, and a Fisher information, from the start."""
+"""Standard deviation of the heads' initial weights.
+
+It is small, so that a model starts close to the raw ensemble. It is not zero, so that the backbone has
+gradients and a Fisher information from the start.
+"""
 SMALLEST_SPREAD = 1e-3
-"""Of the ensemble at a grid point, as a share of the last frame's scale there."""
+"""Smallest spread of the ensemble at a grid point, as a share of the last frame's scale there."""
 _PARTS = ("mean", "spread")
 _KINDS = ("surf", "atmos")
 _log = logging.getLogger(__name__)
 
 
 class _Standardized(upstream.Batch):
-    """A batch whose fields are normalized already, but for the static ones."""
+    """A batch whose fields are normalized already, except for the static ones."""
 
     @classmethod
     def of(cls, batch: upstream.Batch) -> "_Standardized":
@@ -46,7 +49,7 @@ class _Standardized(upstream.Batch):
 
 
 class _Decoder(Perceiver3DDecoder):
-    """Upstream's decoder with heads that are named otherwise than the input's variables."""
+    """Upstream's decoder with heads whose names differ from those of the input's variables."""
 
     def forward(
         self,
@@ -55,7 +58,7 @@ class _Decoder(Perceiver3DDecoder):
         patch_res: tuple[int, int, int],
         lead_times: torch.Tensor,
     ) -> upstream.Batch:
-        """As upstream's, which takes nothing but the names from the batch's fields."""
+        """Call upstream's forward, which needs only the names of the batch's fields."""
         named = dataclasses.replace(
             batch, surf_vars=dict.fromkeys(self.surf_heads), atmos_vars=dict.fromkeys(self.atmos_heads)
         )
@@ -64,7 +67,7 @@ class _Decoder(Perceiver3DDecoder):
 
     @classmethod
     def reheaded(cls, decoder: Any, surface: list[str], upper: list[str]) -> None:
-        """Give a decoder heads for other names, in place."""
+        """Replace the heads of a decoder by heads for other variables, in place."""
         size: Any = {"in_features": decoder.embed_dim, "out_features": decoder.patch_size**2}
         decoder.surf_heads, decoder.atmos_heads = (
             nn.ParameterDict(
@@ -80,7 +83,7 @@ class _Decoder(Perceiver3DDecoder):
 
 
 class EnsembleAurora(Aurora):
-    """Upstream Aurora whose fields are standardized outside."""
+    """Upstream Aurora that does not normalize its fields."""
 
     def _pre_norm_hook(self, batch: upstream.Batch) -> upstream.Batch:
         return _Standardized.of(batch)
@@ -89,10 +92,10 @@ class EnsembleAurora(Aurora):
         return _Standardized.of(pred)
 
     def _adapt_checkpoint(self, d: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Start what the checkpoint has not from what it has; heads, which it cannot have, stay as they are.
+        """Start weights that the checkpoint lacks from weights that it has. Heads keep their initial values.
 
-        A variable's embedding starts as that of the variable that it is most like (``RELATED``). Where the
-        history has another length, every frame gets an equal share of the embedding of a state at rest.
+        A variable's embedding starts from that of the variable that it resembles most (``RELATED``). If the
+        history has another length, every frame gets an equal share of the embedding of a constant state.
         """
         heads = {name: value for name, value in self.state_dict().items() if "_heads." in name}
         weights = {**super()._adapt_checkpoint(d), **heads}
@@ -116,10 +119,10 @@ class EnsembleAuroraBackbone(AuroraBackbone):
     """Aurora that corrects an ensemble: mean + spread · output, and spread · exp(output).
 
     Args:
-        spec: the size.
-        fields: what the model sees.
+        spec: size of the model.
+        fields: variables that the model sees.
         ensemble: frames and targets.
-        seed: of the initial weights.
+        seed: seed of the initial weights.
     """
 
     def __init__(
@@ -140,12 +143,12 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         self._partial = {name for name in seen.surface if VARIABLES[name].partial}
 
     def complete_statistics(self, mean: Fields, scale: Fields) -> None:
-        """Take mean and scale of every input frame and grid point.
+        """Take mean and standard deviation of every input frame and grid point.
 
         Args:
-            mean: of the measured variables, surface ``(history, latitude, longitude)``, atmospheric
+            mean: mean of the measured variables, surface ``(history, latitude, longitude)``, atmospheric
                 ``(history, level, latitude, longitude)``.
-            scale: likewise.
+            scale: standard deviation, with the same shapes.
         """
         for part, fields in (("mean", mean), ("scale", scale)):
             for name, values in (fields.surface | fields.atmospheric).items():
@@ -155,7 +158,7 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         """Predict the distribution of every target.
 
         Args:
-            batch: inputs as the forecasts are, in physical units.
+            batch: inputs are the forecasts in physical units.
 
         Returns:
             Mean and, as ``<variable>_std``, standard deviation of the targets' variables at the targets'
@@ -179,7 +182,7 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         return Fields(surface, upper)
 
     def _standardized(self, name: str, field: torch.Tensor) -> torch.Tensor:
-        """Frames ``(batch, history, ...)`` in their own scale; 0 where a variable is not defined."""
+        """Standardized frames ``(batch, history, ...)``; 0 where a variable is not defined."""
         if name in self.fields.placeholders:
             return torch.zeros_like(field)
         field = (field - self._statistic(name, "mean")) / self._statistic(name, "scale")
@@ -193,7 +196,7 @@ class EnsembleAuroraBackbone(AuroraBackbone):
     def _distribution(
         self, name: str, frames: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """From the heads' outputs ``(batch, [level,] latitude, longitude)`` to mean and spread."""
+        """Mean and spread from the heads' outputs ``(batch, [level,] latitude, longitude)``."""
         if self.ensemble.frames == "moments":
             own_spread, own_mean = frames[:, 0], frames[:, 1]
         else:

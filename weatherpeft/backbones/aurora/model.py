@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weatherpeft.backbones.aurora import spec as aurora_spec
 
 SHORT = {name: row.short_name for name, row in VARIABLES.items()}
-"""Names inside the upstream package."""
+"""Names of variables in the upstream package."""
 _PER_VARIABLE = re.compile(
     r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+"
 )
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class _Completed(upstream.Batch):
-    """A batch of which some upper variables are normalized by statistics that upstream has not."""
+    """A batch in which some upper variables are normalized by statistics that upstream lacks."""
 
     statistics: dict[str, _Moments] = dataclasses.field(default_factory=dict)
 
@@ -74,7 +74,7 @@ class Aurora(upstream.Aurora):
 
     Attributes:
         upper_statistics: mean and standard deviation ``(level, 1, 1)`` of upper variables that upstream does
-            not know; those of surface variables are in upstream's ``surf_stats``.
+            not know. Upstream's ``surf_stats`` holds those of surface variables.
     """
 
     upper_statistics: dict[str, _Moments]
@@ -93,11 +93,11 @@ class Aurora(upstream.Aurora):
     ) -> Any:
         """Load weights by name.
 
-        Per-variable weights of variables that the model has not are left out, and those of variables that
-        the checkpoint has not keep their initial values and are logged. Anything else must match.
+        Weights of variables that the model lacks are left out. Weights of variables that the checkpoint lacks
+        keep their initial values and are logged. All other weights must match.
 
         Raises:
-            ValueError: naming weights that are missing, unknown or of another shape.
+            ValueError: naming weights that are missing or unknown, or have another shape.
         """
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
@@ -125,15 +125,15 @@ class ResidualAurora(Aurora):
 
 
 class AuroraBackbone(nn.Module):
-    """Upstream Aurora with canonical fields outside and ECMWF short names inside.
+    """Upstream Aurora, which takes and returns canonical fields and uses ECMWF short names inside.
 
     Args:
-        spec: the size.
-        fields: what the model sees, placeholders included.
-        lead_hours: the lead time that the model is told.
-        kind: ``ResidualAurora`` predicts the difference to the last input frame.
+        spec: size of the model.
+        fields: variables that the model sees, including placeholders.
+        lead_hours: lead time in hours that the model is told.
+        kind: class of the model; ``ResidualAurora`` predicts the difference to the last input frame.
         history: number of input frames.
-        seed: of the initial weights.
+        seed: seed of the initial weights.
     """
 
     def __init__(
@@ -193,10 +193,10 @@ class AuroraBackbone(nn.Module):
         )
 
     def _predict(self, batch: Batch) -> upstream.Batch:
-        """What upstream predicts.
+        """Upstream's prediction.
 
-        It wants longitudes that increase in [0, 360). A region across 0° is therefore told to lie
-        farther east: its first column at 0°, the others after it.
+        Upstream needs longitudes that increase in [0, 360). A region across 0° is therefore shifted to the
+        east, so that its first column is at 0°.
         """
         longitude = batch.longitude
         if longitude[0] < 0:
@@ -219,7 +219,7 @@ class AuroraBackbone(nn.Module):
         return prediction
 
     def _unknown(self) -> tuple[list[str], list[str]]:
-        """Surface and upper variables that upstream has no statistics of."""
+        """Surface and upper variables whose statistics upstream lacks."""
         variables = self.fields.all
         levels = [level_to_str(level) for level in variables.levels_hpa]
         surface = [name for name in variables.surface if SHORT[name] not in locations]
@@ -231,7 +231,7 @@ class AuroraBackbone(nn.Module):
         return surface, upper
 
     def complete_statistics(self, mean: Fields, scale: Fields) -> None:
-        """Normalize by the training data what upstream has no statistics of (see ``interfaces.Backbone``)."""
+        """Take statistics for the variables that upstream has none of (see ``interfaces.Backbone``)."""
         surface, upper = self._unknown()
         for name in (name for name in surface if name in mean.surface):
             self.model.surf_stats[SHORT[name]] = mean.surface[name].item(), scale.surface[name].item()
@@ -239,7 +239,7 @@ class AuroraBackbone(nn.Module):
             self.model.upper_statistics[SHORT[name]] = mean.atmospheric[name], scale.atmospheric[name]
 
     def backbone_parameters(self) -> dict[str, nn.Parameter]:
-        """The backbone's pretrained parameters by name, before any method was attached."""
+        """The backbone's pretrained parameters, by their names before any method was attached."""
         return dict(self._backbone_parameters)
 
     def attention_modules(self) -> dict[str, nn.Module]:
@@ -254,7 +254,7 @@ class AuroraBackbone(nn.Module):
     def embedding_weights(self) -> torch.Tensor:
         """Patch-embedding weights, ``(width, variable, history·patch·patch)``.
 
-        Variables come in the encoder's own alphabetical order, surface and static first.
+        The variables are in the encoder's alphabetical order, surface and static ones first.
         """
         encoder = self.model.encoder
         embeds = (encoder.surf_token_embeds, encoder.atmos_token_embeds)
@@ -262,13 +262,13 @@ class AuroraBackbone(nn.Module):
         return torch.cat([weight.flatten(2) for weight in weights], dim=1)
 
     def save(self, path: Path) -> None:
-        """Write the weights as the upstream package's ``load_checkpoint_local`` reads them."""
+        """Write the weights in the format that the upstream package's ``load_checkpoint_local`` reads."""
         buffer = io.BytesIO()
-        torch.save(self.model.state_dict(), buffer)  # through a buffer: a file's name would enter its bytes
+        torch.save(self.model.state_dict(), buffer)  # not to the file, whose name would be in its bytes
         path.write_bytes(buffer.getvalue())
 
     def load(self, path: Path) -> None:
-        """Load a checkpoint in the upstream's format.
+        """Load a checkpoint in the upstream package's format.
 
         Raises:
             ValueError: naming the file and the weights that do not fit.

@@ -51,7 +51,7 @@ class Aurora(Spec):
         return self
 
     def check(self, grid: Grid, fields: FieldSet) -> None:
-        """Whether the model can run on a grid with these fields, before any work starts.
+        """Check that the model can run on a grid with these fields, before any work starts.
 
         Raises:
             ValueError: naming the grid and the patch size, or the kind of field that is missing.
