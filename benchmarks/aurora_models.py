@@ -11,8 +11,8 @@ from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet
-from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.tasks.forecasting import Forecasting
 
 SIZES = {
     "tiny": Aurora(
