@@ -108,6 +108,32 @@ def test_a_dropped_or_changed_output_is_kept_as_it_is() -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("part", ["first rows", "transposed"])
+def test_a_view_that_is_not_the_output_is_kept_as_it_is(part: str) -> None:
+    """Both begin where the output does; of the second, only the order of the entries is another."""
+
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.activation, self.last = nn.Linear(6, 6), nn.GELU(), nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if part == "first rows":
+                result: Tensor = self.last(self.activation(self.first(x))[:2])
+                return result
+            hidden = self.activation(self.first(x).T).T
+            assert hidden.is_contiguous()
+            result = self.last(hidden)
+            return result
+
+    torch.manual_seed(0)
+    plain = Viewing()
+    expected = gradients(plain, (5, 6))
+    RecomputedActivations(plain)
+    for one, other in zip(gradients(plain, (5, 6)), expected, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_under_activation_checkpointing_and_without_gradients() -> None:
     class Checkpointed(nn.Module):
         def __init__(self) -> None:

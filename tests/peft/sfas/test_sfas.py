@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from tests.backbones.small_aurora import loss, small_aurora, small_batch
@@ -179,6 +179,17 @@ def test_k_is_of_the_model_or_of_the_pool() -> None:
     for fraction in (1.0, 1e-9):
         with pytest.raises(ValueError, match=f"expected 1 to {pool}"):
             attach(Toy(), Sfas(name="sfas", fraction=fraction))
+
+
+def test_activations_are_computed_again() -> None:
+    model = small_aurora()
+    attach(model, Sfas(name="sfas"))
+    calls: list[nn.Module] = []
+    functions = [module for module in model.backbone.modules() if isinstance(module, nn.GELU)]
+    for function in functions:
+        function.register_forward_hook(lambda module, *_: calls.append(module))
+    loss(model, small_batch(2)).backward()
+    assert functions and all(calls.count(function) == 2 for function in functions)
 
 
 def test_nothing_dense_is_held() -> None:
