@@ -1,7 +1,9 @@
-"""Auroras of several sizes with random weights, and a batch and a loss for them."""
+"""Auroras of several sizes with random weights, a batch, a loss and command line options for them."""
 
+import argparse
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -58,6 +60,25 @@ VARIABLES_IN_USE = VariableSet(
 
 
 TASK = Forecasting(name="forecasting", grid=Grid(resolution_deg=1.0))
+
+
+def options(description: str, grid: tuple[int, int]) -> argparse.ArgumentParser:
+    """The options that benchmarks of a model share, with this default grid."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--model", choices=SIZES, default="small")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU and, if any, the GPU")
+    parser.add_argument("--grid", type=int, nargs=2, default=grid, metavar=("ROWS", "COLUMNS"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path, help="also write a .json or .csv file")
+    return parser
+
+
+def devices(arguments: argparse.Namespace) -> list[str]:
+    """Names of the devices to measure; on the CPU with the given number of threads."""
+    torch.set_num_threads(arguments.threads)
+    if arguments.device:
+        return [arguments.device]
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def build(size: str, device: torch.device) -> AuroraBackbone:

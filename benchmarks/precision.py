@@ -13,11 +13,10 @@ import argparse
 import gc
 import time
 from itertools import product
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from aurora_models import SIZES, build, build_batch, loss, saved_bytes
+from aurora_models import build, build_batch, devices, loss, options, saved_bytes
 from table import machine, save, show
 
 from weatherpeft.interfaces import TuningContext
@@ -57,17 +56,10 @@ def measure(
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", choices=SIZES, default="small")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU and, if any, the GPU")
-    parser.add_argument("--grid", type=int, nargs=2, default=(32, 64), metavar=("ROWS", "COLUMNS"))
+    parser = options(__doc__, grid=(32, 64))
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, help="also write a .json or .csv file")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    chosen = [arguments.device] if arguments.device else devices
+    chosen = devices(arguments)
     where = machine(chosen)
     print(where)
     table = []

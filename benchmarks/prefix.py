@@ -12,16 +12,14 @@ ratio is that of the least times. All weights ask for gradients, as under SFAS.
 - Saved: the storage that the forward pass keeps for the backward pass, beside the parameters and the input.
 """
 
-import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from aurora.model.swin3d import WindowAttention
-from aurora_models import SIZES, build, build_batch, loss, saved_bytes
+from aurora_models import build, build_batch, devices, loss, options, saved_bytes
 from table import machine, save, show
 from torch import Tensor, nn
 
@@ -178,20 +176,13 @@ def compare(
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", choices=SIZES, default="small", help="end to end")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU and, if any, the GPU")
-    parser.add_argument("--grid", type=int, nargs=2, default=(128, 256), metavar=("ROWS", "COLUMNS"))
+    parser = options(__doc__, grid=(128, 256))
     parser.add_argument("--prompts", type=int, default=30)
     parser.add_argument("--windows", type=int, default=32, help="of the attention module")
     parser.add_argument("--repetitions", type=int, default=20, help="of the attention module")
     parser.add_argument("--model-repetitions", type=int, default=5, help="of the whole model")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, help="also write a .json or .csv file")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    chosen = [arguments.device] if arguments.device else devices
+    chosen = devices(arguments)
     where = machine(chosen)
     print(where)
     lines: list[dict[str, Any]] = []

@@ -48,7 +48,7 @@ from unittest.mock import patch
 
 import peft  # noqa: F401  # before memory is measured
 import torch
-from aurora_models import SIZES, build, build_batch, loss
+from aurora_models import SIZES, build, build_batch, devices, loss, options
 from table import machine, ratio, save, show
 from torch.profiler import ProfilerActivity, profile
 
@@ -454,20 +454,13 @@ def lines(found: dict[str, Results], device: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Print the table."""
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", choices=SIZES, default="small")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU and, if any, the GPU")
-    parser.add_argument("--grid", type=int, nargs=2, default=(32, 64), metavar=("ROWS", "COLUMNS"))
+    parser = options(__doc__, grid=(32, 64))
     parser.add_argument("--steps", type=int, default=10, help="timed steps of a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rows", nargs="+", choices=rows(), metavar="ROW", help=f"of {', '.join(rows())}")
-    parser.add_argument("--output", type=Path, help="also write a .json or .csv file")
     parser.add_argument("--profile", choices=rows(), metavar="ROW", help="only where the time of a row goes")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    chosen = [arguments.device] if arguments.device else devices
+    chosen = devices(arguments)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own messages
     multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "aurora", "peft", "zarr"])
     where = machine(chosen)
