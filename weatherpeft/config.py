@@ -40,8 +40,9 @@ class Run(Spec):
     """Methods in the order in which they are attached to the backbone."""
     start: Literal["pretrained", "random"] = "pretrained"
     """Weights that the run starts from."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate of the run; by default the experiment's."""
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Peak learning rate of encoder and decoder; by default the experiment's. Each method has a peak of its
+    own for what it trains between them."""
     steps: int | None = Field(default=None, gt=0)
     """Number of optimizer steps of the run; by default the experiment's."""
     precision: Precision | None = None

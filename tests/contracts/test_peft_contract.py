@@ -44,10 +44,9 @@ def label(methods: Any) -> str:
 
 
 DEFAULTS = [{"name": name} for name in NAMES]
-PAIRS = [
-    pair for pair in itertools.product(variants(), repeat=2) if any(method in DEFAULTS for method in pair)
-]
-TRIPLES = list(itertools.permutations(DEFAULTS, 3))
+LAST = {"name": "sfas"}
+PAIRS = [*itertools.product(DEFAULTS, repeat=2), *((m, LAST) for m in variants() if m not in DEFAULTS)]
+TRIPLES = [(method, {"name": "tadp"}, LAST) for method in variants()]
 OTHERS = [({"name": "lora", "targets": ("fc1",)}, {"name": "lora", "rank": 2})]
 
 

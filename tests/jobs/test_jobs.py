@@ -164,9 +164,11 @@ class TestJobs:
 
     def test_a_run_takes_its_own_schedule_where_it_gives_one(self) -> None:
         jobs = changed_jobs(put("runs.full.learning_rate", 0.5), put("runs.weatherpeft.steps", 9))
+        ends = jobs.finetune("full-seed0").learning_rate, jobs.finetune("weatherpeft-seed0").learning_rate
         full = jobs.finetune("full-seed0").training
         tuned = jobs.finetune("weatherpeft-seed0").training
-        assert (full.learning_rate, full.steps) == (0.5, 6)
+        assert ends == (0.5, None)
+        assert (full.learning_rate, full.steps) == (1e-3, 6)
         assert (tuned.learning_rate, tuned.steps) == (1e-3, 9)
         assert full.checkpoint_every == tuned.checkpoint_every == 2
 

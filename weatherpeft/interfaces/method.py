@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic import Field
+
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
@@ -25,12 +27,16 @@ class TuningContext:
         seed: seed of the run, on which every random choice of a method depends.
         fisher: directory of the Fisher warm-up's Zarr store; None if no method needs it.
         accumulation: number of backward passes before each step. Each is of a loss divided by their number.
+        weight_decay: the training's decoupled weight decay of matrices.
+        betas: the training's decay rates of first and second moments.
     """
 
     steps: int
     seed: int
     fisher: Path | None = None
     accumulation: int = 1
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 class Adapter(Protocol):
@@ -79,6 +85,17 @@ class PeftMethod(Spec, ABC):
 
     name: str
     """Selects this method."""
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Peak learning rate of what the method trains in the backbone; by default the experiment's."""
+
+    def peak(self, default: float, parameter: str = "") -> float:
+        """Peak learning rate of one of the method's parameters.
+
+        Args:
+            default: peak of the experiment.
+            parameter: name of a dense parameter; empty for what the adapter's ``step`` updates.
+        """
+        return self.learning_rate or default
 
     @property
     def needs_fisher(self) -> bool:

@@ -110,7 +110,7 @@ class Jobs(DataJobs):
 
     def _training(self, label: str) -> Training:
         run, _ = self._run(label)
-        changes = run.model_dump(mode="json", include={"learning_rate", "steps", "precision"})
+        changes = run.model_dump(mode="json", include={"steps", "precision"})
         changes = {name: value for name, value in changes.items() if value is not None}
         return Training.parse(self.experiment.training.model_dump(mode="json") | changes)
 
@@ -120,6 +120,7 @@ class Jobs(DataJobs):
             model=self._model(run),
             splits=self._splits,
             training=self._training(run),
+            learning_rate=self._run(run)[0].learning_rate,
             held_out=held_out(self.experiment.regions),
         )
 

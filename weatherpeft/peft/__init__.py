@@ -5,12 +5,17 @@ from typing import Annotated
 from pydantic import AfterValidator, Discriminator, Field
 
 from weatherpeft.peft.adapters.composition import composed
+from weatherpeft.peft.bitfit import BitFit
+from weatherpeft.peft.dora import Dora
 from weatherpeft.peft.full import Full
 from weatherpeft.peft.linear_probe import LinearProbe
 from weatherpeft.peft.lora import Lora
+from weatherpeft.peft.lora_plus import LoraPlus
 from weatherpeft.peft.sfas.spec import Sfas
 from weatherpeft.peft.tadp.spec import Tadp
 
-AnyMethod = Annotated[Full | LinearProbe | Lora | Sfas | Tadp, Discriminator("name")]
+AnyMethod = Annotated[
+    BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Tadp, Discriminator("name")
+]
 AnyMethods = Annotated[tuple[AnyMethod, ...], Field(min_length=1), AfterValidator(composed)]
 """Methods that are trained together."""

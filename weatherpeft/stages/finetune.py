@@ -22,7 +22,9 @@ class FinetuneSpec(Spec):
     splits: Splits
     """Samples of training, validation and test."""
     training: Training
-    """Schedule of the training."""
+    """Schedule of the training, with the peak learning rate of methods that have none of their own."""
+    learning_rate: float | None = None
+    """Peak learning rate of encoder and decoder; by default the training's."""
     held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
     """Regions whose targets do not count in the losses."""
 
@@ -74,17 +76,7 @@ def finetune(
             Samples(task.window.frames(fields, data, split, forecasts))
             for split in (spec.splits.train, spec.splits.validation)
         )
-        tuned = tuned_model(
-            spec.model,
-            device,
-            pretrained,
-            training.steps,
-            fisher,
-            training.accumulation,
-            training.precision,
-            training.recompute,
-            statistics,
-        )
+        tuned = tuned_model(spec.model, device, pretrained, training, fisher, statistics)
         counts = tuned.counts()
         logging.getLogger(__name__).info(
             "trainable_backbone %d, trainable_total %d",
@@ -105,6 +97,7 @@ def finetune(
             work_directory(work, output, spec, __name__, inputs),
             interruption,
             checkpoint_minutes,
+            tuned.peaks(training.learning_rate, spec.learning_rate),
         )
         if rank() == 0:
             with store.artifact(output, spec, __name__, inputs, dict(counts)) as directory:

@@ -1,9 +1,9 @@
-"""The training loop: one code path for pretraining and for every method."""
+"""The training loop, the same for pretraining and for every method."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,17 +24,57 @@ Loss = Callable[[Backbone, Batch], torch.Tensor]
 _log = logging.getLogger(__name__)
 
 
-def learning_rate(training: Training, step: int) -> float:
-    """Learning rate of a step, from 0: linear warm-up, then cosine to 0.
+def learning_rate(training: Training, step: int, peak: float | None = None) -> float:
+    """Learning rate of a step, counted from 0: linear warm-up, then cosine to 0.
+
+    Args:
+        training: schedule.
+        step: number of the step.
+        peak: largest learning rate; by default the training's.
 
     >>> training = Training(steps=10, learning_rate=1.0, warmup_steps=2)
     >>> [round(learning_rate(training, step), 3) for step in (0, 1, 2, 6, 9)]
     [0.5, 1.0, 1.0, 0.5, 0.038]
     """
+    peak = training.learning_rate if peak is None else peak
     if step < training.warmup_steps:
-        return training.learning_rate * (step + 1) / training.warmup_steps
+        return peak * (step + 1) / training.warmup_steps
     progress = (step - training.warmup_steps) / (training.steps - training.warmup_steps)
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peak learning rates of a training, where they are not the training's own.
+
+    Attributes:
+        dense: of parameters that AdamW trains, by name.
+        adapters: of what the adapters' steps update, in their order.
+    """
+
+    dense: Mapping[str, float] = field(default_factory=dict)
+    adapters: Sequence[float] = ()
+
+
+def optimizer_of(
+    dense: Mapping[str, nn.Parameter], training: Training, peaks: Mapping[str, float]
+) -> torch.optim.AdamW:
+    """AdamW with a group for every peak learning rate, with weight decay for matrices alone.
+
+    Args:
+        dense: parameters by name.
+        training: gives weight decay, betas and the peak of parameters that have none of their own.
+        peaks: peak learning rates by name; the groups hold them as ``peak``.
+    """
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in dense.items():
+        key = (parameter.ndim <= 1, peaks.get(name, training.learning_rate))
+        members.setdefault(key, []).append(parameter)
+    groups = [
+        {"params": members[key], "weight_decay": 0.0 if key[0] else training.weight_decay, "peak": key[1]}
+        for key in sorted(members)
+    ]
+    return torch.optim.AdamW(groups, betas=training.betas)
 
 
 @dataclass
@@ -42,9 +82,9 @@ class History:
     """Curves of a run.
 
     Attributes:
-        train_loss: of every step.
-        validation_step: steps after which the model was validated.
-        validation_loss: mean loss of the validation samples then.
+        train_loss: training loss of every step.
+        validation_step: numbers of steps after which the model was validated.
+        validation_loss: mean loss of the validation samples at these steps.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -77,42 +117,37 @@ def train(
     work: Path,
     interruption: Interruption | None = None,
     checkpoint_minutes: float | None = None,
+    peaks: Peaks = Peaks(),
 ) -> History:
     """Train a model in place, in one process or in several.
 
-    The result is a function of the arguments: a killed training that is called again with the same
-    ``work`` directory goes on from its last checkpoint and ends with the same weights. It may go on in
-    another number of processes; then, as in any comparison between numbers of processes, the result
-    is the same but for rounding.
+    The result is a function of the arguments. A killed training that is called again with the same ``work``
+    directory goes on from its last checkpoint and ends with the same weights. It may go on in another number
+    of processes. Results of different numbers of processes are the same except for rounding.
 
     Args:
-        model: on its device.
+        model: model on its device.
         dense: every parameter that AdamW trains, by name.
-        adapters: what updates parameters beyond that.
+        adapters: methods that update further parameters.
         samples: training samples; their order is a function of the seed.
         validation: validation samples.
-        loss: of a model on a batch.
+        loss: loss of a model on a batch.
         training: schedule.
-        seed: of the sample order.
-        work: directory of the running training's checkpoint, of this training alone, the same for
-            all processes.
-        interruption: whether to stop before the last step; by default never.
-        checkpoint_minutes: write a checkpoint when the last one is so old, whatever the step.
+        seed: seed of the order of the samples.
+        work: directory of the checkpoint, of this training alone and the same for all processes.
+        interruption: tells whether to stop before the last step; by default never.
+        checkpoint_minutes: age of the last checkpoint in minutes after which another one is written.
+        peaks: peak learning rates of parameters and adapters; by default the training's.
 
     Raises:
         ValueError: the processes cannot share a step evenly, or do not hold the same weights.
-        FloatingPointError: a loss that is not finite; the message gives the step and the samples.
-        Interrupted: after a checkpoint.
+        FloatingPointError: the loss is not finite; the message gives the step and the samples.
+        Interrupted: the training stopped early, after a checkpoint.
     """
     training.check_processes(ranks())
     device = next(model.parameters()).device
-    decayed = [parameter for parameter in dense.values() if parameter.ndim > 1]
-    others = [parameter for parameter in dense.values() if parameter.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": training.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=training.betas)
+    optimizer = optimizer_of(dense, training, peaks.dense)
+    adapter_peaks = peaks.adapters or [training.learning_rate] * len(adapters)
     history, first = History(), 0
     checkpoint = work / "checkpoint.pt"
     if checkpoint.exists():
@@ -126,9 +161,8 @@ def train(
     batches = samples.batches(seed, training.batch_size // training.accumulation, start, rank(), ranks())
     model.train()
     for step in range(first, training.steps):
-        rate = learning_rate(training, step)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(training, step, group["peak"])
         optimizer.zero_grad()
         losses = [
             _backward(model, next(batches).to(device), loss, step, number, training, gradients)
@@ -138,8 +172,8 @@ def train(
         if training.clip_norm is not None:
             clip(dense.values(), adapters, training.clip_norm)
         optimizer.step()
-        for adapter in adapters:
-            adapter.step(step, rate)
+        for adapter, peak in zip(adapters, adapter_peaks, strict=True):
+            adapter.step(step, learning_rate(training, step, peak))
         done = step + 1
         old = checkpoint_minutes is not None and time.monotonic() - saved >= 60 * checkpoint_minutes
         old, stop = map(any, zip(*gather([old, interruption.reason is not None]), strict=True))
@@ -173,7 +207,7 @@ def _backward(
     training: Training,
     gradients: GradientMean,
 ) -> float:
-    """One of a step's backward passes; returns the loss."""
+    """Run one of a step's backward passes and return the loss."""
     value = loss(model, batch)
     if not torch.isfinite(value):
         times = ", ".join(map(str, batch.times))
@@ -186,13 +220,13 @@ def _backward(
 
 @torch.no_grad()
 def clip(parameters: Iterable[nn.Parameter], adapters: Sequence[Adapter], largest: float) -> None:
-    """Scale down the gradients of a step whose norm, as one vector, exceeds ``largest``.
+    """Scale down the gradients of a step if their norm, as one vector, exceeds ``largest``.
 
     Args:
-        parameters: dense ones, with their gradients.
-        adapters: whose own gradients count as far as they are used: of a sparse method the entries
-            that this step updates, and no others.
-        largest: norm.
+        parameters: dense parameters, with their gradients.
+        adapters: adapters, whose own gradients count as far as the step uses them. For a sparse method
+            these are only the entries that the step updates.
+        largest: largest norm.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     squares = float(nn.utils.get_total_norm(gradients)) ** 2
@@ -207,7 +241,7 @@ def clip(parameters: Iterable[nn.Parameter], adapters: Sequence[Adapter], larges
 
 @torch.no_grad()
 def validate(model: Backbone, samples: Samples, loss: Loss, count: int) -> float:
-    """Mean loss of samples that are spread evenly over a split, each computed by one process."""
+    """Mean loss of samples that are spread evenly over a split; each process computes some of them."""
     device = next(model.parameters()).device
     model.eval()
     chosen = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
@@ -219,15 +253,15 @@ def validate(model: Backbone, samples: Samples, loss: Loss, count: int) -> float
 
 
 def single_batches(samples: Samples, count: int, seed: int) -> Iterator[Batch]:
-    """Batches of one sample each, chosen by the seed without repeats, as far as they are this process's.
+    """This process's share of batches of one sample each, chosen by the seed without repeats.
 
     Args:
-        samples: to choose from.
-        count: samples of all processes together.
-        seed: of the choice.
+        samples: samples to choose from.
+        count: number of samples of all processes together.
+        seed: seed of the choice.
 
     Raises:
-        ValueError: if the split has fewer samples than asked for.
+        ValueError: the split has fewer samples.
     """
     if count > len(samples):
         raise ValueError(f"{count} samples asked for, the split has {len(samples)}")

@@ -12,9 +12,10 @@ from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import Adapter, Backbone, BackboneSpec, PeftMethod, Task, TuningContext
 from weatherpeft.peft.adapters.composition import composed
 from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.training.loop import Peaks
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
-from weatherpeft.training.spec import Precision
+from weatherpeft.training.spec import Precision, Training
 
 PRETRAINED = "pretrained.ckpt"
 FISHER = "fisher.zarr"
@@ -22,18 +23,36 @@ FISHER = "fisher.zarr"
 
 @dataclass(frozen=True)
 class TunedModel:
-    """A model, its adapters, and the names of everything that is trained.
+    """A model with its adapters, and the names of everything that is trained.
 
     Attributes:
         model: the backbone with its methods attached.
-        adapters: in the order of the methods.
+        adapters: the adapters in the order of the methods.
+        methods: the methods.
     """
 
     model: Backbone
     adapters: tuple[Adapter, ...]
+    methods: tuple[PeftMethod, ...] = ()
+
+    def peaks(self, default: float, ends: float | None = None) -> Peaks:
+        """Peak learning rates of everything that is trained.
+
+        Args:
+            default: peak of what has none of its own.
+            ends: peak of encoder and decoder, if not the default.
+        """
+        dense = dict.fromkeys(self._ends(), default if ends is None else ends)
+        for method, adapter in zip(self.methods, self.adapters, strict=True):
+            dense |= {name: method.peak(default, name) for name in adapter.dense_parameters()}
+        return Peaks(dense, [method.peak(default) for method in self.methods])
 
     def dense_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters that AdamW trains: encoder, decoder, and what the adapters add."""
+        """Parameters that AdamW trains, by name: encoder, decoder and what the adapters add.
+
+        Raises:
+            ValueError: two methods use the same name.
+        """
         found = self._ends()
         for adapter in self.adapters:
             for name, parameter in adapter.dense_parameters().items():
@@ -49,7 +68,7 @@ class TunedModel:
         return {"trainable_backbone": backbone, "trainable_total": backbone + ends}
 
     def result(self) -> dict[str, torch.Tensor]:
-        """What the run keeps: encoder and decoder, and every adapter's result under its position."""
+        """What the run keeps: encoder, decoder and each adapter's result, prefixed with its position."""
         tensors: dict[str, torch.Tensor] = {name: p.detach().clone() for name, p in self._ends().items()}
         for number, adapter in enumerate(self.adapters):
             tensors |= {f"{number}.{name}": tensor for name, tensor in adapter.result().items()}
@@ -59,7 +78,7 @@ class TunedModel:
         """Put a saved result back.
 
         Raises:
-            ValueError: naming a tensor that is missing, unknown or of another shape.
+            ValueError: naming a tensor that is missing or unknown, or has another shape.
         """
         left = dict(tensors)
         with torch.no_grad():
@@ -98,11 +117,11 @@ def build_model(
     """A backbone for a task, with random weights or pretrained ones.
 
     Args:
-        backbone: the size.
-        fields: what the model sees.
+        backbone: size of the model.
+        fields: variables that the model sees.
         task: gives the lead time, what the model predicts and how its input is normalized.
-        seed: of the random weights.
-        pretrained: artifact of the pretrain stage, or a checkpoint file, or None.
+        seed: seed of the random weights.
+        pretrained: artifact of the pretrain stage, or a checkpoint file; None for random weights.
         statistics: artifact of the task's statistics stage; None where the backbone knows every variable.
     """
     model = backbone.build(fields, task, seed)
@@ -117,37 +136,44 @@ def tuned_model(
     spec: TunedModelSpec,
     device: torch.device,
     pretrained: Path | None,
-    steps: int = 0,
+    training: Training | None = None,
     fisher: Path | None = None,
-    accumulation: int = 1,
-    precision: Precision = "float32",
-    recompute: bool = False,
     statistics: Path | None = None,
+    precision: Precision = "float32",
 ) -> TunedModel:
     """The model of a run before its first step.
 
     Args:
-        spec: the model and its methods.
-        device: where it runs.
-        pretrained: where its weights come from, if it starts from pretrained ones.
-        steps: optimizer steps of the run; 0 to predict.
-        fisher: artifact of the fisher stage, for methods that ask for it.
-        accumulation: backward passes before each step.
-        precision: in what the backbone computes.
-        recompute: whether blocks are computed again in the backward pass.
-        statistics: artifact of the statistics stage; None where the backbone knows every variable.
+        spec: model and its methods.
+        device: device that it runs on.
+        pretrained: source of its weights, if it starts from pretrained ones.
+        training: schedule of the run; None for a model that only predicts.
+        fisher: artifact of the fisher stage, for methods that need it.
+        statistics: artifact of the task's statistics stage; None if the backbone knows every variable.
+        precision: number format of a backbone that only predicts.
 
     Raises:
-        ValueError: the run starts from pretrained weights and none are given, or the precision is
-            not for its methods.
+        ValueError: the run starts from pretrained weights and none are given, or the precision does not
+            suit its methods.
     """
     if spec.pretrained and pretrained is None:
         raise ValueError("the run starts from pretrained weights, but none are given")
     start = pretrained if spec.pretrained else None
     model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start, statistics).to(device)
-    store = fisher / FISHER if fisher else None
-    tuned = attach(model, spec.methods, TuningContext(steps, spec.seed, store, accumulation))
-    save_memory(model, precision, recompute)
+    if training is None:
+        tuned = attach(model, spec.methods, TuningContext(0, spec.seed))
+        save_memory(model, precision, recompute=False)
+        return tuned
+    context = TuningContext(
+        training.steps,
+        spec.seed,
+        fisher / FISHER if fisher else None,
+        training.accumulation,
+        training.weight_decay,
+        training.betas,
+    )
+    tuned = attach(model, spec.methods, context)
+    save_memory(model, training.precision, training.recompute)
     return tuned
 
 
@@ -156,13 +182,14 @@ def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContex
 
     Raises:
         ValueError: the methods cannot be trained together, two of them train the same parameter, or one
-            trains a parameter outside of the model. No comparison of the processes of a distributed
-            training would see such a parameter, and no move of the model to a device reach it.
+            trains a parameter outside of the model. Such a parameter would stay behind when the model moves
+            to another device, and a distributed training would not compare it between its processes.
     """
     composed(methods)
     for parameter in model.backbone_parameters().values():
         parameter.requires_grad_(False)
-    tuned = TunedModel(model, tuple(method.attach(model, context) for method in methods))
+    adapters = tuple(method.attach(model, context) for method in methods)
+    tuned = TunedModel(model, adapters, tuple(methods))
     inside = set(model.parameters())
     trainer = dict.fromkeys([*model.encoder.parameters(), *model.decoder.parameters()], "every method")
     for method, adapter in zip(methods, tuned.adapters, strict=True):
@@ -184,8 +211,8 @@ def task_loss(
     Args:
         task: gives the loss.
         scale: what the task's ``loss_scale`` gives.
-        device: of the model.
-        points: whose targets count, as places in a flattened field; None for all of them.
+        device: device of the model.
+        points: grid points whose targets count, as positions in a flattened field; all by default.
     """
     there = scale.to(device)
     places = None if points is None else torch.from_numpy(points).to(device)

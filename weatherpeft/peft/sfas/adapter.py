@@ -64,7 +64,9 @@ class SfasAdapter:
         self._k, self._budget = spec.entries(total, self._pool.size)
         needs_fisher = spec.needs_fisher and context.steps
         self._fisher = SmoothedFisher(context.fisher, self._pool, spec.beta) if needs_fisher else None
-        self._optimizer = SparseAdam(self._pool, spec.betas, spec.eps, spec.weight_decay)
+        betas = context.betas if spec.betas is None else spec.betas
+        decay = context.weight_decay if spec.weight_decay is None else spec.weight_decay
+        self._optimizer = SparseAdam(self._pool, betas, spec.eps, decay)
         self._touched = EntrySet(self._pool.size)
         if not context.steps:  # only to predict
             return

@@ -70,10 +70,10 @@ class Sfas(PeftMethod):
     """Largest number of entries trained in the whole run, as a number or as a share of what ``count_of``
     counts. A selection takes no more new entries than are left. If none are left, the entries trained before
     compete."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    """Decoupled weight decay of the selected entries of matrices."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Decay rates of the first and second moments."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Decoupled weight decay of the selected entries of matrices; by default the training's."""
+    betas: tuple[Fraction, Fraction] | None = None
+    """Decay rates of the first and second moments; by default the training's."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Constant that is added to the root of the second moment."""
 

@@ -1,28 +1,26 @@
 """Prompts put into the attentions of a backbone."""
 
-from collections.abc import Mapping
-
 from aurora.model.swin3d import WindowAttention
 from torch import nn
 
 from weatherpeft.interfaces import Backbone
-from weatherpeft.peft.adapters.dense import DenseAdapter, seeded
+from weatherpeft.peft.adapters.dense import seeded
 from weatherpeft.peft.tadp.generator import PromptGenerator
 from weatherpeft.peft.tadp.kept_prompts import KeptPrompts
 from weatherpeft.peft.tadp.prompting import PromptedWindowAttention
 from weatherpeft.peft.tadp.spec import Tadp
 
 
-def attach_prompts(
-    model: Backbone, spec: Tadp, biases: Mapping[str, nn.Parameter], seed: int
-) -> DenseAdapter:
+def attach_prompts(model: Backbone, spec: Tadp, seed: int) -> dict[str, nn.Parameter]:
     """Prompt every attention of the backbone, each with a generator of its own.
 
     Args:
         model: model with Aurora's window attentions.
         spec: number of prompts and parts of the generator.
-        biases: backbone parameters that are trained too, by name.
         seed: seed of the initialization.
+
+    Returns:
+        The generators' parameters by unique name.
 
     Raises:
         ValueError: an attention is of another kind.
@@ -32,7 +30,7 @@ def attach_prompts(
         if type(module) is not WindowAttention:
             raise ValueError(f"tadp: {path} is a {type(module).__name__}, expected Aurora's WindowAttention")
     width, variables, patch = model.embedding_weights().shape
-    parameters = dict(biases)
+    parameters: dict[str, nn.Parameter] = {}
     kept = KeptPrompts(model)
     with seeded(seed):
         for path, module in modules.items():
@@ -41,4 +39,4 @@ def attach_prompts(
             ).to(next(module.parameters()))
             PromptedWindowAttention.prompt(module, generator, model.embedding_weights, kept)
             parameters |= {f"tadp.{path}.{name}": value for name, value in generator.named_parameters()}
-    return DenseAdapter(parameters)
+    return parameters

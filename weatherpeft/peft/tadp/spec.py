@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from weatherpeft.interfaces import PeftMethod
+from weatherpeft.peft.adapters.biases import BiasedMethod
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
-class Tadp(PeftMethod):
+class Tadp(BiasedMethod):
     """Adds prompts to every attention of the backbone, made from the encoder's patch-embedding weights.
 
     ``internal`` and ``external`` are the switches of the paper's ablation. The paper shows only in a figure
     what they leave out. Here, the internal pattern is what lies inside a variable's own embedding, and the
     external pattern is what relates the variables to each other. The norms and the linear map to the
-    prompts always stay, so that there are prompts.
+    prompts always stay, so that there are prompts. The paper's preset trains the biases too.
     """
 
     name: Literal["tadp"]
@@ -29,13 +29,11 @@ class Tadp(PeftMethod):
     """Whether the embedding is refined along its patch and its width (the paper's HW and D adapters)."""
     external: bool = True
     """Whether it is refined along the variables (the V adapter), and its entries attend to each other."""
-    biases: bool = True
-    """Whether the backbone's biases are trained too, as in the paper's preset."""
 
     @property
     def takes(self) -> dict[str, bool]:
         """The attentions, which can be prompted once, and the biases that are left."""
-        return {"attentions": True} | ({"biases": False} if self.biases else {})
+        return {"attentions": True, **super().takes}
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Give each block's attention a prompt generator of its own.
@@ -43,8 +41,6 @@ class Tadp(PeftMethod):
         Raises:
             ValueError: an attention is of another kind than Aurora's window attention.
         """
-        from weatherpeft.peft.adapters.dense import frozen_backbone, is_bias
         from weatherpeft.peft.tadp.adapter import attach_prompts
 
-        biases = frozen_backbone(model, is_bias) if self.biases else {}
-        return attach_prompts(model, self, biases, context.seed)
+        return self.adapter(model, attach_prompts(model, self, context.seed))

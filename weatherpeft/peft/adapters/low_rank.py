@@ -1,0 +1,54 @@
+"""What the low-rank methods have in common; light, since specs extend it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from weatherpeft.peft.adapters.biases import BiasedMethod
+
+if TYPE_CHECKING:
+    from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+
+
+class LowRank(BiasedMethod):
+    """Adds ``alpha / rank · B A`` to the weights of linear layers. B starts at zero."""
+
+    rank: Annotated[int, Field(ge=1)] = 8
+    """Rank of the update."""
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    """Numerator of the update's scale."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("qkv", "proj")
+    """Last parts of the names of the linear layers to adapt: in Aurora ``qkv`` and ``proj`` for the
+    attention, with ``fc1`` and ``fc2`` for all linear layers of a block."""
+
+    @property
+    def takes(self) -> dict[str, bool]:
+        """The target layers, which can be wrapped once, and the biases that are left."""
+        return {**{f"{name} layers": True for name in self.targets}, **super().takes}
+
+    def attach_low_rank(
+        self, model: Backbone, context: TuningContext, *, decomposed: bool = False
+    ) -> Adapter:
+        """Put the low-rank layers around the target layers.
+
+        Args:
+            model: model that the method is attached to.
+            context: gives the seed of A.
+            decomposed: whether magnitude and direction of the weights are trained apart (DoRA).
+
+        Raises:
+            ValueError: a target is the name of no linear layer of the backbone.
+        """
+        from peft import LoraConfig
+
+        from weatherpeft.peft.adapters.injection import inject, linear_layers
+
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # used as a float throughout
+            target_modules=linear_layers(model, self.targets),
+            use_dora=decomposed,
+        )
+        return self.adapter(model, inject(model, config, self.name, context.seed))
