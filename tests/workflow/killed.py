@@ -44,10 +44,10 @@ def arm(stage: str) -> None:
 
         learning_rate = loop.learning_rate
 
-        def stepped(training: Any, step: int) -> float:
+        def stepped(training: Any, step: int, *peak: Any) -> float:
             if step == KILLED_STEP:
                 kill()
-            return learning_rate(training, step)
+            return learning_rate(training, step, *peak)
 
         patch.object(loop, "learning_rate", stepped).start()
 
