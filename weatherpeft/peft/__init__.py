@@ -12,10 +12,11 @@ from weatherpeft.peft.linear_probe import LinearProbe
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.lora_plus import LoraPlus
 from weatherpeft.peft.sfas.spec import Sfas
+from weatherpeft.peft.ssf import Ssf
 from weatherpeft.peft.tadp.spec import Tadp
 
 AnyMethod = Annotated[
-    BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Tadp, Discriminator("name")
+    BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Ssf | Tadp, Discriminator("name")
 ]
 AnyMethods = Annotated[tuple[AnyMethod, ...], Field(min_length=1), AfterValidator(composed)]
 """Methods that are trained together."""

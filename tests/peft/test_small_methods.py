@@ -1,0 +1,145 @@
+"""Small methods against the plain formula of their layers, their counts and their places."""
+
+import copy
+from typing import Any, cast
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from tests.backbones.small_aurora import CONTEXT, full_aurora, loss, small_aurora, small_batch
+from weatherpeft.interfaces import Adapter, PeftMethod
+from weatherpeft.peft import AnyMethod
+from weatherpeft.training.memory import save_memory
+
+METHODS: TypeAdapter[PeftMethod] = TypeAdapter(AnyMethod)
+PLACE = "encoder_layers.1.blocks.0"
+WIDTHS = (32, 64, 64, 32)
+"""Widths of the small model's blocks."""
+NAMES = ["ssf"]
+STARTS_AS_THE_BACKBONE = {"ssf"}
+
+
+def attach(model: Any, name: str, **values: Any) -> Adapter:
+    """A method without the backbone's biases."""
+    return METHODS.validate_python({"name": name, "biases": False, **values}).attach(model, CONTEXT)
+
+
+def perturb(adapter: Adapter) -> None:
+    """Move what a method trains away from its start."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in adapter.dense_parameters().values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
+
+
+def own(adapter: Adapter, name: str, *places: str) -> list[Tensor]:
+    """Parameters of a method at places of one block."""
+    return [adapter.dense_parameters()[f"{name}.{PLACE}.{place}"] for place in places]
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEverySmallMethod:
+    def test_the_gradient_reaches_every_parameter(self, name: str) -> None:
+        model = small_aurora()
+        adapter = attach(model, name)
+        perturb(adapter)
+        loss(model, small_batch()).backward()
+        for key, parameter in adapter.dense_parameters().items():
+            assert parameter.grad is not None and parameter.grad.any(), key
+        assert not any(p.grad is not None for p in model.backbone_parameters().values())
+
+    def test_biases_are_trained_too_if_asked(self, name: str) -> None:
+        bare = attach(small_aurora(), name).dense_parameters()
+        assert all(key.startswith(f"{name}.") for key in bare)
+        biased = attach(small_aurora(), name, biases=True).dense_parameters()
+        others = biased.keys() - bare.keys()
+        assert others and all(key.startswith("backbone.") and key.endswith(".bias") for key in others)
+
+    def test_starts_as_a_function_of_the_seed_and_leaves_the_global_generator(self, name: str) -> None:
+        torch.manual_seed(5)
+        expected = torch.rand(1)
+        torch.manual_seed(5)
+        one, other = (attach(small_aurora(), name).result() for _ in range(2))
+        assert torch.equal(torch.rand(1), expected)
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+    def test_a_deep_copy_uses_its_own_parameters(self, name: str) -> None:
+        model, batch = small_aurora().eval(), small_batch()
+        adapter = attach(model, name)
+        twin = copy.deepcopy(model)
+        with torch.no_grad():
+            expected = model(batch).channels()
+            assert torch.equal(twin(batch).channels(), expected)
+            perturb(adapter)
+            assert torch.equal(twin(batch).channels(), expected)
+            assert not torch.equal(model(batch).channels(), expected)
+
+    def test_recomputed_blocks_have_the_same_gradients(self, name: str) -> None:
+        model, batch = small_aurora(), small_batch()
+        adapter = attach(model, name)
+        perturb(adapter)
+        parameters = list(adapter.dense_parameters().values())
+        expected = torch.autograd.grad(loss(model, batch), parameters)
+        save_memory(model, "float32", recompute=True)
+        for found, other in zip(torch.autograd.grad(loss(model, batch), parameters), expected, strict=True):
+            torch.testing.assert_close(found, other)
+
+    def test_lower_precision_in_the_backbone(self, name: str) -> None:
+        model, batch = small_aurora().eval(), small_batch()
+        adapter = attach(model, name)
+        expected = model(batch).channels().detach()
+        save_memory(model, "bfloat16", recompute=False)
+        output = model(batch).channels()
+        scale = expected.std(dim=(0, 2, 3), keepdim=True)
+        assert ((output - expected).abs() / scale).max() < 0.1
+        output.square().sum().backward()
+        for parameter in adapter.dense_parameters().values():
+            assert parameter.dtype == torch.float32
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all()
+
+    def test_other_blocks_are_refused(self, name: str) -> None:
+        model = small_aurora()
+        strange = nn.Module()
+        strange.attn = nn.Identity()
+        blocks = cast(nn.ModuleList, model.backbone.get_submodule(PLACE.rpartition(".")[0]))
+        blocks[0] = strange
+        with pytest.raises(ValueError, match=f"{name}: {PLACE}.* is a (Module|Identity), expected Aurora's"):
+            attach(model, name)
+
+
+@pytest.mark.parametrize("name", sorted(STARTS_AS_THE_BACKBONE))
+def test_starts_as_the_backbone(name: str) -> None:
+    model, batch = small_aurora().eval(), small_batch()
+    with torch.no_grad():
+        expected = model(batch).channels()
+        adapter = attach(model, name)
+        assert torch.equal(model(batch).channels(), expected)
+        perturb(adapter)
+        assert not torch.allclose(model(batch).channels(), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "width"),
+    [("attn.qkv", 192), ("attn.proj", 64), ("mlp.fc1", 256), ("mlp.fc2", 64), ("norm1", 64), ("norm2", 64)],
+)
+def test_ssf_is_its_formula(layer: str, width: int) -> None:
+    model = small_aurora()
+    plain = copy.deepcopy(model.backbone.get_submodule(f"{PLACE}.{layer}"))
+    adapter = attach(model, "ssf")
+    perturb(adapter)
+    scale, shift = own(adapter, "ssf", f"{layer}.scale", f"{layer}.shift")
+    assert scale.shape == shift.shape == (width,)
+    inputs = [torch.randn(3, 5, 256 if layer == "mlp.fc2" else 64)]
+    inputs += [torch.randn(3, 32)] if "norm" in layer else []
+    expected = plain(*inputs) * scale + shift
+    torch.testing.assert_close(model.backbone.get_submodule(f"{PLACE}.{layer}")(*inputs), expected)
+
+
+def test_ssf_counts() -> None:
+    """Scale and shift of 3 + 1 + 4 + 1 widths of linear layers and of two norms a block."""
+    assert attach(small_aurora(), "ssf").trainable_backbone() == 22 * sum(WIDTHS)
+    widths = 2 * (6 * 512 + 10 * 1024 + 8 * 2048)
+    full = attach(full_aurora(11), "ssf", biases=True)
+    assert full.trainable_backbone() == 22 * widths + 780_800 == 2_087_424
