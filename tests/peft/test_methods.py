@@ -9,9 +9,12 @@ from pydantic import ValidationError
 from tests.backbones.small_aurora import CONTEXT, full_aurora, small_aurora, small_batch
 from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone, is_bias
+from weatherpeft.peft.bitfit import BitFit
+from weatherpeft.peft.dora import Dora
 from weatherpeft.peft.full import Full
 from weatherpeft.peft.linear_probe import LinearProbe
 from weatherpeft.peft.lora import Lora
+from weatherpeft.peft.lora_plus import LoraPlus
 from weatherpeft.peft.tadp.spec import Tadp
 
 
@@ -68,6 +71,39 @@ def test_tadp_counts_are_the_published(variables: int, prompts: int, published: 
 def test_lora_count_is_the_published() -> None:
     adapter = Lora(name="lora").attach(full_aurora(variables=11), CONTEXT)
     assert adapter.trainable_backbone() == 2_850_816 + 780_800
+
+
+def test_counts_of_lora_plus_dora_and_bitfit() -> None:
+    found = {
+        method.name: method.attach(full_aurora(variables=11), CONTEXT).trainable_backbone()
+        for method in (LoraPlus(name="lora_plus"), Dora(name="dora"), BitFit(name="bitfit"))
+    }
+    lora, columns = 2_850_816 + 780_800, 118_784
+    assert f"{(lora + columns) / 1e6:.2f}" == "3.75"  # the paper's table: a magnitude for each column
+    rows = 2 * columns  # qkv has three times as many rows as columns, proj as many
+    assert found == {"lora_plus": lora, "dora": lora + rows, "bitfit": 780_800}
+
+
+def test_dora_is_its_formula() -> None:
+    """The rows of W + B A, scaled to the trained magnitudes, which start as the rows' own norms."""
+    model = small_aurora()
+    pretrained, layer = model.backbone_parameters(), "encoder_layers.0.blocks.0.attn.qkv"
+    weight, bias = (pretrained[f"{layer}.{part}"].detach().clone() for part in ("weight", "bias"))
+    parameters = Dora(name="dora", rank=2, alpha=6.0).attach(model, CONTEXT).dense_parameters()
+    place = f"dora.{layer}"
+    a, b = (parameters[f"{place}.lora_{part}.weight"] for part in "AB")
+    (magnitude,) = (
+        value for name, value in parameters.items() if name.startswith(f"{place}.") and "magnitude" in name
+    )
+    torch.testing.assert_close(magnitude, weight.norm(dim=1))
+    with torch.no_grad():
+        b.normal_(std=0.1)
+        magnitude.mul_(1.5)
+    direction = weight + 3.0 * b @ a
+    expected = magnitude[:, None] * direction / direction.norm(dim=1, keepdim=True)
+    x = torch.randn(5, weight.shape[1], generator=torch.Generator().manual_seed(3))
+    wrapped = model.backbone.get_submodule(layer)
+    torch.testing.assert_close(wrapped(x), x @ expected.T + bias, rtol=1e-4, atol=1e-5)
 
 
 def test_lora_is_its_formula() -> None:

@@ -106,10 +106,10 @@ class Job:
         with Interruption(self.budget_minutes) as interruption:
             rate, to_disk = loop.learning_rate, checkpoint.to_disk
 
-            def stepped(training: Training, step: int) -> float:
+            def stepped(training: Training, step: int, peak: float | None = None) -> float:
                 now[0] = step
                 self._strike(step, "step")
-                return rate(training, step)
+                return rate(training, step, peak)
 
             def written(path: Path) -> None:
                 if path.suffix == ".partial":

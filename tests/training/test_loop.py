@@ -21,7 +21,7 @@ from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.tasks.downscaling import Downscaling
-from weatherpeft.training.loop import History, Loss, learning_rate, single_batches, train, validate
+from weatherpeft.training.loop import History, Loss, Peaks, learning_rate, single_batches, train, validate
 from weatherpeft.training.spec import Training
 from weatherpeft.training.tuning import TunedModel, attach, task_loss
 
@@ -94,6 +94,7 @@ def fit(
     dense: dict[str, nn.Parameter] | None = None,
     loss: Loss | None = None,
     seed: int = 0,
+    peaks: Peaks | None = None,
 ) -> History:
     """Train a toy on samples for training and for validation."""
     return train(
@@ -105,6 +106,7 @@ def fit(
         spec,
         seed,
         work,
+        peaks=peaks,
     )
 
 
@@ -150,6 +152,42 @@ class TestOptimizer:
         fit(model, (samples, validation), spec, tmp_path)
         np.testing.assert_allclose(model.matrix.detach().numpy(), matrix, rtol=1e-6)
         np.testing.assert_allclose(model.bias.detach().numpy(), bias, rtol=1e-6)
+
+    def test_each_peak_has_the_schedule_of_the_training(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        spec, model, calls = training(6, warmup_steps=2, weight_decay=0.4), Toy(), []
+        matrix, bias = (p.detach().numpy().copy() for p in (model.matrix, model.bias))
+        for step in range(6):  # the matrix has the training's own peak
+            rate = learning_rate(spec, step)
+            matrix = matrix * (1 - rate * 0.4) - rate * np.sign(model.slopes["matrix"].numpy())
+            bias = bias - 30 * rate * np.sign(model.slopes["bias"].numpy())
+        watches = [Watch(lambda step, rate: calls.append(rate)) for _ in range(2)]
+        peaks = Peaks({"bias": 30 * spec.learning_rate}, [0.5, 2.0])
+        fit(model, (samples, validation), spec, tmp_path, *watches, peaks=peaks)
+        np.testing.assert_allclose(model.matrix.detach().numpy(), matrix, rtol=1e-6)
+        np.testing.assert_allclose(model.bias.detach().numpy(), bias, rtol=1e-6)
+        assert calls == [learning_rate(spec, step, peak) for step in range(6) for peak in (0.5, 2.0)]
+        assert max(calls) == 2.0
+
+    def test_a_resumed_training_keeps_the_peaks(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        def look(step: int, rate: float) -> None:
+            if step == 4:
+                raise Killed
+
+        spec, peaks = training(7, checkpoint_every=2), Peaks({"bias": 0.3}, [0.1])
+        models = [Toy(), Toy(), Toy()]
+        for model, name, watch in zip(models, "abb", (None, look, None), strict=True):
+            try:
+                own = Watch(watch or (lambda step, rate: None))
+                fit(model, (samples, validation), spec, tmp_path / name, own, peaks=peaks)
+            except Killed:
+                assert name == "b"
+        assert not torch.equal(models[1].bias, models[0].bias)
+        assert torch.equal(models[2].bias, models[0].bias)
+        assert torch.equal(models[2].matrix, models[0].matrix)
 
     def test_the_betas_are_those_of_the_spec(
         self, samples: Samples, validation: Samples, tmp_path: Path

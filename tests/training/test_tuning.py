@@ -120,6 +120,60 @@ class TestLists:
                 tuned(methods).load_result({**result, wrong: torch.zeros(1)})
 
 
+class TestPeaks:
+    """Peak learning rates by group: the experiment's default is 1."""
+
+    def peaks(self, *methods: dict[str, Any]) -> tuple[dict[str, set[float]], list[float]]:
+        """Those of the parameters by kind, and those of the adapters."""
+        found = tuned(list(methods)).peaks(1.0, 7.0)
+        kinds: dict[str, set[float]] = {}
+        for name, peak in found.dense.items():
+            kind = name.partition(".")[0]
+            kind = f"{kind} {'B' if '.lora_B.' in name else 'A'}" if kind.startswith("lora") else kind
+            kinds.setdefault(kind, set()).add(peak)
+        assert found.dense.keys() == tuned(list(methods)).dense_parameters().keys()
+        ends = {kind: kinds.pop(kind) for kind in ("encoder", "decoder")}
+        assert ends == {"encoder": {7.0}, "decoder": {7.0}}
+        return kinds, list(found.adapters)
+
+    def test_by_default_they_are_the_experiments(self) -> None:
+        kinds, adapters = self.peaks({"name": "lora"}, TADP, SFAS)
+        assert kinds == {"lora A": {1.0}, "lora B": {1.0}, "backbone": {1.0}, "tadp": {1.0}}
+        assert adapters == [1.0] * 3
+        assert set(tuned([TADP]).peaks(1.0).dense.values()) == {1.0}
+
+    def test_prompts_and_biases_have_their_own(self) -> None:
+        own = TADP | {"learning_rate": 3.0, "bias_learning_rate": 5.0}
+        assert self.peaks(own, SFAS | {"learning_rate": 9.0}) == (
+            {"tadp": {3.0}, "backbone": {5.0}},
+            [3.0, 9.0],
+        )
+        assert self.peaks(TADP | {"learning_rate": 3.0})[0] == {"tadp": {3.0}, "backbone": {3.0}}
+
+    def test_lora_plus_has_a_ratio(self) -> None:
+        own = {"name": "lora_plus", "learning_rate": 2.0, "ratio": 4.0}
+        assert self.peaks(own)[0] == {"lora_plus A": {2.0}, "lora_plus B": {8.0}, "backbone": {2.0}}
+
+    def test_sfas_takes_decay_and_betas_from_the_training(self) -> None:
+        """Unless it has its own; by the entries that a step moves."""
+
+        def after(**options: Any) -> Tensor:
+            context = TuningContext(steps=10, seed=0, weight_decay=0.3, betas=(0.5, 0.6))
+            model = tuned([SFAS | options], context)
+            step(model, 0)
+            step(model, 1)
+            return torch.cat([p.detach().flatten() for p in model.model.backbone_parameters().values()])
+
+        assert torch.equal(after(), after(weight_decay=0.3, betas=(0.5, 0.6)))
+        assert not torch.equal(after(), after(weight_decay=0.05))
+        assert not torch.equal(after(), after(betas=(0.9, 0.999)))
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+    def test_what_is_no_rate_is_refused(self, value: float) -> None:
+        with pytest.raises(ValueError, match="learning_rate"):
+            METHODS.validate_python({"name": "full", "learning_rate": value})
+
+
 class TestCounts:
     def test_full_and_linear_probe(self) -> None:
         model = small_aurora()

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 class Dora(LowRank):
-    """LoRA of the direction of each weight row, with the rows' magnitudes trained beside it.
+    """LoRA of the direction of each row of a weight matrix, whose magnitudes are trained apart.
 
-    A layer of ``out`` rows has ``out`` further parameters. On ``qkv`` and ``proj`` of Aurora with rank 8 and
-    the biases, that is 3.75 M parameters, as in the WeatherPEFT paper (arXiv 2509.22020).
+    A layer has one magnitude for each output, as in the code of the paper's authors. On ``qkv`` and ``proj``
+    of Aurora with rank 8 and the biases, that is 3.87 M parameters. The WeatherPEFT paper (arXiv 2509.22020)
+    counts 3.75 M, which is one magnitude for each input.
     """
 
     name: Literal["dora"]

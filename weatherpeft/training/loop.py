@@ -117,7 +117,7 @@ def train(
     work: Path,
     interruption: Interruption | None = None,
     checkpoint_minutes: float | None = None,
-    peaks: Peaks = Peaks(),
+    peaks: Peaks | None = None,
 ) -> History:
     """Train a model in place, in one process or in several.
 
@@ -146,6 +146,7 @@ def train(
     """
     training.check_processes(ranks())
     device = next(model.parameters()).device
+    peaks = peaks or Peaks()
     optimizer = optimizer_of(dense, training, peaks.dense)
     adapter_peaks = peaks.adapters or [training.learning_rate] * len(adapters)
     history, first = History(), 0

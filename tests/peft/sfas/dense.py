@@ -16,6 +16,9 @@ from weatherpeft.peft.sfas.spec import NormalizerName, Sfas
 
 STEPS = 8
 RATE = 0.05
+DEFAULTS = TuningContext(steps=STEPS, seed=3)
+
+ONCE = ("magnitude", "random", "child_tuning_d", "second_order")
 
 
 def attach(model: Toy | Backbone, spec: Sfas = SPEC, **context: Any) -> SfasAdapter:
@@ -65,6 +68,7 @@ class Dense:
         self.matrix = torch.cat([torch.full((p.numel(),), p.dim() > 1) for p in parameters])
         self.k = round(spec.fraction * len(self.matrix))
         self.fisher = fisher
+        self.pretrained = weights(model)
         dtype = next(iter(parameters)).dtype
         self.first, self.second, self.age = (torch.zeros(len(self.matrix), dtype=dtype) for _ in range(3))
         self.mask = self.touched = torch.zeros(len(self.matrix), dtype=torch.bool)
@@ -72,9 +76,6 @@ class Dense:
     def select(self, samples: list[Tensor], step: int) -> Tensor:
         """The mask of a step from every sample's gradient."""
         spec = self.spec
-        fisher = torch.stack(samples).square().mean(0)
-        if self.fisher is not None:
-            fisher = self.fisher = spec.beta * self.fisher + (1 - spec.beta) * fisher
         starts = np.cumsum([0, *self.sizes]).tolist()
         noise = torch.cat(
             [
@@ -82,6 +83,7 @@ class Dense:
                 for start, size in zip(starts, self.sizes, strict=False)
             ]
         )
+        fisher = self.unnormalized(torch.stack(samples), noise)
         score = normalized(fisher, spec.normalizer, spec.quantile)
         if spec.noise == "multiplicative":
             score = (fisher * noise).double()
@@ -97,19 +99,36 @@ class Dense:
                 break
         return mask
 
+    def unnormalized(self, samples: Tensor, noise: Tensor) -> Tensor:
+        """F, or what a score has in its place, from every sample's gradient ``(sample, entry)``."""
+        beta, score = self.spec.beta, self.spec.score
+        if score in ("random", "child_tuning_f"):
+            return noise
+        if score in ("gradient", "second_order"):
+            return samples.mean(0).abs()
+        if score == "magnitude":
+            return self.pretrained.abs()
+        fisher = samples.square().mean(0)
+        if self.fisher is None:
+            return fisher
+        if score == "fisher":
+            self.fisher = beta * self.fisher + (1 - beta) * fisher
+        return self.fisher
+
     def step(self, weight: Tensor, samples: list[Tensor], step: int, rate: float) -> tuple[Tensor, Tensor]:
         """New weights and the mask, from every sample's gradient."""
         spec, gradient = self.spec, torch.stack(samples).mean(0)
-        if step % spec.refresh == 0:
+        if step == 0 or (step % spec.refresh == 0 and spec.score not in ONCE):
             self.mask = self.select(samples, step)
             self.touched = self.touched | self.mask
         mask = self.mask
-        one, two = spec.betas
+        one, two = spec.betas or DEFAULTS.betas
         self.age = torch.where(mask, self.age + 1, 0)
         self.first = torch.where(mask, one * self.first + (1 - one) * gradient, 0)
         self.second = torch.where(mask, two * self.second + (1 - two) * gradient.square(), 0)
         mean = self.first / (1 - one ** self.age.double())
         root = (self.second / (1 - two ** self.age.double())).sqrt()
-        decay = spec.weight_decay * self.matrix.double()
+        weight_decay = DEFAULTS.weight_decay if spec.weight_decay is None else spec.weight_decay
+        decay = weight_decay * self.matrix.double()
         moved = weight - rate * decay * weight - rate * mean / (root + spec.eps)
         return torch.where(mask, moved.to(weight), weight), mask
