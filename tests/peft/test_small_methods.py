@@ -17,8 +17,8 @@ METHODS: TypeAdapter[PeftMethod] = TypeAdapter(AnyMethod)
 PLACE = "encoder_layers.1.blocks.0"
 WIDTHS = (32, 64, 64, 32)
 """Widths of the small model's blocks."""
-NAMES = ["ssf"]
-STARTS_AS_THE_BACKBONE = {"ssf"}
+NAMES = ["adaptformer", "ssf"]
+STARTS_AS_THE_BACKBONE = {"adaptformer", "ssf"}
 
 
 def attach(model: Any, name: str, **values: Any) -> Adapter:
@@ -143,3 +143,24 @@ def test_ssf_counts() -> None:
     widths = 2 * (6 * 512 + 10 * 1024 + 8 * 2048)
     full = attach(full_aurora(11), "ssf", biases=True)
     assert full.trainable_backbone() == 22 * widths + 780_800 == 2_087_424
+
+
+def test_adaptformer_is_its_formula() -> None:
+    model = small_aurora()
+    plain = copy.deepcopy(model.backbone.get_submodule(f"{PLACE}.mlp"))
+    adapter = attach(model, "adaptformer", bottleneck=5, scale=0.7)
+    names = ("down.weight", "down.bias", "up.weight", "up.bias")
+    down, down_bias, up, up_bias = own(adapter, "adaptformer", *(f"mlp.{name}" for name in names))
+    assert down.any() and not any(start.any() for start in (down_bias, up, up_bias))
+    perturb(adapter)
+    x = torch.randn(3, 5, 64)
+    expected = plain(x) + 0.7 * ((x @ down.T + down_bias).clamp(min=0) @ up.T + up_bias)
+    torch.testing.assert_close(model.backbone.get_submodule(f"{PLACE}.mlp")(x), expected)
+
+
+def test_adaptformer_counts() -> None:
+    counted = attach(small_aurora(), "adaptformer", bottleneck=5).trainable_backbone()
+    assert counted == sum(2 * 5 * width + 5 + width for width in WIDTHS)
+    widths = 2 * (6 * 512 + 10 * 1024 + 8 * 2048)
+    full = attach(full_aurora(11), "adaptformer")
+    assert full.trainable_backbone() == 2 * 64 * widths + 48 * 64 + widths == 7_664_640

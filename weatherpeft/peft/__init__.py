@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Discriminator, Field
 
 from weatherpeft.peft.adapters.composition import composed
+from weatherpeft.peft.adaptformer import AdaptFormer
 from weatherpeft.peft.bitfit import BitFit
 from weatherpeft.peft.dora import Dora
 from weatherpeft.peft.full import Full
@@ -16,7 +17,8 @@ from weatherpeft.peft.ssf import Ssf
 from weatherpeft.peft.tadp.spec import Tadp
 
 AnyMethod = Annotated[
-    BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Ssf | Tadp, Discriminator("name")
+    AdaptFormer | BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Ssf | Tadp,
+    Discriminator("name"),
 ]
 AnyMethods = Annotated[tuple[AnyMethod, ...], Field(min_length=1), AfterValidator(composed)]
 """Methods that are trained together."""
