@@ -179,6 +179,21 @@ class TestLoad:
         (record,) = caplog.records
         assert set(record.getMessage().partition(": ")[2].split(", ")) == kept
 
+    @pytest.mark.parametrize("residual", [False, True])
+    def test_relative_humidity_starts_from_specific_humidity(self, tmp_path: Path, residual: bool) -> None:
+        """Its embedding, in a task that is no ensemble's; its head is new."""
+        build(fields(["2m_temperature"], ["temperature", "specific_humidity"])).save(tmp_path / "q.ckpt")
+        model = build(
+            fields(["2m_temperature"], ["temperature", "relative_humidity"]), residual=residual, seed=1
+        )
+        head = model.model.state_dict()["decoder.atmos_heads.r.weight"].clone()
+        model.load(tmp_path / "q.ckpt")
+        published, found = torch.load(tmp_path / "q.ckpt", weights_only=True), model.model.state_dict()
+        embedding = "encoder.atmos_token_embeds.weights."
+        assert torch.equal(found[f"{embedding}r"], published[f"{embedding}q"])
+        assert not torch.equal(found[f"{embedding}r"], published[f"{embedding}t"])
+        assert torch.equal(found["decoder.atmos_heads.r.weight"], head)
+
     def test_a_model_without_2m_temperature_reads_what_it_saved(self, tmp_path: Path) -> None:
         seen = fields(["10m_u_component_of_wind"], ["temperature"])
         saved, loaded = build(seen), build(seen, seed=1)

@@ -1,7 +1,6 @@
 """Aurora that corrects an ensemble, with a mean and a spread for every target."""
 
 import dataclasses
-import logging
 from typing import TYPE_CHECKING, Any
 
 import aurora as upstream
@@ -9,8 +8,8 @@ import torch
 from aurora.model.decoder import LinearPatchReconstruction, Perceiver3DDecoder
 from torch import nn
 
-from weatherpeft.backbones.aurora.model import SHORT, Aurora, AuroraBackbone
-from weatherpeft.fields.variables import RELATED, STD, VARIABLES, FieldSet
+from weatherpeft.backbones.aurora.model import KINDS, SHORT, Aurora, AuroraBackbone
+from weatherpeft.fields.variables import STD, VARIABLES, FieldSet
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.samples.ensemble import Ensemble
 
@@ -26,8 +25,6 @@ gradients and a Fisher information from the start.
 SMALLEST_SPREAD = 1e-3
 """Smallest spread of the ensemble at a grid point, as a share of the last frame's scale there."""
 _PARTS = ("mean", "spread")
-_KINDS = ("surf", "atmos")
-_log = logging.getLogger(__name__)
 
 
 class _Standardized(upstream.Batch):
@@ -92,21 +89,16 @@ class EnsembleAurora(Aurora):
         return _Standardized.of(pred)
 
     def _adapt_checkpoint(self, d: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Start weights that the checkpoint lacks from weights that it has. Heads keep their initial values.
+        """Keep the initial values of the heads, and share embeddings evenly among the frames.
 
-        A variable's embedding starts from that of the variable that it resembles most (``RELATED``). If the
-        history has another length, every frame gets an equal share of the embedding of a constant state.
+        If the history has another length than the checkpoint's, every frame gets an equal share of the
+        embedding of a constant state.
         """
         heads = {name: value for name, value in self.state_dict().items() if "_heads." in name}
         weights = {**super()._adapt_checkpoint(d), **heads}
-        related = {SHORT[name]: SHORT[other] for name, other in RELATED.items()}
-        for kind in _KINDS:
+        for kind in KINDS:
             prefix = f"encoder.{kind}_token_embeds.weights."
             for name, own in getattr(self.encoder, f"{kind}_token_embeds").weights.items():
-                source = prefix + related.get(name, name)
-                if prefix + name not in weights and source in weights:
-                    _log.info("the embedding of %s starts from %s", name, source)
-                    weights[prefix + name] = weights[source]
                 found = weights.get(prefix + name)
                 if found is not None and found.shape[2] != own.shape[2]:
                     weights[prefix + name] = found.mean(2, keepdim=True).expand_as(own) * (

@@ -15,7 +15,7 @@ import torch
 from aurora.normalisation import level_to_str, locations
 from torch import nn
 
-from weatherpeft.fields.variables import VARIABLES, FieldSet
+from weatherpeft.fields.variables import RELATED, VARIABLES, FieldSet
 from weatherpeft.samples.batch import Batch, Fields
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SHORT = {name: row.short_name for name, row in VARIABLES.items()}
 """Names of variables in the upstream package."""
+KINDS = ("surf", "atmos")
+"""Upstream's names of surface and upper-air variables."""
+_RELATED = {SHORT[name]: SHORT[other] for name, other in RELATED.items()}
 _PER_VARIABLE = re.compile(
     r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+"
 )
@@ -87,6 +90,21 @@ class Aurora(upstream.Aurora):
 
     def _completed(self, batch: upstream.Batch) -> upstream.Batch:
         return _Completed.of(batch, self.upper_statistics) if self.upper_statistics else batch
+
+    def _adapt_checkpoint(self, d: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Start embeddings that the checkpoint lacks from those of related variables (``RELATED``).
+
+        The paper (arXiv 2509.22020) starts relative humidity from specific humidity in the same way.
+        """
+        weights: dict[str, torch.Tensor] = super()._adapt_checkpoint(d)
+        for kind in KINDS:
+            prefix = f"encoder.{kind}_token_embeds.weights."
+            for name in getattr(self.encoder, f"{kind}_token_embeds").weights:
+                source = prefix + _RELATED.get(name, name)
+                if prefix + name not in weights and source in weights:
+                    _log.info("the embedding of %s starts from %s", name, source)
+                    weights[prefix + name] = weights[source]
+        return weights
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
