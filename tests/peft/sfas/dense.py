@@ -79,7 +79,7 @@ class Dense:
         starts = np.cumsum([0, *self.sizes]).tolist()
         noise = torch.cat(
             [
-                UniformNoise(3, step, start, 0, size, fisher.device).values()
+                UniformNoise(3, step, start, 0, size, torch.device("cpu")).values()
                 for start, size in zip(starts, self.sizes, strict=False)
             ]
         )

@@ -1,7 +1,7 @@
 """SFAS as an adapter: its result, its state, the memory of its Fisher information, its errors."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.peft.sfas.dense import RATE, STEPS, Dense, attach, train, tuned, weig
 from tests.peft.sfas.rank import SPEC
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
-from weatherpeft.peft.sfas.spec import Sfas
+from weatherpeft.peft.sfas.spec import ScoreName, Sfas
 
 
 def test_the_preset_is_the_papers_rule() -> None:
@@ -78,6 +78,8 @@ def fisher(tmp_path: Path) -> Path:
         {"budget": 25},
         {"noise": "multiplicative"},
         {"normalizer": "rank"},
+        *({"noise": "none", "score": score} for score in get_args(ScoreName)),
+        {"score": "gradient", "refresh": 2, "budget": 25},
     ],
     ids=str,
 )

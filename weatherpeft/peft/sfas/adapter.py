@@ -16,6 +16,7 @@ from weatherpeft.peft.sfas.normalizer import new_normalizer
 from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.peft.sfas.pool import EntrySet, Pool
 from weatherpeft.peft.sfas.recompute import RecomputedActivations
+from weatherpeft.peft.sfas.scores import Entries, new_score
 from weatherpeft.peft.sfas.selection import Selection
 from weatherpeft.peft.sfas.smoothed_fisher import SmoothedFisher
 from weatherpeft.peft.sfas.sparse_adam import SparseAdam
@@ -63,7 +64,8 @@ class SfasAdapter:
         total = sum(parameter.numel() for parameter in counted)
         self._k, self._budget = spec.entries(total, self._pool.size)
         needs_fisher = spec.needs_fisher and context.steps
-        self._fisher = SmoothedFisher(context.fisher, self._pool, spec.beta) if needs_fisher else None
+        self._fisher = SmoothedFisher(context.fisher, self._pool, spec.memory) if needs_fisher else None
+        self._score = new_score(spec.score, self._fisher)
         betas = context.betas if spec.betas is None else spec.betas
         decay = context.weight_decay if spec.weight_decay is None else spec.weight_decay
         self._optimizer = SparseAdam(self._pool, betas, spec.eps, decay)
@@ -75,7 +77,7 @@ class SfasAdapter:
         self._sums = FileTensors("sfas-sums-")
         if context.accumulation > 1:
             for name, parameter in frozen.items():
-                for kind in ("gradient", "square"):
+                for kind in ("gradient", "square") if spec.needs_squares else ("gradient",):
                     self._sums.add(f"{name}.{kind}", parameter.numel(), self._pool.dtype)
         RecomputedActivations(model.backbone)
         self._stream = GradientStream(model.backbone, frozen, self._consume)
@@ -174,14 +176,14 @@ class SfasAdapter:
             for name, tensor in self._optimizer.state_dict().items()
         }
         state["sfas.step"] = torch.tensor(self._step)
-        if self._fisher and self._spec.beta < 1:
+        if self._fisher and self._spec.memory < 1:
             state |= {f"sfas.fisher.{name}": values for name, values in self._fisher.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Put back what ``state_dict`` returned, after ``load_result``."""
         self._optimizer.load_state_dict({key.removeprefix("sfas."): value for key, value in state.items()})
-        if self._fisher and self._spec.beta < 1:
+        if self._fisher and self._spec.memory < 1:
             for name, values in self._fisher.items():
                 values.copy_(state[f"sfas.fisher.{name}"])
         self._begin(int(state["sfas.step"]))
@@ -193,7 +195,7 @@ class SfasAdapter:
         self._update: tuple[torch.Tensor, torch.Tensor] | None = None
         self._selection: Selection | None = None
         spec = self._spec
-        if step % spec.refresh == 0:
+        if spec.selects_at(step):
             annealed = spec.gamma * (1 - step / self._context.steps)
             self._noise_weight = annealed if spec.noise == "additive" else 0.0
             normalizer = new_normalizer(spec.normalizer, self._pool.size, spec.quantile)
@@ -203,7 +205,7 @@ class SfasAdapter:
         else:
             self._kept = {name: (own, local) for name, own, local in self._pool.locate(self.selection)}
             self._kept_gradient = torch.zeros(self._k, dtype=self._pool.dtype, device=self._pool.device)
-        self._stream.squares = self._selection is not None and spec.beta < 1
+        self._stream.squares = self._selection is not None and spec.needs_squares
 
     def _chosen(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The entries that the next step updates, and their gradients. No backward pass may follow."""
@@ -269,6 +271,7 @@ class SfasAdapter:
         gradient = mean_over_ranks(gradient).to(device, self._pool.dtype)
         if square is not None:
             square = mean_over_ranks(square).to(device)
+        weight = self._pool.parameters[name].detach().view(-1)
         entries = CHUNK_ENTRIES * (1 if device.type == "cpu" else ACCELERATOR_CHUNKS)
         if self._selection.seen < _FIRST * self._k:
             entries = max(BLOCK, entries // 8)
@@ -276,23 +279,16 @@ class SfasAdapter:
             chunk = slice(first, first + entries)
             part = gradient[chunk]
             own = None if not self._stream.squares else part.square() if square is None else square[chunk]
-            fisher = self._information(name, chunk, own)
-            count, at = len(fisher), start + first
+            count, at = len(part), start + first
             noise = None
-            if self._noise_weight or spec.noise == "multiplicative":
+            if self._noise_weight or spec.draws:
                 noise = UniformNoise(self._context.seed, self._step, start, first, count, device)
+            score = self._score(Entries(name, chunk, weight[chunk], part, own, noise))
             if spec.noise == "multiplicative":
                 assert noise
-                fisher = fisher * noise.values()
+                score = score * noise.values()
             known = None if self._budget is None else self._touched.mask(at, at + count).to(device)
             try:
-                self._selection.offer(at, fisher, part, noise, known)
+                self._selection.offer(at, score, part, noise, known)
             except FloatingPointError as error:
                 raise ValueError(f"sfas: the gradient of {name} at step {self._step}: {error}") from error
-
-    def _information(self, name: str, chunk: slice, square: torch.Tensor | None) -> torch.Tensor:
-        """F_t of a chunk from this step's squares, or from the memory alone if there are none."""
-        if self._fisher is None:
-            assert square is not None
-            return square
-        return self._fisher.smooth(name, chunk, square)

@@ -24,7 +24,7 @@ class SmoothedFisher(FileTensors):
     def __init__(self, store: Path | None, pool: Pool, beta: float) -> None:
         super().__init__("sfas-fisher-")
         if store is None:
-            raise ValueError(f"sfas: beta = {beta} needs the Fisher warm-up's store, found none")
+            raise ValueError("sfas: this selection needs the Fisher warm-up's store, found none")
         self._pool, self._beta = pool, beta
         for name, values in read_fisher(store):
             if name not in pool.parameters:

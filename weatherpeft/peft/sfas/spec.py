@@ -14,15 +14,25 @@ if TYPE_CHECKING:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 NormalizerName = Literal["max", "mean", "quantile", "rank"]
+ScoreName = Literal[
+    "fisher", "magnitude", "random", "gradient", "child_tuning_f", "child_tuning_d", "second_order"
+]
+SELECT_ONCE = ("magnitude", "random", "child_tuning_d", "second_order")
+"""Scores that select before the first step and keep the selection."""
+TAKE_NOISE = ("fisher", "gradient")
+"""Scores that noise can be added to."""
 PUBLISHED: dict[str, Any] = {
     "fraction": 0.001,
     "count_of": "model",
+    "score": "fisher",
     "gamma": 0.2,
     "noise": "additive",
     "normalizer": "max",
     "beta": 0.0,
     "refresh": 1,
     "budget": None,
+    "weight_decay": 0.05,
+    "betas": (0.9, 0.999),
 }
 """Values of the paper's rule, independent of the defaults."""
 
@@ -48,6 +58,24 @@ class Sfas(PeftMethod):
     count_of: Literal["model", "pool"] = "model"
     """Parameters that ``fraction`` is a share of. ``model`` counts all parameters of the model before any
     method was attached, as the paper does. ``pool`` counts the entries that compete."""
+    score: ScoreName = "fisher"
+    """What entries are selected by. ``fisher`` is the method itself; the others are baselines at the same k.
+
+    - ``fisher``: F, the diagonal Fisher information.
+    - ``gradient``: |g|, the size of the gradient of the batch's loss.
+    - ``child_tuning_f``: a random subset, drawn anew at every selection (Child-Tuning_F of Xu et al., 2021,
+      arXiv:2109.05687, with exactly k entries).
+    - ``random``: a random subset, drawn once.
+    - ``magnitude``: |θ| of the pretrained weights.
+    - ``child_tuning_d``: F of the Fisher warm-up (Child-Tuning_D of the same paper). This is a FISH mask; it
+      equals ``fisher`` with beta = 1 and no noise.
+    - ``second_order``: g² of the first batch (SAM of Fu et al., 2023, arXiv:2211.15583). The published rule
+      assumes that all second derivatives are equal. So it equals ``gradient`` with a ``refresh`` that
+      exceeds the number of steps.
+
+    The last four select before the first step and keep the selection, so they take neither ``refresh`` nor
+    ``budget``. Only ``fisher`` takes ``beta``; only ``fisher`` and ``gradient`` take ``noise`` and
+    ``normalizer``, with |g| in place of F."""
     gamma: Annotated[float, Field(ge=0)] = 0.2
     """Weight of the noise at the first step."""
     noise: Literal["additive", "multiplicative", "none"] = "none"
@@ -84,10 +112,45 @@ class Sfas(PeftMethod):
                 object.__setattr__(self, name, PUBLISHED[name])
         return self
 
+    @model_validator(mode="after")
+    def _score_takes_its_options(self) -> Self:
+        defaults: dict[str, Any] = {}
+        if self.score != "fisher":
+            defaults["beta"] = 0.0
+        if self.score not in TAKE_NOISE:
+            defaults |= {"noise": "none", "normalizer": "max"}
+        if self.score in SELECT_ONCE:
+            defaults |= {"refresh": 1, "budget": None}
+        for name, default in defaults.items():
+            if (found := getattr(self, name)) != default:
+                raise ValueError(
+                    f"sfas: score {self.score} takes no {name}, found {found}, expected {default}"
+                )
+        return self
+
+    @property
+    def memory(self) -> float:
+        """Weight of the past in the Fisher information: ``beta``, or 1 where the warm-up alone decides."""
+        return 1.0 if self.score == "child_tuning_d" else self.beta
+
     @property
     def needs_fisher(self) -> bool:
         """Whether the Fisher warm-up must run before."""
-        return self.beta > 0
+        return self.memory > 0
+
+    @property
+    def needs_squares(self) -> bool:
+        """Whether a selection needs the squared gradients of the samples."""
+        return self.score == "fisher" and self.beta < 1
+
+    @property
+    def draws(self) -> bool:
+        """Whether every entry of the pool gets a uniform number at a selection."""
+        return self.noise == "multiplicative" or self.score in ("random", "child_tuning_f")
+
+    def selects_at(self, step: int) -> bool:
+        """Whether a step, counted from 0, makes a new selection."""
+        return step == 0 if self.score in SELECT_ONCE else step % self.refresh == 0
 
     @property
     def takes_the_rest(self) -> bool:
