@@ -1,6 +1,7 @@
 """Small methods against the plain formula of their layers, their counts and their places."""
 
 import copy
+import math
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ METHODS: TypeAdapter[PeftMethod] = TypeAdapter(AnyMethod)
 PLACE = "encoder_layers.1.blocks.0"
 WIDTHS = (32, 64, 64, 32)
 """Widths of the small model's blocks."""
-NAMES = ["adaptformer", "ssf"]
+NAMES = ["adaptformer", "ssf", "vpt"]
 STARTS_AS_THE_BACKBONE = {"adaptformer", "ssf"}
 
 
@@ -164,3 +165,86 @@ def test_adaptformer_counts() -> None:
     widths = 2 * (6 * 512 + 10 * 1024 + 8 * 2048)
     full = attach(full_aurora(11), "adaptformer")
     assert full.trainable_backbone() == 2 * 64 * widths + 48 * 64 + widths == 7_664_640
+
+
+def plain_attention(
+    attention: Any,
+    x: Tensor,
+    mask: Tensor | None,
+    prefix: tuple[Tensor, Tensor],
+    query_prompt: Tensor | float,
+) -> Tensor:
+    """Attention of each window in plain algebra.
+
+    Args:
+        attention: pretrained attention.
+        x: ``(batch·window, token, width)``.
+        mask: ``(window, token, token)``.
+        prefix: key and value ``(prompt, width)``.
+        query_prompt: added to every query.
+    """
+    windows = []
+    for number, window in enumerate(x):
+        query, key, value = (window @ attention.qkv.weight.T + attention.qkv.bias).chunk(3, dim=-1)
+        query = query + query_prompt
+        key, value = (torch.cat([own, part]) for own, part in zip(prefix, (key, value), strict=True))
+        heads = []
+        for head in torch.arange(attention.dim).chunk(attention.num_heads):
+            scores = query[:, head] @ key[:, head].T / math.sqrt(len(head))
+            if mask is not None:
+                scores[:, len(prefix[0]) :] += mask[number % len(mask)]
+            heads.append(scores.softmax(-1) @ value[:, head])
+        windows.append(torch.cat(heads, dim=-1) @ attention.proj.weight.T + attention.proj.bias)
+    return torch.stack(windows)
+
+
+def windows(masked: bool) -> tuple[Tensor, Tensor | None]:
+    """Two samples of four windows of twelve tokens."""
+    generator = torch.Generator().manual_seed(6)
+    blocked = torch.rand(4, 12, 12, generator=generator) < 0.4
+    x = torch.randn(8, 12, 64, generator=generator)
+    return x, torch.where(blocked, -100.0, 0.0) if masked else None
+
+
+def with_sharp_attention() -> Any:
+    """A small model with an attention that tells tokens apart."""
+    model = small_aurora()
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.backbone.get_submodule(f"{PLACE}.attn").parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("depth", ["shallow", "deep"])
+def test_vpt_is_its_formula(masked: bool, depth: str) -> None:
+    """Prompts are tokens of every window whose outputs are dropped."""
+    model = with_sharp_attention()
+    x, mask = windows(masked)
+    plain = copy.deepcopy(model.backbone.get_submodule(f"{PLACE}.attn"))
+    adapter = attach(model, "vpt", depth=depth, prompts=3)
+    perturb(adapter)
+    prompted = model.backbone.get_submodule(f"{PLACE}.attn")
+    if depth == "shallow":
+        assert torch.equal(prompted(x, mask), plain(x, mask))
+        return
+    (tokens,) = own(adapter, "vpt", "attn.tokens")
+    padded = None if mask is None else nn.functional.pad(mask, (3, 0, 3, 0))
+    expected = plain(torch.cat([tokens.expand(8, -1, -1), x], dim=1), padded)[:, 3:]
+    torch.testing.assert_close(prompted(x, mask), expected)
+    _, key, value = (tokens @ plain.qkv.weight.T + plain.qkv.bias).chunk(3, dim=-1)
+    torch.testing.assert_close(prompted(x, mask), plain_attention(plain, x, mask, (key, value), 0.0))
+    assert (expected - plain(x, mask)).abs().max() > 0.1
+
+
+def test_vpt_counts_and_start() -> None:
+    deep, shallow = (attach(small_aurora(), "vpt", depth=depth, prompts=3) for depth in ("deep", "shallow"))
+    assert deep.trainable_backbone() == 3 * sum(WIDTHS)
+    assert shallow.dense_parameters().keys() == {"vpt.encoder_layers.0.blocks.0.attn.tokens"}
+    widths = 2 * (6 * 512 + 10 * 1024 + 8 * 2048)
+    assert attach(full_aurora(11), "vpt").trainable_backbone() == 10 * widths == 593_920
+    inputs = 5 * 2 * 4 * 4  # variables, history, patch
+    (tokens,) = own(attach(small_aurora(), "vpt", prompts=200), "vpt", "attn.tokens")
+    bound = math.sqrt(6 / (inputs + 64))
+    assert 0.99 * bound < tokens.abs().max() <= bound

@@ -15,9 +15,10 @@ from weatherpeft.peft.lora_plus import LoraPlus
 from weatherpeft.peft.sfas.spec import Sfas
 from weatherpeft.peft.ssf import Ssf
 from weatherpeft.peft.tadp.spec import Tadp
+from weatherpeft.peft.vpt import Vpt
 
 AnyMethod = Annotated[
-    AdaptFormer | BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Ssf | Tadp,
+    AdaptFormer | BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Ssf | Tadp | Vpt,
     Discriminator("name"),
 ]
 AnyMethods = Annotated[tuple[AnyMethod, ...], Field(min_length=1), AfterValidator(composed)]

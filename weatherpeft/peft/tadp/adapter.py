@@ -1,10 +1,10 @@
 """Prompts put into the attentions of a backbone."""
 
-from aurora.model.swin3d import WindowAttention
 from torch import nn
 
 from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.adapters.dense import seeded
+from weatherpeft.peft.adapters.prefix import window_attentions
 from weatherpeft.peft.tadp.generator import PromptGenerator
 from weatherpeft.peft.tadp.kept_prompts import KeptPrompts
 from weatherpeft.peft.tadp.prompting import PromptedWindowAttention
@@ -23,12 +23,9 @@ def attach_prompts(model: Backbone, spec: Tadp, seed: int) -> dict[str, nn.Param
         The generators' parameters by unique name.
 
     Raises:
-        ValueError: an attention is of another kind.
+        ValueError: an attention is of another kind than Aurora's.
     """
-    modules = model.attention_modules()
-    for path, module in modules.items():
-        if type(module) is not WindowAttention:
-            raise ValueError(f"tadp: {path} is a {type(module).__name__}, expected Aurora's WindowAttention")
+    modules = window_attentions(model, "tadp")
     width, variables, patch = model.embedding_weights().shape
     parameters: dict[str, nn.Parameter] = {}
     kept = KeptPrompts(model)
