@@ -21,7 +21,17 @@ from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.tasks.downscaling import Downscaling
-from weatherpeft.training.loop import History, Loss, Peaks, learning_rate, single_batches, train, validate
+from weatherpeft.training.loop import (
+    History,
+    Keep,
+    Loss,
+    Peaks,
+    learning_rate,
+    single_batches,
+    train,
+    validate,
+    write_kept,
+)
 from weatherpeft.training.spec import Training
 from weatherpeft.training.tuning import TunedModel, attach, task_loss
 
@@ -95,6 +105,7 @@ def fit(
     loss: Loss | None = None,
     seed: int = 0,
     peaks: Peaks | None = None,
+    keep: Keep | None = None,
 ) -> History:
     """Train a toy on samples for training and for validation."""
     return train(
@@ -107,6 +118,7 @@ def fit(
         seed,
         work,
         peaks=peaks,
+        keep=keep,
     )
 
 
@@ -328,6 +340,73 @@ class TestValidation:
         assert curves["train_loss"].values.tolist() == losses[True]
         assert curves["validation_step"].values.tolist() == [3, 6, 7]  # and once at the end
         assert curves["validation_loss"].values.tolist() == losses[False]
+
+
+class TestKeep:
+    """Validation losses 5, 2, 3, 2, 4 after steps 1 to 5: the best weights are those after step 2."""
+
+    LOSSES = (5.0, 2.0, 3.0, 2.0, 4.0)
+
+    def fit(
+        self,
+        data: tuple[Samples, Samples],
+        work: Path,
+        keep: str,
+        *,
+        killed_at: int | None = None,
+        losses: tuple[float, ...] = LOSSES,
+    ) -> list[Tensor]:
+        """Biases after every step. The file ``kept`` in ``work`` is what the training keeps."""
+        model = Toy()
+        seen: list[Tensor] = []
+        checkpoint = work / "checkpoint.pt"
+        done = int(torch.load(checkpoint, weights_only=True)["step"]) if checkpoint.exists() else 0
+
+        def loss(_: Any, batch: Batch) -> Tensor:
+            value = model.loss(_, batch)
+            return value if model.training else value * 0 + losses[done + len(seen) - 1]
+
+        def look(step: int, rate: float) -> None:
+            if step + 1 == killed_at:
+                raise Killed
+            seen.append(model.bias.detach().clone())
+
+        spec = training(5, keep=keep, validate_every=1, validation_samples=1, checkpoint_every=3)
+
+        def write(path: Path) -> None:
+            torch.save(model.bias.detach(), path)
+
+        fit(model, data, spec, work, Watch(look), loss=loss, keep=write)
+        write_kept(write, spec, work, work / "kept")
+        return seen
+
+    def test_the_last_or_the_best(self, samples: Samples, validation: Samples, tmp_path: Path) -> None:
+        biases = {keep: self.fit((samples, validation), tmp_path / keep, keep) for keep in ("last", "best")}
+        assert all(torch.equal(*pair) for pair in zip(*biases.values(), strict=True)), "the same training"
+        kept = {keep: torch.load(tmp_path / keep / "kept", weights_only=True) for keep in biases}
+        assert torch.equal(kept["last"], biases["last"][4])
+        assert torch.equal(kept["best"], biases["best"][1]), "the first of two equal ones"
+        assert not torch.equal(kept["best"], kept["last"])
+        assert not (tmp_path / "last" / "best").exists()
+
+    @pytest.mark.parametrize("killed_at", [2, 3, 4, 5])
+    def test_a_killed_training_keeps_the_same(
+        self, samples: Samples, validation: Samples, tmp_path: Path, killed_at: int
+    ) -> None:
+        """Killed before and after the best validation, and between it and the checkpoint after step 3."""
+        data = (samples, validation)
+        straight = self.fit(data, tmp_path / "straight", "best")
+        with pytest.raises(Killed):
+            self.fit(data, tmp_path / "killed", "best", killed_at=killed_at)
+        self.fit(data, tmp_path / "killed", "best")
+        kept = torch.load(tmp_path / "killed" / "kept", weights_only=True)
+        assert torch.equal(kept, straight[1])
+
+    def test_without_a_finite_loss_none_is_the_best(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        with pytest.raises(FloatingPointError, match="no validation had a finite loss"):
+            self.fit((samples, validation), tmp_path, "best", losses=(math.nan,) * 5)
 
 
 class Run:

@@ -64,7 +64,7 @@ def finetune(
     from weatherpeft.training.checkpoint import remove_work, save_tensors, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
-    from weatherpeft.training.loop import train
+    from weatherpeft.training.loop import train, write_kept
     from weatherpeft.training.tuning import task_loss, tuned_model
 
     task, training = spec.model.task, spec.training
@@ -85,6 +85,11 @@ def finetune(
         )
         points = training_points(task.window.target_grid, spec.held_out)
         scale = task.loss_scale(statistics, fields.measured)
+        running = work_directory(work, output, spec, __name__, inputs)
+
+        def keep(path: Path) -> None:
+            save_tensors(tuned.result(), path)
+
         history = train(
             tuned.model,
             tuned.dense_parameters(),
@@ -94,13 +99,14 @@ def finetune(
             task_loss(task, scale, device, points),
             training,
             spec.model.seed,
-            work_directory(work, output, spec, __name__, inputs),
+            running,
             interruption,
             checkpoint_minutes,
             tuned.peaks(training.learning_rate, spec.learning_rate),
+            keep,
         )
         if rank() == 0:
             with store.artifact(output, spec, __name__, inputs, dict(counts)) as directory:
-                save_tensors(tuned.result(), directory / "tuned.safetensors")
+                write_kept(keep, training, running, directory / "tuned.safetensors")
                 store.write_dataset(history.to_dataset(), directory / "history.zarr")
             remove_work(work, output)

@@ -54,7 +54,7 @@ def pretrain(
     from weatherpeft.training.checkpoint import remove_work, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
-    from weatherpeft.training.loop import train
+    from weatherpeft.training.loop import train, write_kept
     from weatherpeft.training.memory import save_memory
     from weatherpeft.training.tuning import build_model, task_loss
 
@@ -69,6 +69,7 @@ def pretrain(
         model = build_model(spec.backbone, spec.fields, task, spec.seed, None, statistics).to(device)
         save_memory(model, training.precision, training.recompute)
         scale = task.loss_scale(statistics, spec.fields.measured)
+        running = work_directory(work, output, spec, __name__, inputs)
         history = train(
             model,
             dict(model.named_parameters()),
@@ -78,13 +79,14 @@ def pretrain(
             task_loss(task, scale, device),
             training,
             spec.seed,
-            work_directory(work, output, spec, __name__, inputs),
+            running,
             interruption,
             checkpoint_minutes,
+            keep=model.save,
         )
         if rank() == 0:
             parameters = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
             with store.artifact(output, spec, __name__, inputs, parameters) as directory:
-                model.save(directory / "pretrained.ckpt")
+                write_kept(model.save, training, running, directory / "pretrained.ckpt")
                 store.write_dataset(history.to_dataset(), directory / "history.zarr")
             remove_work(work, output)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,15 @@ from torch import nn
 
 from weatherpeft.interfaces import Adapter, Backbone
 from weatherpeft.samples.batch import Batch, Samples
-from weatherpeft.training.checkpoint import load_checkpoint, save_checkpoint
+from weatherpeft.training.checkpoint import load_checkpoint, save_checkpoint, to_disk
 from weatherpeft.training.distributed import GradientMean, check_same, gather, rank, ranks, sum_over_ranks
 from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.spec import Training
 
+BEST = "best"
+"""File in the work directory with the weights of the smallest validation loss so far."""
 Loss = Callable[[Backbone, Batch], torch.Tensor]
+Keep = Callable[[Path], None]
 _log = logging.getLogger(__name__)
 
 
@@ -118,6 +122,7 @@ def train(
     interruption: Interruption | None = None,
     checkpoint_minutes: float | None = None,
     peaks: Peaks | None = None,
+    keep: Keep | None = None,
 ) -> History:
     """Train a model in place, in one process or in several.
 
@@ -138,6 +143,8 @@ def train(
         interruption: tells whether to stop before the last step; by default never.
         checkpoint_minutes: age of the last checkpoint in minutes after which another one is written.
         peaks: peak learning rates of parameters and adapters; by default the training's.
+        keep: writes the weights as they are to a path. Where the training keeps the best ones, it is called
+            for ``BEST`` in the work directory after each validation with a smaller loss than all before.
 
     Raises:
         ValueError: the processes cannot share a step evenly, or do not hold the same weights.
@@ -181,7 +188,10 @@ def train(
         history.train_loss.append(float(np.mean(gather(losses))))
         if done % training.validate_every == 0 or done == training.steps:
             history.validation_step.append(done)
-            history.validation_loss.append(validate(model, validation, loss, training.validation_samples))
+            found = validate(model, validation, loss, training.validation_samples)
+            if keep and training.keep == "best" and found < min(history.validation_loss, default=math.inf):
+                _keep_best(keep, work)
+            history.validation_loss.append(found)
             _log.info(
                 "step %d of %d: training loss %.5f, validation loss %.5f",
                 done,
@@ -197,6 +207,36 @@ def train(
         if stop and done < training.steps:
             raise Interrupted(interruption.reason or "another process", f"{done} of {training.steps} steps")
     return history
+
+
+def write_kept(keep: Keep, training: Training, work: Path, path: Path) -> None:
+    """Write the weights that a finished training keeps.
+
+    Args:
+        keep: writes the weights as they are to a path.
+        training: says which weights are kept.
+        work: directory of the training's checkpoint.
+        path: new file.
+
+    Raises:
+        FloatingPointError: no validation had a finite loss.
+    """
+    if training.keep == "last":
+        keep(path)
+    elif (work / BEST).exists():
+        shutil.copyfile(work / BEST, path)
+    else:
+        raise FloatingPointError("no validation had a finite loss, so no weights are the best")
+
+
+def _keep_best(keep: Keep, work: Path) -> None:
+    """Replace the best weights so far, whole or not at all."""
+    if rank() == 0:
+        work.mkdir(parents=True, exist_ok=True)
+        partial = work / f"{BEST}.partial"
+        keep(partial)
+        to_disk(partial)
+        partial.replace(work / BEST)
 
 
 def _backward(

@@ -44,6 +44,8 @@ class Training(Spec):
     """Number of steps between validations."""
     validation_samples: int = Field(default=16, gt=0)
     """Number of samples per validation, spread evenly over the validation split."""
+    keep: Literal["last", "best"] = "last"
+    """Weights that the run keeps: those after the last step, or those with the smallest validation loss."""
     checkpoint_every: int = Field(default=100, gt=0)
     """Number of steps between checkpoints of the running training. A job may add further ones by time."""
 
