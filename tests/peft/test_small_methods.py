@@ -18,8 +18,8 @@ METHODS: TypeAdapter[PeftMethod] = TypeAdapter(AnyMethod)
 PLACE = "encoder_layers.1.blocks.0"
 WIDTHS = (32, 64, 64, 32)
 """Widths of the small model's blocks."""
-NAMES = ["adaptformer", "ssf", "vpt"]
-STARTS_AS_THE_BACKBONE = {"adaptformer", "ssf"}
+NAMES = ["adaptformer", "sct", "ssf", "vpt"]
+STARTS_AS_THE_BACKBONE = {"adaptformer", "sct", "ssf"}
 
 
 def attach(model: Any, name: str, **values: Any) -> Adapter:
@@ -248,3 +248,32 @@ def test_vpt_counts_and_start() -> None:
     (tokens,) = own(attach(small_aurora(), "vpt", prompts=200), "vpt", "attn.tokens")
     bound = math.sqrt(6 / (inputs + 64))
     assert 0.99 * bound < tokens.abs().max() <= bound
+
+
+def test_sct_is_its_formula() -> None:
+    """Rows of fc2 have norms that rise with another order than the channels'."""
+    model = small_aurora()
+    block = cast(Any, model.backbone.get_submodule(PLACE))
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(8))
+    with torch.no_grad():
+        block.mlp.fc2.weight /= block.mlp.fc2.weight.norm(dim=1, keepdim=True)
+        block.mlp.fc2.weight[order] *= torch.linspace(1, 2, 64)[:, None]
+    plain = copy.deepcopy(block)
+    adapter = attach(model, "sct", share=5 / 64)
+    weight, bias = own(adapter, "sct", "map.weight", "map.bias")
+    assert weight.shape == (5, 5) and not weight.any() and not bias.any()
+    perturb(adapter)
+    x, lead, places = torch.randn(2, 32, 64), torch.randn(2, 32), sorted(order[-5:].tolist())
+    expected = plain(x, lead, (2, 2, 8), 0)
+    changed = expected.clone()
+    changed[..., places] += expected[..., places] @ weight.T + bias
+    torch.testing.assert_close(block(x, lead, (2, 2, 8), 0), changed)
+
+
+def test_sct_counts() -> None:
+    counted = attach(small_aurora(), "sct").trainable_backbone()
+    assert counted == sum(k * k + k for k in (4, 8, 8, 4))
+    assert attach(small_aurora(), "sct", share=1e-6).trainable_backbone() == 4 * 2
+    blocks = {64: 12, 128: 20, 256: 16}
+    full = attach(full_aurora(11), "sct")
+    assert full.trainable_backbone() == sum(n * (k * k + k) for k, n in blocks.items()) == 1_432_832

@@ -12,13 +12,14 @@ from weatherpeft.peft.full import Full
 from weatherpeft.peft.linear_probe import LinearProbe
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.lora_plus import LoraPlus
+from weatherpeft.peft.sct import Sct
 from weatherpeft.peft.sfas.spec import Sfas
 from weatherpeft.peft.ssf import Ssf
 from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.peft.vpt import Vpt
 
 AnyMethod = Annotated[
-    AdaptFormer | BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sfas | Ssf | Tadp | Vpt,
+    AdaptFormer | BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sct | Sfas | Ssf | Tadp | Vpt,
     Discriminator("name"),
 ]
 AnyMethods = Annotated[tuple[AnyMethod, ...], Field(min_length=1), AfterValidator(composed)]

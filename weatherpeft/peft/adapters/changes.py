@@ -49,3 +49,40 @@ class ParallelBottleneck(nn.Module):
         """Output and inputs ``(..., width)`` to the same shape and the output's type."""
         added = self.up(self.activation(self.down(inputs)))
         return (output + self.scale * added).to(output.dtype)
+
+
+class ChannelMap(nn.Module):
+    """Adds a linear map of some channels to these channels of a layer's output. It starts at zero.
+
+    Args:
+        channels: positions of the channels, ``(channel,)``.
+    """
+
+    channels: Tensor
+
+    def __init__(self, channels: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("channels", channels, persistent=False)
+        self.map = nn.Linear(len(channels), len(channels))
+        nn.init.zeros_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+
+    def forward(self, output: Tensor, *inputs: Any) -> Tensor:
+        """``(..., width)`` to the same shape and type; the inputs of the layer are not used."""
+        added = self.map(output[..., self.channels])
+        return output.index_add(-1, self.channels, added.to(output.dtype))
+
+
+def salient_channels(weight: Tensor, share: float) -> Tensor:
+    """Outputs of a linear layer whose rows have the largest norms.
+
+    Args:
+        weight: ``(output, input)``.
+        share: share of the outputs to take, at least one.
+
+    Returns:
+        Their positions ``(channel,)``, ascending.
+    """
+    norms = weight.detach().double().norm(dim=1)  # so exact that every device chooses the same
+    count = max(1, round(share * len(norms)))
+    return norms.argsort(descending=True, stable=True)[:count].sort().values

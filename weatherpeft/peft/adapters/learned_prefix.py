@@ -17,8 +17,8 @@ from weatherpeft.peft.adapters.prefix import PrefixedWindowAttention
 class Prompts(nn.Module):
     """Prompt tokens.
 
-    They start as uniform in ±sqrt(6 / (inputs + width)), as in the paper on VPT. This is Xavier's rule for the
-    patch embedding.
+    They start as uniform in ±sqrt(6 / (inputs + width)), as in the published code of VPT. This is Xavier's
+    rule for the patch embedding.
 
     Args:
         prompts: number of prompts.
