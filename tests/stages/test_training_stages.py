@@ -90,9 +90,15 @@ class Project:
         return TunedModelSpec(**{**values, "methods": parsed, **changes})
 
     def finetune(
-        self, output: Path, model: TunedModelSpec, pretrained: Path | None = None, fisher: Path | None = None
+        self,
+        output: Path,
+        model: TunedModelSpec,
+        pretrained: Path | None = None,
+        fisher: Path | None = None,
+        **changes: Any,
     ) -> Path:
-        spec = FinetuneSpec(model=model, splits=SPLITS, training=TRAINING)
+        training = TRAINING.model_copy(update=changes)
+        spec = FinetuneSpec(model=model, splits=SPLITS, training=training)
         finetune(spec, self.data[:2], self.statistics, output, self.work, pretrained, fisher)
         return output
 
@@ -241,6 +247,31 @@ def test_a_run_from_training_to_predictions(
             expected = reference.eval()(samples.batch([index]))
             for name, field in (("2m_temperature", expected.surface), ("temperature", expected.atmospheric)):
                 assert np.array_equal(found[name].isel(time=index).values, field[name][0].numpy())
+
+
+@pytest.mark.parametrize("best", [2, 3])
+def test_the_best_weights_are_kept_and_predicted_with(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: int
+) -> None:
+    """SFAS touches entries after step 2 that are no part of the best weights then."""
+    model, losses = project.model(*WEATHERPEFT), {2: [1.0, 2.0], 3: [2.0, 1.0]}[best]
+    last = project.finetune(tmp_path / "last", model, project.pretrained)
+    with monkeypatch.context() as patch:
+        patch.setattr("weatherpeft.training.loop.validate", lambda *_: losses.pop(0))
+        run = project.finetune(tmp_path / "best", model, project.pretrained, keep="best")
+    assert losses == [] and empty(project.work)
+    kept, ended = (load_tensors(path / "tuned.safetensors") for path in (run, last))
+    touched, touched_in_all = (
+        sum(tensor.numel() for name, tensor in tensors.items() if name.endswith(".index"))
+        for tensors in (kept, ended)
+    )
+    same = kept.keys() == ended.keys() and all(torch.equal(kept[name], ended[name]) for name in kept)
+    assert same == (best == 3) and (touched < touched_in_all) == (best == 2)
+    found = [
+        project.predict(tmp_path / f"{path.name}-predictions", model, path, project.pretrained)
+        for path in (run, last)
+    ]
+    assert found[0].equals(found[1]) == (best == 3)
 
 
 @pytest.mark.parametrize("methods", [(FULL,), WEATHERPEFT], ids=["full", "weatherpeft"])
