@@ -20,7 +20,7 @@ KINDS: list[type[PeftMethod]] = list(get_args(get_args(AnyMethod)[0]))
 NAMES = [get_args(kind.model_fields["name"].annotation)[0] for kind in KINDS]
 LISTS: TypeAdapter[tuple[PeftMethod, ...]] = TypeAdapter(AnyMethods)
 PREDICTION = TuningContext(steps=0, seed=1)
-CHANGES_THE_START = {"tadp", "vpt"}
+CHANGES_THE_START = {"aprompt", "tadp", "vpt"}
 """Methods that are not the identity before their first step."""
 RATE = 1e-3
 

@@ -18,7 +18,7 @@ METHODS: TypeAdapter[PeftMethod] = TypeAdapter(AnyMethod)
 PLACE = "encoder_layers.1.blocks.0"
 WIDTHS = (32, 64, 64, 32)
 """Widths of the small model's blocks."""
-NAMES = ["adaptformer", "sct", "ssf", "vpt"]
+NAMES = ["adaptformer", "aprompt", "sct", "ssf", "vpt"]
 STARTS_AS_THE_BACKBONE = {"adaptformer", "sct", "ssf"}
 
 
@@ -277,3 +277,23 @@ def test_sct_counts() -> None:
     blocks = {64: 12, 128: 20, 256: 16}
     full = attach(full_aurora(11), "sct")
     assert full.trainable_backbone() == sum(n * (k * k + k) for k, n in blocks.items()) == 1_432_832
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_aprompt_is_its_formula(masked: bool) -> None:
+    model = with_sharp_attention()
+    x, mask = windows(masked)
+    plain = copy.deepcopy(model.backbone.get_submodule(f"{PLACE}.attn"))
+    adapter = attach(model, "aprompt", prompts=3)
+    query, key, value = own(adapter, "aprompt", "attn.query", "attn.key", "attn.value")
+    assert not query.any() and 0.01 < key.std() < 0.03 and 0.01 < value.std() < 0.03
+    perturb(adapter)
+    expected = plain_attention(plain, x, mask, (key, value), query)
+    torch.testing.assert_close(model.backbone.get_submodule(f"{PLACE}.attn")(x, mask), expected)
+    assert (expected - plain(x, mask)).abs().max() > 0.1
+
+
+def test_aprompt_counts() -> None:
+    assert attach(small_aurora(), "aprompt", prompts=3).trainable_backbone() == 7 * sum(WIDTHS)
+    widths = 2 * (6 * 512 + 10 * 1024 + 8 * 2048)
+    assert attach(full_aurora(11), "aprompt").trainable_backbone() == 21 * widths == 1_247_232

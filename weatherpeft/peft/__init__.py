@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Discriminator, Field
 
 from weatherpeft.peft.adapters.composition import composed
 from weatherpeft.peft.adaptformer import AdaptFormer
+from weatherpeft.peft.aprompt import APrompt
 from weatherpeft.peft.bitfit import BitFit
 from weatherpeft.peft.dora import Dora
 from weatherpeft.peft.full import Full
@@ -19,7 +20,19 @@ from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.peft.vpt import Vpt
 
 AnyMethod = Annotated[
-    AdaptFormer | BitFit | Dora | Full | LinearProbe | Lora | LoraPlus | Sct | Sfas | Ssf | Tadp | Vpt,
+    APrompt
+    | AdaptFormer
+    | BitFit
+    | Dora
+    | Full
+    | LinearProbe
+    | Lora
+    | LoraPlus
+    | Sct
+    | Sfas
+    | Ssf
+    | Tadp
+    | Vpt,
     Discriminator("name"),
 ]
 AnyMethods = Annotated[tuple[AnyMethod, ...], Field(min_length=1), AfterValidator(composed)]
