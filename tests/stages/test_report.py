@@ -93,6 +93,7 @@ def spec_of(source: str = "toy", labels: tuple[str, ...] = tuple(FACTORS), split
     return ReportSpec(
         experiment="tiny",
         source=source,
+        synthetic=source == "toy",
         fields=FieldSet(measured=VARIABLES, placeholders={"10m_v_component_of_wind": 0.5, "soil_type": 3.0}),
         scoring=FieldScoring(variables=VARIABLES, grid=Grid(resolution_deg=11.25)),
         window=Window(

@@ -116,9 +116,9 @@ class PeftMethod(Spec, ABC):
     def takes(self) -> dict[str, bool]:
         """Parts of the backbone that only one method can have, and whether this method needs each of them.
 
-        ``weights`` and ``biases`` are pretrained parameters that it trains. ``attentions`` and
-        ``<name> layers`` are modules that it changes. The first method of a list that takes a part has it.
-        The list is refused if a later method needs the part.
+        ``weights`` and ``biases`` are pretrained parameters that it trains. ``attentions``,
+        ``MLPs``, ``blocks`` and ``<name> layers`` are modules that it changes. The first method of a list
+        that takes a part has it. The list is refused if a later method needs the part.
         """
         return {}
 

@@ -53,6 +53,10 @@ class Source(Protocol):
     def makes_forecasts(self) -> bool:
         """Whether the source makes ensemble forecasts in addition to its analyses."""
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data is simulated, so that scores say nothing about the Earth."""
+
     def periods(self) -> tuple[Period, ...]:
         """The periods of the download jobs, one for each job; they do not overlap."""
 

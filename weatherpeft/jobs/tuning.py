@@ -177,6 +177,7 @@ class Jobs(DataJobs):
         return ReportSpec(
             experiment=own.name,
             source=own.source.name,
+            synthetic=own.source.synthetic,
             fields=own.inputs,
             scoring=self._scoring,
             window=self._window,

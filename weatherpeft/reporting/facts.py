@@ -10,16 +10,17 @@ if TYPE_CHECKING:
     from weatherpeft.samples.frames import SampleFrames
 
 
-def title(experiment: str, source: str, placeholders: Mapping[str, float]) -> list[str]:
+def title(experiment: str, source: str, synthetic: bool, placeholders: Mapping[str, float]) -> list[str]:
     """Lines above the table of ``scores.txt``.
 
     Args:
         experiment: name of the experiment.
         source: name of the data source.
+        synthetic: whether the data is simulated.
         placeholders: value of every declared constant field by name.
     """
     lines = [f"Experiment {experiment}, data source {source}"]
-    if source == "toy":
+    if synthetic:
         lines.append("A toy planet, not Earth: compare methods, not skill.")
     if placeholders:
         lines.append(f"Constant placeholders, not trained on, not scored: {', '.join(placeholders)}")

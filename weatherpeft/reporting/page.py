@@ -44,7 +44,7 @@ class Figures:
 
 def render(
     experiment: str,
-    source: str,
+    synthetic: bool,
     facts: Sequence[tuple[str, str]],
     placeholders: dict[str, float],
     rows: Sequence[Row],
@@ -60,7 +60,7 @@ def render(
 
     Args:
         experiment: name of the experiment.
-        source: name of the data source.
+        synthetic: whether the data is simulated.
         facts: description of the experiment as names and texts.
         placeholders: value of every declared constant field by name.
         rows: methods and baselines.
@@ -77,7 +77,7 @@ def render(
     return _render(
         "page.html.jinja",
         experiment=experiment,
-        source=source,
+        synthetic=synthetic,
         facts=facts,
         placeholders=[_placeholder(name, value) for name, value in placeholders.items()],
         table=_score_table(rows, channels),

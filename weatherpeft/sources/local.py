@@ -32,6 +32,11 @@ class Local(Spec):
         """Whether the source makes ensemble forecasts beside its analyses: it makes none."""
         return False
 
+    @property
+    def synthetic(self) -> bool:
+        """No."""
+        return False
+
     def periods(self) -> tuple[Period, ...]:
         """One job for the whole span."""
         return (self.span,)

@@ -46,6 +46,8 @@ class ReportSpec(Spec):
     """Name of the experiment."""
     source: str
     """Name of the data source."""
+    synthetic: bool = False
+    """Whether the data is simulated, so that scores say nothing about the Earth."""
     fields: FieldSet
     """Variables of the samples and declared placeholders."""
     window: AnyWindow
@@ -125,7 +127,7 @@ def report(
     records = {short_name(path): store.read_provenance(path) for path in inputs}
     html = page.render(
         experiment=spec.experiment,
-        source=spec.source,
+        synthetic=spec.synthetic,
         facts=facts(spec.source, spec.fields.measured, samples, [run.seed for run in spec.runs]),
         placeholders=spec.fields.placeholders,
         rows=rows,
@@ -137,7 +139,7 @@ def report(
         artifacts=[digests(name, record) for name, record in records.items()],
         packages=packages(records.values()),
     )
-    heading = title(spec.experiment, spec.source, spec.fields.placeholders)
+    heading = title(spec.experiment, spec.source, spec.synthetic, spec.fields.placeholders)
     files = {
         "report.html": html,
         "scores.csv": table.csv_text(entries, channels, sections),

@@ -70,6 +70,11 @@ class SpanSource(Spec):
         """Whether the source makes ensemble forecasts beside its analyses."""
         return False
 
+    @property
+    def synthetic(self) -> bool:
+        """No, unless a subclass simulates its data."""
+        return False
+
     def periods(self) -> tuple[Period, ...]:
         """The download jobs, in the order of the spans."""
         if self.jobs == "spans":

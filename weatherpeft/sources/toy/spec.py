@@ -88,6 +88,11 @@ class Toy(SpanSource):
         return self
 
     @property
+    def synthetic(self) -> bool:
+        """Yes: the planet is a toy."""
+        return True
+
+    @property
     def makes_forecasts(self) -> bool:
         """Whether the planet makes ensemble forecasts beside its analyses."""
         return self.ensemble is not None
