@@ -57,9 +57,10 @@ def gradient(entries: Entries) -> torch.Tensor:
     ``second_order`` takes it at the first step and keeps the selection. It is the Second-order Approximation
     Method of Fu et al. (AAAI 2023, arXiv:2211.15583). They expand the loss around the pretrained weights with
     a diagonal Hessian matrix h. The best change of entry i alone lowers the loss by ½·g_i²/h_i, so the best
-    mask holds the k largest |g_i²/h_i|. As published, all h_i are equal: the mask holds the k largest g_i²,
-    and it is fixed before the training. So nothing of second order is left, and the selection is that of
-    ``gradient`` at the first step. Here g belongs to the batch of the first step.
+    mask holds the k largest |g_i²/h_i|. Because h is costly, they replace all h_i by one upper bound, the
+    largest eigenvalue of the Hessian matrix. So the mask holds the k largest g_i², and it is fixed before the
+    training. Nothing of second order is left: the selection is that of ``gradient`` at the first step. Here g
+    belongs to the batch of the first step.
     """
     return entries.gradient.abs()
 

@@ -70,8 +70,8 @@ class Sfas(PeftMethod):
     - ``child_tuning_d``: F of the Fisher warm-up (Child-Tuning_D of the same paper). This is a FISH mask; it
       equals ``fisher`` with beta = 1 and no noise.
     - ``second_order``: g² of the first batch (SAM of Fu et al., 2023, arXiv:2211.15583). The published rule
-      assumes that all second derivatives are equal. So it equals ``gradient`` with a ``refresh`` that
-      exceeds the number of steps.
+      replaces all second derivatives by one upper bound. So it equals ``gradient`` with a ``refresh`` of
+      at least the number of steps.
 
     The last four select before the first step and keep the selection, so they take neither ``refresh`` nor
     ``budget``. Only ``fisher`` takes ``beta``; only ``fisher`` and ``gradient`` take ``noise`` and
