@@ -12,6 +12,7 @@ import xarray as xr
 import zarr
 
 from tests import small_data as small
+from tests.region_masks import mask
 from tests.stages.test_training_stages import (
     BACKBONE,
     DOWNSCALING,
@@ -22,8 +23,8 @@ from tests.stages.test_training_stages import (
     TRAINING,
 )
 from weatherpeft.artifacts import store
-from weatherpeft.fields.grid import Grid, Region
-from weatherpeft.fields.regions import NamedRegion, check_regions, held_out, training_points
+from weatherpeft.fields.grid import Region
+from weatherpeft.fields.regions import NamedRegion, training_points
 from weatherpeft.reporting.scores import Entry, rows_of, scored_channels
 from weatherpeft.reporting.sections.regions import read_regional, regional_tables, regional_text
 from weatherpeft.samples.batch import Batch, Fields
@@ -40,51 +41,6 @@ from weatherpeft.verification.scoring import FieldScoring
 BOX = Region(north=50, south=0, west=90, east=200)
 ACROSS = Region(north=-10, south=-60, west=340, east=30)
 RAIN = "total_precipitation_6hr"
-
-
-def mask(grid: Grid, *regions: Region) -> np.ndarray:
-    """Where a cell's center lies in one of some regions, cell by cell."""
-    found = np.zeros(grid.shape, bool)
-    for row, column in np.ndindex(*grid.shape):
-        latitude, longitude = grid.latitude[row], grid.longitude[column] % 360
-        for box in regions:
-            between = box.west <= longitude <= box.east
-            if box.west > box.east:
-                between = longitude >= box.west or longitude <= box.east
-            found[row, column] |= box.south <= latitude <= box.north and between
-    return found
-
-
-@pytest.mark.parametrize(
-    "grid",
-    [
-        small.FINE,
-        Grid(resolution_deg=5, poles=True, region=Region(north=60, south=-60, west=330, east=120)),
-    ],
-    ids=["globe", "region"],
-)
-def test_training_points_are_those_outside(grid: Grid) -> None:
-    for regions in ((BOX,), (ACROSS,), (BOX, ACROSS)):
-        points = training_points(grid, regions)
-        assert points is not None
-        assert points.tolist() == np.flatnonzero(~mask(grid, *regions)).tolist()
-    assert training_points(grid, ()) is None
-
-
-def test_regions_must_be_in_the_grid_and_leave_some_of_it() -> None:
-    grid = Grid(resolution_deg=5, region=Region(north=60, south=0, west=0, east=90))
-
-    def named(box: Region, out: bool = False) -> NamedRegion:
-        return NamedRegion(**box.model_dump(), held_out=out)
-
-    check_regions(grid, {"a": named(BOX), "b": named(BOX, out=True)})
-    with pytest.raises(ValueError, match=r"regions.south: holds no point of the grid 5deg-60N-0N-0E-90E"):
-        check_regions(grid, {"south": named(ACROSS)})
-    everything = Region(north=90, south=-90, west=0, east=355)
-    check_regions(grid, {"all": named(everything)})
-    with pytest.raises(ValueError, match=r"what is held out is all of the grid"):
-        check_regions(grid, {"all": named(everything, out=True)})
-    assert held_out({"a": named(BOX), "b": named(ACROSS, out=True)}) == (ACROSS,)
 
 
 class Constant(torch.nn.Module):
