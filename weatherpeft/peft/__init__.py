@@ -10,6 +10,7 @@ from weatherpeft.peft.aprompt import APrompt
 from weatherpeft.peft.bitfit import BitFit
 from weatherpeft.peft.dora import Dora
 from weatherpeft.peft.full import Full
+from weatherpeft.peft.huggingface import HuggingFace
 from weatherpeft.peft.linear_probe import LinearProbe
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.lora_plus import LoraPlus
@@ -20,11 +21,12 @@ from weatherpeft.peft.tadp.spec import Tadp
 from weatherpeft.peft.vpt import Vpt
 
 AnyMethod = Annotated[
-    APrompt
-    | AdaptFormer
+    AdaptFormer
+    | APrompt
     | BitFit
     | Dora
     | Full
+    | HuggingFace
     | LinearProbe
     | Lora
     | LoraPlus

@@ -41,6 +41,12 @@ class BiasedMethod(PeftMethod):
             model: model that the method is attached to.
             parameters: the method's own parameters by name.
         """
-        from weatherpeft.peft.adapters.dense import DenseAdapter, frozen_backbone, is_bias
+        from weatherpeft.peft.adapters.dense import DenseAdapter
 
-        return DenseAdapter({**parameters, **(frozen_backbone(model, is_bias) if self.biases else {})})
+        return DenseAdapter({**parameters, **self.left_biases(model)})
+
+    def left_biases(self, model: Backbone) -> dict[str, Parameter]:
+        """The biases that no method before has taken, by name; none if the method does not train them."""
+        from weatherpeft.peft.adapters.dense import frozen_backbone, is_bias
+
+        return frozen_backbone(model, is_bias) if self.biases else {}
