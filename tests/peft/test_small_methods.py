@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tests.backbones.small_aurora import CONTEXT, full_aurora, loss, small_aurora, small_batch
 from weatherpeft.interfaces import Adapter, PeftMethod
 from weatherpeft.peft import AnyMethod
+from weatherpeft.peft.adapters.changes import ChannelMap, ParallelBottleneck, ScaleShift
 from weatherpeft.training.memory import save_memory
 
 METHODS: TypeAdapter[PeftMethod] = TypeAdapter(AnyMethod)
@@ -119,6 +120,18 @@ def test_starts_as_the_backbone(name: str) -> None:
         assert torch.equal(model(batch).channels(), expected)
         perturb(adapter)
         assert not torch.allclose(model(batch).channels(), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "change", [ScaleShift(8), ParallelBottleneck(8, 2, 0.1), ChannelMap(torch.tensor([1, 5]))]
+)
+def test_a_changed_output_has_the_type_of_the_output(change: nn.Module, dtype: torch.dtype) -> None:
+    """Under autocast, a linear layer returns another type than that of the parameters."""
+    output = torch.randn(3, 8).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        changed = change(output, torch.randn(3, 8))
+    assert changed.dtype == dtype and torch.equal(changed, output)
 
 
 @pytest.mark.parametrize(
