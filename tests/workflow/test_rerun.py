@@ -41,8 +41,9 @@ def test_from_nothing_every_stage_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_climatology_is_made_where_the_task_needs_it(tmp_path: Path) -> None:
     checkout = Checkout.of_repository(tmp_path / "empty")
-    path = checkout.folder / "weatherpeft/tasks/downscaling.py"
-    path.write_text(path.read_text().replace("return ()", 'return ("2m_temperature",)'))
+    path = checkout.folder / "weatherpeft/tasks/bases/fields.py"
+    before, needed, after = path.read_text().partition("def needs_climatology")
+    path.write_text(before + needed + after.replace("return ()", 'return ("2m_temperature",)', 1))
     planned = checkout.planned()
     assert {job for job in planned if job.startswith("series")} == {"series 20010115-20010117"}
     assert "climatology" in planned
