@@ -13,6 +13,7 @@ from tests.backbones.small_aurora import CONTEXT, full_aurora, loss, small_auror
 from weatherpeft.interfaces import Adapter, PeftMethod
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.adapters.changes import ChannelMap, ParallelBottleneck, ScaleShift
+from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.training.memory import save_memory
 
 METHODS: TypeAdapter[PeftMethod] = TypeAdapter(AnyMethod)
@@ -100,6 +101,27 @@ class TestEverySmallMethod:
         for parameter in adapter.dense_parameters().values():
             assert parameter.dtype == torch.float32
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all()
+
+    def test_samples_stay_apart_in_the_squared_gradients(self, name: str) -> None:
+        """Of pretrained weights, as SFAS needs them: against a backward pass for each sample."""
+        model, batch = small_aurora(), small_batch(2)
+        perturb(attach(model, name))
+        weights = {key: p for key, p in model.backbone_parameters().items() if key.endswith(".weight")}
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        errors = (model(batch).channels() - batch.target.channels()).square().mean(dim=(1, 2, 3))
+        alone = [torch.autograd.grad(e, list(weights.values()), retain_graph=True) for e in errors]
+        found: dict[str, Tensor | None] = {}
+
+        def consume(key: str, gradient: Tensor, square: Tensor | None) -> None:
+            found[key] = square
+
+        with GradientStream(model.backbone, weights, consume):
+            (model(batch).channels() - batch.target.channels()).square().mean().backward()
+        for key, one, other in zip(weights, *alone, strict=True):
+            expected, square = (one.square() + other.square()) / 2, found[key]
+            assert square is not None
+            torch.testing.assert_close(square, expected, rtol=1e-3, atol=1e-5 * float(expected.max()))
 
     def test_other_blocks_are_refused(self, name: str) -> None:
         model = small_aurora()
