@@ -19,7 +19,7 @@ SOURCES := $(shell find *.md CITATION.cff Snakefile environment.yml weatherpeft 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 # The longest chain of jobs runs first: inputs of trainings come before inputs of scores.
-SNAKEMAKE := snakemake --cores all --prioritize finetune
+SNAKEMAKE := snakemake --cores all --prioritize finetune finetune_candidate
 
 .PHONY: help
 help:

@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.experiments import CONFIGS, NAMES, changed, drop, put, values
-from weatherpeft.config import Experiment, load
+from weatherpeft.config import Experiment, Run, load
+from weatherpeft.peft.lora import Lora
+from weatherpeft.peft.sfas.spec import Sfas
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,6 +156,57 @@ class TestRefusals:
         (tmp_path / "config.yaml").write_text("- one\n- two\n")
         with pytest.raises(ValueError, match=r"config\.yaml: not a YAML mapping"):
             load(tmp_path / "config.yaml")
+
+
+class TestCandidates:
+    """Lists in place of a run's hyperparameters."""
+
+    def run(self, *methods: dict[str, Any], **own: Any) -> Run:
+        return changed(put("runs.full", {"methods": list(methods), **own})).runs["full"]
+
+    def test_every_combination_is_one_and_the_first_list_varies_slowest(self) -> None:
+        run = self.run(
+            {"name": "lora", "rank": [2, 4], "targets": ["qkv"], "biases": [True, False]},
+            {"name": "sfas", "betas": [0.9, 0.99]},
+            learning_rate=[0.1, 0.2],
+        )
+        expected = [
+            (rate, rank, biases) for rate in (0.1, 0.2) for rank in (2, 4) for biases in (True, False)
+        ]
+        found = [
+            (choice.learning_rate, lora.rank, lora.biases)
+            for choice in run.choices
+            for lora in choice.methods[:1]
+            if isinstance(lora, Lora)
+        ]
+        assert found == expected
+        assert run.candidates == run.choices and run.methods == run.candidates[0].methods
+        for choice in run.choices:
+            lora, sfas = choice.methods
+            assert isinstance(lora, Lora) and lora.targets == ("qkv",)
+            assert isinstance(sfas, Sfas) and sfas.betas == (0.9, 0.99)
+        assert list(run.varied[0])[0] == "learning_rate" and len(run.varied[0]) == 3
+        assert run.varied[3] == {"learning_rate": 0.1, "lora.rank": 4, "lora.biases": False}
+
+    def test_a_run_without_lists_has_no_candidates(self) -> None:
+        run = self.run({"name": "lora", "targets": ["qkv", "fc1"]}, learning_rate=0.5)
+        assert run.candidates == () == run.varied
+        assert [choice.learning_rate for choice in run.choices] == [0.5]
+        assert "candidates" not in run.canonical_json()
+
+    @pytest.mark.parametrize(
+        ("methods", "message"),
+        [
+            ([{"name": "lora", "rnak": [1, 2]}], "rnak"),
+            ([{"name": "lora", "rank": [2, 0]}], r"candidates\.1\.methods\.0"),
+            ([{"name": "lora", "rank": []}], "rank"),
+            ([{"name": ["lora", "tadp"]}], "name"),
+            ([{"name": "sfas", "beta": [0.0, 0.5]}], "the Fisher warm-up is of other weights"),
+        ],
+    )
+    def test_what_is_no_candidate_is_named(self, methods: list[dict[str, Any]], message: str) -> None:
+        with pytest.raises(ValidationError, match=message):
+            changed(put("runs.full", {"methods": methods, "start": "random"}))
 
 
 class TestThePapersExperiments:

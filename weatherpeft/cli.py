@@ -47,6 +47,7 @@ PIPELINE = (
     "pretrain",
     "fisher",
     "finetune",
+    "choose",
     "predict",
     "baseline",
     "evaluate",

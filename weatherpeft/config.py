@@ -3,16 +3,18 @@
 The module imports nothing heavy, so that parsing the workflow stays fast. ``jobs`` derives the jobs from it.
 """
 
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.regions import NamedRegion, check_regions
 from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet
 from weatherpeft.interfaces import Source, TaskData
-from weatherpeft.peft import AnyMethods
+from weatherpeft.peft import AnyMethod, AnyMethods
 from weatherpeft.samples.splits import Splits
 from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Spec
@@ -33,6 +35,15 @@ class Pretraining(Spec):
     """Schedule of the pretraining."""
 
 
+class Candidate(Spec):
+    """Hyperparameters that a run may have."""
+
+    methods: AnyMethods
+    """Methods in the order in which they are attached to the backbone."""
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Peak learning rate of encoder and decoder; by default the experiment's."""
+
+
 class Run(Spec):
     """Methods that are trained together, and what differs from the experiment's training."""
 
@@ -47,6 +58,33 @@ class Run(Spec):
     """Number of optimizer steps of the run; by default the experiment's."""
     precision: Precision | None = None
     """Number format that the backbone computes in; by default the experiment's."""
+    candidates: tuple[Candidate, ...] = Field(default=(), exclude_if=lambda candidates: not candidates)
+    """Hyperparameters to choose among, in place of ``methods`` and ``learning_rate``. Each candidate is
+    trained with the first seed. The one with the smallest validation loss is trained with the other seeds
+    and predicts. A list in place of a hyperparameter is a short form of this."""
+
+    @property
+    def choices(self) -> tuple[Candidate, ...]:
+        """The candidates, or the run's own hyperparameters alone."""
+        return self.candidates or (Candidate(methods=self.methods, learning_rate=self.learning_rate),)
+
+    @property
+    def varied(self) -> tuple[dict[str, Any], ...]:
+        """Of every candidate the hyperparameters that the candidates do not share, such as ``sfas.gamma``."""
+        flat = [
+            {
+                "learning_rate": candidate.learning_rate,
+                **{
+                    f"{method.name}.{key}": value
+                    for method in candidate.methods
+                    for key, value in method.model_dump(mode="json").items()
+                },
+            }
+            for candidate in self.candidates
+        ]
+        keys = dict.fromkeys(key for values in flat for key in values)
+        differing = [key for key in keys if any(each.get(key) != flat[0].get(key) for each in flat)]
+        return tuple({key: each.get(key) for key in differing} for each in flat)
 
 
 class Forecasts(Spec):
@@ -118,6 +156,14 @@ class Experiment(Spec):
     """Parts of the task's grid that are scored in addition to the whole, by name. Some may be held out of
     training."""
 
+    @classmethod
+    def parse(cls, values: Any) -> Self:
+        """See ``Spec.parse``; lists in place of a run's hyperparameters become its candidates."""
+        runs = values.get("runs") if isinstance(values, Mapping) else None
+        if isinstance(runs, Mapping):
+            values = {**values, "runs": {name: with_candidates(run) for name, run in runs.items()}}
+        return super().parse(values)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_task()
@@ -187,13 +233,14 @@ class Experiment(Spec):
                     f"training.warmup_steps {self.training.warmup_steps}"
                 )
             estimated_elsewhere = self.has_pretrained or self.seeds != (self.seed,)
-            if run.start == "random" and estimated_elsewhere and any(m.needs_fisher for m in run.methods):
+            methods = [method for choice in run.choices for method in choice.methods]
+            if run.start == "random" and estimated_elsewhere and any(m.needs_fisher for m in methods):
                 raise ValueError(
                     f"runs.{name}: the Fisher warm-up is of other weights than this run starts from"
                 )
             if name in self.baselines:
                 raise ValueError(f"runs.{name}: a baseline has this name")
-            for method in run.methods:
+            for method in methods:
                 if "weights" in method.takes and (run.precision or self.training.precision) == "bfloat16":
                     raise ValueError(
                         f"runs.{name}: precision bfloat16 keeps frozen matrices in bfloat16, but "
@@ -263,3 +310,60 @@ def load(path: Path) -> Experiment:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: not a YAML mapping")
     return Experiment.parse(values)
+
+
+def with_candidates(run: Any) -> Any:
+    """A run whose lists of hyperparameters are written out as candidates.
+
+    A list in place of a number, a text or a switch stands for one candidate for each of its values. Several
+    lists give every combination; the first list varies slowest.
+
+    >>> run = with_candidates({"methods": [{"name": "lora", "rank": [4, 8], "targets": ["qkv"]}]})
+    >>> [candidate["methods"][0]["rank"] for candidate in run["candidates"]], run["methods"][0]["rank"]
+    ([4, 8], 4)
+
+    Args:
+        run: what a YAML reader returned.
+
+    Returns:
+        The run with the first candidate's values and, if there are lists, ``candidates``. What is no run
+        comes back as it is.
+    """
+    if not isinstance(run, Mapping) or not isinstance(run.get("methods"), list) or "candidates" in run:
+        return run
+    parts = [run, *run["methods"]]
+    places = [
+        (number, key)
+        for number, part in enumerate(parts)
+        if isinstance(part, Mapping)
+        for key, value in part.items()
+        if _are_choices(part, key, value)
+    ]
+    if not places:
+        return run
+    candidates = []
+    for values in product(*(parts[number][key] for number, key in places)):
+        changed = [dict(part) if isinstance(part, Mapping) else part for part in parts]
+        for (number, key), value in zip(places, values, strict=True):
+            changed[number][key] = value
+        candidates.append({"methods": changed[1:], "learning_rate": changed[0].get("learning_rate")})
+    return {**run, **candidates[0], "candidates": candidates}
+
+
+def _are_choices(part: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Whether a value is a list in place of a hyperparameter that takes none."""
+    if not isinstance(value, list) or not value:
+        return False
+    if "name" not in part:
+        return key == "learning_rate"
+    union = get_args(get_args(AnyMethod)[0])
+    kind = next(
+        (kind for kind in union if part["name"] in get_args(kind.model_fields["name"].annotation)), None
+    )
+    if kind is None or key not in kind.model_fields:
+        return False
+    try:
+        TypeAdapter(kind.model_fields[key].annotation).validate_python(value)
+    except ValidationError:
+        return True
+    return False

@@ -271,3 +271,24 @@ class TestJobs:
         scored = {name for name, _ in jobs.evaluate("full-seed0").scoring.fields()}
         assert "mean_sea_level_pressure" not in scored and "2m_temperature" in scored
         assert "mean_sea_level_pressure" not in jobs.request("20010115-20010117").variables.surface
+
+    def test_candidates_are_trained_with_the_first_seed_and_the_others_follow_the_choice(self) -> None:
+        lora = {"methods": [{"name": "lora", "rank": [2, 4]}], "learning_rate": [0.1, 0.2]}
+        jobs = changed_jobs(put("runs.lora", lora), put("seeds", [3, 7]))
+        assert jobs.chosen_labels() == ["lora-seed3"]
+        paths = [f"results/test/candidates/lora-c{number}" for number in range(4)]
+        assert jobs.candidates("lora-seed3") == paths
+        specs = [jobs.finetune_candidate(Path(path).name) for path in paths]
+        assert jobs.choose("lora-seed3").candidates == tuple(specs)
+        assert {spec.model.seed for spec in specs} == {3}
+        assert not any(spec.candidates for spec in specs)
+        assert [spec.learning_rate for spec in specs] in ([0.1, 0.1, 0.2, 0.2], [0.1, 0.2, 0.1, 0.2])
+        other = jobs.finetune("lora-seed7")
+        assert [tuning.model.seed for tuning in other.candidates] == [7] * 4
+        assert [tuning.learning_rate for tuning in other.candidates] == [s.learning_rate for s in specs]
+        assert jobs.choice("lora-seed7") == ["results/test/runs/lora-seed3"]
+        assert jobs.choice("lora-seed3") == jobs.choice("full-seed7") == []
+        assert jobs.predict("lora-seed7").candidates == other.candidates
+        assert jobs.predict("full-seed7").candidates == jobs.finetune("full-seed7").candidates == ()
+        assert jobs.run_pretrained("lora-c0") == jobs.run_pretrained("lora-seed7")
+        assert jobs.run_fisher("lora-c0") == []

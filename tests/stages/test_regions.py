@@ -29,12 +29,12 @@ from weatherpeft.reporting.scores import Entry, rows_of, scored_channels
 from weatherpeft.reporting.sections.regions import read_regional, regional_tables, regional_text
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
-from weatherpeft.stages.finetune import FinetuneSpec, finetune
+from weatherpeft.stages.finetune import finetune
 from weatherpeft.stages.fisher import FisherSpec, fisher
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.tasks.precipitation import Precipitation
-from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.model import FinetuneSpec, TunedModelSpec
 from weatherpeft.training.tuning import task_loss
 from weatherpeft.verification.scoring import FieldScoring
 

@@ -23,7 +23,7 @@ from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.samples.batch import Batch, Samples
 from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.samples.splits import Splits
-from weatherpeft.stages.finetune import FinetuneSpec, finetune
+from weatherpeft.stages.finetune import finetune
 from weatherpeft.stages.fisher import FisherSpec, fisher
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.predict import PredictSpec, predict
@@ -33,7 +33,7 @@ from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training import tuning
 from weatherpeft.training.checkpoint import load_tensors
-from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.model import FinetuneSpec, TunedModelSpec
 from weatherpeft.training.spec import Training
 
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)

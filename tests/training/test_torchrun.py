@@ -19,7 +19,6 @@ from weatherpeft.artifacts import store
 from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Spec
-from weatherpeft.stages.finetune import FinetuneSpec
 from weatherpeft.stages.fisher import FisherSpec
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.predict import PredictSpec
@@ -28,7 +27,7 @@ from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training.interruption import STATUS
-from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.model import FinetuneSpec, TunedModelSpec
 from weatherpeft.training.spec import Precision, Training
 
 PERIODS = [small.period(f"200{year}-01-01", f"200{year}-01-02") for year in (1, 2, 3)]

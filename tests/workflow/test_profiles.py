@@ -13,7 +13,7 @@ import yte
 
 from tests.workflow.workflow import CONFIG, ROOT, Checkout
 
-GPU_RULES = {"pretrain", "fisher", "finetune", "predict"}
+GPU_RULES = {"pretrain", "fisher", "finetune", "finetune_candidate", "predict"}
 INTERNET_RULES = {"download", "download_forecasts", "weights"}
 SITE = {
     "WEATHERPEFT_SLURM_ACCOUNT": "12345",
@@ -33,9 +33,10 @@ def profile() -> dict[str, Any]:
 
 
 def rules() -> dict[str, str]:
-    """The text of each rule by its name."""
+    """The text of each rule by its name, be it written out or derived from another (``use rule … as …``)."""
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE))
+    head = r"(?:rule|use rule \w+ as) (\w+)(?: with)?:\n"
+    return dict(re.findall(rf"^{head}((?:    .*\n|\n)+)", text, re.MULTILINE))
 
 
 @pytest.fixture(autouse=True)

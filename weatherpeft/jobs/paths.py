@@ -31,6 +31,7 @@ class Paths:
         self.climatology = f"{root}/climatology"
         self.pretrained = f"{root}/pretrained"
         self.fisher = f"{root}/fisher"
+        self.candidate = f"{root}/candidates/{{candidate}}"
         self.run = f"{root}/runs/{{run}}"
         self.predictions = f"{root}/predictions/{{forecast}}"
         self.scores = f"{root}/scores/{{forecast}}"

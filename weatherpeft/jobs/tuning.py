@@ -4,14 +4,14 @@ from weatherpeft.config import Run
 from weatherpeft.fields.regions import held_out
 from weatherpeft.jobs.data import DataJobs
 from weatherpeft.stages.baseline import Baseline, BaselineSpec
+from weatherpeft.stages.choose import ChooseSpec
 from weatherpeft.stages.evaluate import EvaluateSpec
-from weatherpeft.stages.finetune import FinetuneSpec
 from weatherpeft.stages.fisher import FisherSpec
 from weatherpeft.stages.predict import PredictSpec
 from weatherpeft.stages.pretrain import PretrainSpec
 from weatherpeft.stages.report import ReportedRun, ReportSpec
 from weatherpeft.stages.weights import WeightsSpec
-from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.model import FinetuneSpec, TunedModelSpec, Tuning
 from weatherpeft.training.spec import Training
 from weatherpeft.verification.scoring import AnyScoring
 
@@ -30,7 +30,10 @@ class Jobs(DataJobs):
         return [*self.experiment.baselines, *self.run_labels()]
 
     def _run(self, label: str) -> tuple[Run, int]:
+        """A run and its seed; a candidate has the first seed."""
         name, _, seed = label.rpartition("-seed")
+        if not name:
+            return self.experiment.runs[label.rpartition("-c")[0]], self.experiment.seeds[0]
         return self.experiment.runs[name], int(seed)
 
     # Pretrained weights.
@@ -97,32 +100,75 @@ class Jobs(DataJobs):
             held_out=held_out(own.regions),
         )
 
-    def _model(self, label: str) -> TunedModelSpec:
-        run, seed = self._run(label)
-        return TunedModelSpec(
-            backbone=self.experiment.backbone,
-            fields=self.experiment.inputs,
-            task=self.experiment.task,
-            methods=run.methods,
-            pretrained=run.start == "pretrained",
-            seed=seed,
+    def _tunings(self, name: str, seed: int) -> tuple[Tuning, ...]:
+        """What a run may be trained as: its candidates, or the only choice."""
+        run = self.experiment.runs[name]
+        return tuple(
+            Tuning(
+                model=TunedModelSpec(
+                    backbone=self.experiment.backbone,
+                    fields=self.experiment.inputs,
+                    task=self.experiment.task,
+                    methods=choice.methods,
+                    pretrained=run.start == "pretrained",
+                    seed=seed,
+                ),
+                learning_rate=choice.learning_rate,
+            )
+            for choice in run.choices
         )
 
-    def _training(self, label: str) -> Training:
-        run, _ = self._run(label)
+    def _training(self, run: Run) -> Training:
         changes = run.model_dump(mode="json", include={"steps", "precision"})
         changes = {name: value for name, value in changes.items() if value is not None}
         return Training.parse(self.experiment.training.model_dump(mode="json") | changes)
 
-    def finetune(self, run: str) -> FinetuneSpec:
-        """A fine-tuning run."""
+    def _finetune(self, run: Run, only: Tuning, candidates: tuple[Tuning, ...] = ()) -> FinetuneSpec:
         return FinetuneSpec(
-            model=self._model(run),
+            model=only.model,
             splits=self._splits,
             training=self._training(run),
-            learning_rate=self._run(run)[0].learning_rate,
+            learning_rate=only.learning_rate,
+            candidates=candidates,
             held_out=held_out(self.experiment.regions),
         )
+
+    def finetune(self, run: str) -> FinetuneSpec:
+        """A fine-tuning run; one with candidates follows the choice among them."""
+        own, seed = self._run(run)
+        tunings = self._tunings(run.rpartition("-seed")[0], seed)
+        return self._finetune(own, tunings[0], tunings if own.candidates else ())
+
+    # Candidates: each is trained with the first seed, and the choice among them is the run of this seed.
+
+    def chosen_labels(self) -> list[str]:
+        """Labels of the runs that are a choice among candidates."""
+        seed = self.experiment.seeds[0]
+        return [f"{name}-seed{seed}" for name, run in self.experiment.runs.items() if run.candidates]
+
+    def candidates(self, run: str) -> list[str]:
+        """The artifacts that the choice of a run is made among."""
+        name, count = run.rpartition("-seed")[0], len(self._run(run)[0].candidates)
+        return [self.paths.candidate.format(candidate=f"{name}-c{number}") for number in range(count)]
+
+    def finetune_candidate(self, candidate: str) -> FinetuneSpec:
+        """A candidate of a run."""
+        name, _, number = candidate.rpartition("-c")
+        tuning = self._tunings(name, self.experiment.seeds[0])[int(number)]
+        return self._finetune(self.experiment.runs[name], tuning)
+
+    def choose(self, run: str) -> ChooseSpec:
+        """The choice among the candidates of a run."""
+        name, count = run.rpartition("-seed")[0], len(self._run(run)[0].candidates)
+        return ChooseSpec(
+            candidates=tuple(self.finetune_candidate(f"{name}-c{number}") for number in range(count))
+        )
+
+    def choice(self, run: str) -> list[str]:
+        """The choice that a run with another seed follows."""
+        name = run.rpartition("-seed")[0]
+        chosen = f"{name}-seed{self.experiment.seeds[0]}"
+        return [self.paths.run.format(run=chosen)] if chosen in self.chosen_labels() and run != chosen else []
 
     def run_pretrained(self, run: str) -> list[str]:
         """The weights that a run starts from."""
@@ -130,15 +176,22 @@ class Jobs(DataJobs):
 
     def run_fisher(self, run: str) -> list[str]:
         """The Fisher store that a run reads."""
-        methods = self._run(run)[0].methods
-        return [self.paths.fisher] if any(method.needs_fisher for method in methods) else []
+        choices = self._run(run)[0].choices
+        needed = any(method.needs_fisher for choice in choices for method in choice.methods)
+        return [self.paths.fisher] if needed else []
 
     # Forecasts and scores.
 
     def predict(self, run: str) -> PredictSpec:
         """Predictions of the test samples by a run."""
-        precision = self._training(run).precision
-        return PredictSpec(model=self._model(run), test=self._splits.test, precision=precision)
+        own, seed = self._run(run)
+        tunings = self._tunings(run.rpartition("-seed")[0], seed)
+        return PredictSpec(
+            model=tunings[0].model,
+            candidates=tunings if own.candidates else (),
+            test=self._splits.test,
+            precision=self._training(own).precision,
+        )
 
     def baseline(self, baseline: Baseline) -> BaselineSpec:
         """Predictions of the test samples by a baseline."""
@@ -170,6 +223,7 @@ class Jobs(DataJobs):
                 seed=seed,
                 start=run.start,
                 reference=any(method.trains_everything for method in run.methods),
+                candidates=run.varied,
             )
             for name, run in own.runs.items()
             for seed in own.seeds

@@ -10,6 +10,7 @@ import numpy as np
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.reporting.benchmarks import Job, duration_text, memory_text
+from weatherpeft.reporting.choices import NOTE, Choice
 from weatherpeft.reporting.figures import Image, pretty_units
 from weatherpeft.reporting.scores import (
     Channel,
@@ -52,6 +53,7 @@ def render(
     grid: Grid,
     figures: Figures,
     sections: Sequence[Section],
+    choices: Sequence[Choice],
     timed: bool,
     artifacts: Sequence[dict[str, str]],
     packages: dict[str, str],
@@ -68,6 +70,7 @@ def render(
         grid: grid of the scores.
         figures: images that every report has.
         sections: sections that only some experiments have.
+        choices: choices among candidates of runs.
         timed: whether a page of times exists.
         artifacts: ``name``, ``code``, ``spec`` and ``digest`` of every artifact that was read.
         packages: package versions by name.
@@ -85,6 +88,8 @@ def render(
         channel_tables=[_channel_table(rows, channels, score) for score in ("rmse", "bias")],
         comparisons=[_comparison(*pair, channels) for pair in random_starts(rows)],
         figures=figures,
+        choices=choices,
+        choices_note=NOTE,
         timed=timed,
         artifacts=artifacts,
         packages=packages,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from weatherpeft.reporting.choices import Choice
 from weatherpeft.reporting.scores import (
     SCORES,
     Channel,
@@ -89,6 +90,7 @@ def terminal_text(
     rows: Sequence[Row],
     channels: Sequence[Channel],
     sections: Sequence[Section] = (),
+    choices: Sequence[Choice] = (),
 ) -> str:
     """The score table as aligned plain text, at most ``WIDTH`` columns wide.
 
@@ -97,6 +99,7 @@ def terminal_text(
         rows: methods and baselines.
         channels: fields of the rows' scores.
         sections: sections whose tables follow.
+        choices: choices among candidates, whose tables come last.
 
     Returns:
         RMSE of the headline fields, or of the first of them if not all fit, next to the difference to full
@@ -130,6 +133,7 @@ def terminal_text(
         blocks.append("Sample standard deviation of the RMSE over seeds\n" + lines)
     for section in sections:
         blocks += section.text(rows, channels)
+    blocks += [choice.text() for choice in choices]
     return "\n\n".join(blocks) + "\n"
 
 

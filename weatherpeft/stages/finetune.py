@@ -2,31 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from pydantic import Field
+from typing import Any
 
 from weatherpeft.artifacts import store
-from weatherpeft.fields.grid import Region
 from weatherpeft.fields.regions import training_points
-from weatherpeft.samples.splits import Splits
-from weatherpeft.spec import Spec
-from weatherpeft.training.model import TunedModelSpec
-from weatherpeft.training.spec import Training
-
-
-class FinetuneSpec(Spec):
-    """A model, its methods and its training."""
-
-    model: TunedModelSpec
-    """Backbone, task and methods."""
-    splits: Splits
-    """Samples of training, validation and test."""
-    training: Training
-    """Schedule of the training, with the peak learning rate of methods that have none of their own."""
-    learning_rate: float | None = None
-    """Peak learning rate of encoder and decoder; by default the training's."""
-    held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
-    """Regions whose targets do not count in the losses."""
+from weatherpeft.training.model import FinetuneSpec
 
 
 def finetune(
@@ -38,6 +18,7 @@ def finetune(
     pretrained: Path | None = None,
     fisher: Path | None = None,
     forecasts: Sequence[Path] = (),
+    choice: Path | None = None,
     time_budget_minutes: float | None = None,
     checkpoint_minutes: float | None = None,
 ) -> None:
@@ -54,6 +35,7 @@ def finetune(
         pretrained: artifact or checkpoint with the pretrained weights, if the run starts from them.
         fisher: artifact of the fisher stage, if a method needs it.
         forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
+        choice: artifact of the choose stage, if the spec has candidates.
         time_budget_minutes: minutes after which the job saves and exits with status 75, so that it can be run
             again.
         checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
@@ -67,17 +49,21 @@ def finetune(
     from weatherpeft.training.loop import train, write_kept
     from weatherpeft.training.tuning import task_loss, tuned_model
 
-    task, training = spec.model.task, spec.training
-    inputs = [*data, *forecasts, statistics, *(path for path in (pretrained, fisher) if path)]
+    tuning = spec.chosen(store.read_provenance(choice) if choice else None)
+    task, training = tuning.model.task, spec.training
+    inputs = [*data, *forecasts, statistics, *(path for path in (pretrained, fisher, choice) if path)]
     with process_group() as device, Interruption(time_budget_minutes) as interruption:
         training.check_processes(ranks())
-        fields = spec.model.fields
+        fields = tuning.model.fields
         train_samples, validation_samples = (
             Samples(task.window.frames(fields, data, split, forecasts))
             for split in (spec.splits.train, spec.splits.validation)
         )
-        tuned = tuned_model(spec.model, device, pretrained, training, fisher, statistics)
+        tuned = tuned_model(tuning.model, device, pretrained, training, fisher, statistics)
         counts = tuned.counts()
+        facts: dict[str, Any] = dict(counts)
+        if spec.candidates:
+            facts["candidate"] = spec.candidates.index(tuning)
         logging.getLogger(__name__).info(
             "trainable_backbone %d, trainable_total %d",
             counts["trainable_backbone"],
@@ -98,15 +84,15 @@ def finetune(
             validation_samples,
             task_loss(task, scale, device, points),
             training,
-            spec.model.seed,
+            tuning.model.seed,
             running,
             interruption,
             checkpoint_minutes,
-            tuned.peaks(training.learning_rate, spec.learning_rate),
+            tuned.peaks(training.learning_rate, tuning.learning_rate),
             keep,
         )
         if rank() == 0:
-            with store.artifact(output, spec, __name__, inputs, dict(counts)) as directory:
+            with store.artifact(output, spec, __name__, inputs, facts) as directory:
                 write_kept(keep, training, running, directory / "tuned.safetensors")
                 store.write_dataset(history.to_dataset(), directory / "history.zarr")
             remove_work(work, output)

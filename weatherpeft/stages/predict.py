@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from weatherpeft.artifacts import store
 from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Spec
-from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.model import TunedModelSpec, Tuning, chosen
 from weatherpeft.training.spec import Precision
 
 
@@ -15,6 +17,8 @@ class PredictSpec(Spec):
 
     model: TunedModelSpec
     """Backbone, task and methods."""
+    candidates: tuple[Tuning, ...] = Field(default=(), exclude_if=lambda candidates: not candidates)
+    """Candidates of the run, of which its record names the one that takes the place of ``model``."""
     test: Split
     """Samples that are predicted."""
     precision: Precision = "float32"
@@ -54,11 +58,12 @@ def predict(
     from weatherpeft.training.tuning import tuned_model
 
     inputs = [*data, *forecasts, statistics, run, *([pretrained] if pretrained else [])]
+    tuning = chosen(spec.candidates, Tuning(model=spec.model), store.read_provenance(run))
     with process_group() as device:
         predicted_variables = spec.model.task.predicted(spec.model.fields.measured)
         frames = spec.model.task.window.frames(spec.model.fields, data, spec.test, forecasts)
         samples = Samples(frames)
-        tuned = tuned_model(spec.model, device, pretrained, precision=spec.precision, statistics=statistics)
+        tuned = tuned_model(tuning.model, device, pretrained, precision=spec.precision, statistics=statistics)
         tuned.load_result(load_tensors(run / "tuned.safetensors"))
         model = tuned.model.eval()
 

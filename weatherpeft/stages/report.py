@@ -1,7 +1,7 @@
 """Stage ``report``: pages, a table and a text that compare the runs of an experiment."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,8 @@ class ReportedRun(Spec):
     """Seed of the run."""
     start: Literal["pretrained", "random"]
     """Weights that the run started from."""
+    candidates: tuple[dict[str, Any], ...] = Field(default=(), exclude_if=lambda candidates: not candidates)
+    """Of every candidate of the run the hyperparameters that the candidates do not share."""
     reference: bool = False
     """Whether it tunes all parameters, so that others are compared with it."""
 
@@ -97,6 +99,7 @@ def report(
     """
     from weatherpeft.reporting import figures, page, table
     from weatherpeft.reporting.benchmarks import read_jobs
+    from weatherpeft.reporting.choices import Choice
     from weatherpeft.reporting.facts import facts, title
     from weatherpeft.reporting.provenance import digests, packages, short_name
     from weatherpeft.reporting.sample_maps import sample_maps
@@ -109,6 +112,11 @@ def report(
     runs_of = _by_label("finetune artifact", runs, labels)
     channels = scored_channels(spec.scoring.fields(), spec.scoring.lead_hours)
     sections = sections_of(spec.sections, spec.regions)
+    choices = [
+        Choice.of(run.name, run.candidates, store.read_provenance(runs_of[run.label]))
+        for run in spec.runs
+        if "validation_loss" in store.read_provenance(runs_of[run.label])
+    ]
     samples = spec.window.frames(spec.fields, data, spec.test, forecasts)
     entries = _entries(spec, channels, sections, samples, scores_of, runs_of)
     rows = rows_of(entries)
@@ -135,6 +143,7 @@ def report(
         grid=spec.window.target_grid,
         figures=images,
         sections=sections,
+        choices=choices,
         timed=bool(jobs),
         artifacts=[digests(name, record) for name, record in records.items()],
         packages=packages(records.values()),
@@ -143,7 +152,7 @@ def report(
     files = {
         "report.html": html,
         "scores.csv": table.csv_text(entries, channels, sections),
-        "scores.txt": table.terminal_text(heading, rows, channels, sections),
+        "scores.txt": table.terminal_text(heading, rows, channels, sections, choices),
     }
     if jobs:
         files[TIMES] = page.render_times(spec.experiment, jobs, labels)
@@ -216,10 +225,12 @@ def _entries(
     return entries
 
 
-def _recipe(spec: dict[str, Any]) -> str:
-    """Everything that defines a run except its initial weights and its seed, as text."""
-    model = {key: value for key, value in spec.get("model", {}).items() if key not in ("pretrained", "seed")}
-    return json.dumps({**spec, "model": model}, sort_keys=True)
+def _recipe(spec: Any) -> Any:
+    """What a run is made of except for its seed and the weights that it starts from, as nested text."""
+    if isinstance(spec, Mapping):
+        left = {key: value for key, value in spec.items() if key not in ("pretrained", "seed")}
+        return json.dumps({key: _recipe(value) for key, value in left.items()}, sort_keys=True)
+    return [_recipe(value) for value in spec] if isinstance(spec, list) else spec
 
 
 def _curve(name: str, path: Path) -> "Curve":

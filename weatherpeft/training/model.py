@@ -1,10 +1,18 @@
-"""The spec of a tuned model."""
+"""The specs of a tuned model and of its training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
 
 from weatherpeft.backbones import AnyBackbone
+from weatherpeft.fields.grid import Region
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.peft import AnyMethods
+from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
+from weatherpeft.training.spec import Training
 
 
 class TunedModelSpec(Spec):
@@ -22,3 +30,59 @@ class TunedModelSpec(Spec):
     """Whether the model starts from pretrained instead of random weights."""
     seed: int
     """Seed of the run."""
+
+
+class Tuning(Spec):
+    """A tuned model and the learning rate of its ends."""
+
+    model: TunedModelSpec
+    """Backbone, task and methods."""
+    learning_rate: float | None = None
+    """Peak learning rate of encoder and decoder; by default the training's."""
+
+
+class FinetuneSpec(Spec):
+    """A model, its methods and its training."""
+
+    model: TunedModelSpec
+    """Backbone, task and methods."""
+    splits: Splits
+    """Samples of training, validation and test."""
+    training: Training
+    """Schedule of the training, with the peak learning rate of methods that have none of their own."""
+    learning_rate: float | None = None
+    """Peak learning rate of encoder and decoder; by default the training's."""
+    candidates: tuple[Tuning, ...] = Field(default=(), exclude_if=lambda candidates: not candidates)
+    """Candidates of which a choice takes the place of ``model`` and ``learning_rate``."""
+    held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
+    """Regions whose targets do not count in the losses."""
+
+    def chosen(self, record: Mapping[str, Any] | None) -> Tuning:
+        """The model and the rate to train.
+
+        Args:
+            record: record of the run's choice among the candidates; None where there is none.
+
+        Raises:
+            ValueError: there are candidates and no choice among them.
+        """
+        return chosen(self.candidates, Tuning(model=self.model, learning_rate=self.learning_rate), record)
+
+
+def chosen(candidates: Sequence[Tuning], only: Tuning, record: Mapping[str, Any] | None) -> Tuning:
+    """The candidate that a record names.
+
+    Args:
+        candidates: of a run; none where there is nothing to choose.
+        only: what there is then.
+        record: record of a choice or of a run that followed it.
+
+    Raises:
+        ValueError: there are candidates, and the record names none of them.
+    """
+    if not candidates:
+        return only
+    number = (record or {}).get("candidate")
+    if not isinstance(number, int) or not 0 <= number < len(candidates):
+        raise ValueError(f"expected a choice among {len(candidates)} candidates, found {number}")
+    return candidates[number]

@@ -42,6 +42,11 @@ def code(stage, job=None):
     )
 
 
+def any_of(labels):
+    """A wildcard's constraint: one of these labels; where there are none, nothing matches."""
+    return "|".join(sorted(labels)) or "none"
+
+
 def optional(flag, paths):
     """An option of the command line, where there is a path to give it."""
     return " ".join([f"--{flag}", *paths]) if paths else ""

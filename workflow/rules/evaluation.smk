@@ -10,7 +10,7 @@ rule baseline:
     benchmark:
         f"{paths.benchmarks}/baseline-{{baseline}}.tsv"
     wildcard_constraints:
-        baseline="|".join(experiment.baselines) or "none",
+        baseline=any_of(experiment.baselines),
     conda:
         "../../environment.yml"
     params:

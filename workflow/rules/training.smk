@@ -74,12 +74,15 @@ rule finetune:
         statistics=jobs.tuning_statistics,
         pretrained=lambda wildcards: jobs.run_pretrained(wildcards.run),
         fisher=lambda wildcards: jobs.run_fisher(wildcards.run),
+        choice=lambda wildcards: jobs.choice(wildcards.run),
     output:
         directory(paths.run),
     log:
         f"{paths.logs}/finetune-{{run}}.log",
     benchmark:
         f"{paths.benchmarks}/finetune-{{run}}.tsv"
+    wildcard_constraints:
+        run=any_of(set(jobs.run_labels()) - set(jobs.chosen_labels())),
     conda:
         "../../environment.yml"
     params:
@@ -91,7 +94,55 @@ rule finetune:
         pretrained=lambda wildcards: optional("pretrained", jobs.run_pretrained(wildcards.run)),
         fisher=lambda wildcards: optional("fisher", jobs.run_fisher(wildcards.run)),
         forecasts=optional("forecasts", jobs.regridded_forecasts("train", "validation")),
+        choice=lambda wildcards: optional("choice", jobs.choice(wildcards.run)),
     shell:
         "{params.launch} weatherpeft finetune --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} {params.pretrained} {params.fisher} {params.forecasts} --output {output}"
-        " --work {params.work} {params.time_budget} --checkpoint-minutes 30 2> {log}"
+        " --statistics {input.statistics} {params.pretrained} {params.fisher} {params.forecasts} {params.choice}"
+        " --output {output} --work {params.work} {params.time_budget} --checkpoint-minutes 30 2> {log}"
+
+
+use rule finetune as finetune_candidate with:
+    input:
+        data=jobs.training_data("train", "validation"),
+        forecasts=jobs.regridded_forecasts("train", "validation"),
+        statistics=jobs.tuning_statistics,
+        pretrained=lambda wildcards: jobs.run_pretrained(wildcards.candidate),
+        fisher=lambda wildcards: jobs.run_fisher(wildcards.candidate),
+    output:
+        temp(directory(paths.candidate)),
+    log:
+        f"{paths.logs}/finetune-{{candidate}}.log",
+    benchmark:
+        f"{paths.benchmarks}/finetune-{{candidate}}.tsv"
+    wildcard_constraints:
+        candidate=r"[a-z0-9_]+-c\d+",
+    params:
+        spec=spec("finetune_candidate"),
+        code=code("finetune", "finetune_candidate"),
+        work=paths.work,
+        launch=launch,
+        time_budget=time_budget,
+        pretrained=lambda wildcards: optional("pretrained", jobs.run_pretrained(wildcards.candidate)),
+        fisher=lambda wildcards: optional("fisher", jobs.run_fisher(wildcards.candidate)),
+        forecasts=optional("forecasts", jobs.regridded_forecasts("train", "validation")),
+        choice="",
+
+
+rule choose:
+    input:
+        candidates=lambda wildcards: jobs.candidates(wildcards.run),
+    output:
+        directory(paths.run),
+    log:
+        f"{paths.logs}/choose-{{run}}.log",
+    benchmark:
+        f"{paths.benchmarks}/choose-{{run}}.tsv"
+    wildcard_constraints:
+        run=any_of(jobs.chosen_labels()),
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("choose"),
+        code=code("choose"),
+    shell:
+        "weatherpeft choose --spec {params.spec:q} --candidates {input.candidates} --output {output} 2> {log}"

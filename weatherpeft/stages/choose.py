@@ -1,0 +1,58 @@
+"""Stage ``choose``: the candidate of a run with the smallest validation loss."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from weatherpeft.artifacts import store
+from weatherpeft.spec import Spec
+from weatherpeft.training.model import FinetuneSpec
+
+
+class ChooseSpec(Spec):
+    """The candidates of a run."""
+
+    candidates: tuple[FinetuneSpec, ...] = Field(min_length=1)
+    """Training of each candidate, with the run's first seed."""
+
+
+def choose(spec: ChooseSpec, candidates: Sequence[Path], output: Path) -> None:
+    """Choose the candidate of a run with the smallest validation loss.
+
+    The loss is that of the weights that a candidate keeps: the last one, or the smallest. Of equal losses
+    the first one counts. Nothing of the test period is read.
+
+    Args:
+        spec: the candidates.
+        candidates: artifacts of the finetune stage, in the order of the spec.
+        output: artifact with the files of the chosen one. Its record gives ``candidate``, its number, and
+            ``validation_loss`` of all.
+
+    Raises:
+        ValueError: an artifact is not that of its candidate, or no loss is finite.
+    """
+    import math
+    import shutil
+
+    if len(candidates) != len(spec.candidates):
+        raise ValueError(f"expected {len(spec.candidates)} candidates, found {len(candidates)}")
+    losses = []
+    for own, path in zip(spec.candidates, candidates, strict=True):
+        if store.read_provenance(path)["spec"] != own.model_dump(mode="json"):
+            raise ValueError(f"{path}: not the candidate of the spec")
+        history = store.open_dataset(path / "history.zarr")["validation_loss"].values
+        losses.append(float(history.min() if own.training.keep == "best" else history[-1]))
+    finite = [loss if math.isfinite(loss) else math.inf for loss in losses]
+    chosen = finite.index(min(finite))
+    if finite[chosen] == math.inf:
+        raise ValueError(f"no candidate has a finite validation loss: {', '.join(map(str, candidates))}")
+    record = store.read_provenance(candidates[chosen])
+    facts = {name: record[name] for name in ("trainable_backbone", "trainable_total")}
+    facts |= {"candidate": chosen, "validation_loss": losses}
+    with store.artifact(output, spec, __name__, candidates, facts) as directory:
+        for source in sorted(candidates[chosen].iterdir()):
+            if source.name in (store.PROVENANCE, ".snakemake_timestamp"):
+                continue
+            copy = shutil.copytree if source.is_dir() else shutil.copyfile
+            copy(source, directory / source.name)
