@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
         stages: package whose modules are the stages.
 
     Returns:
-        The exit status: 0 on success, 1 if the stage refuses its data, 2 if the command line or a spec
-        is wrong, 130 if the user interrupts it. An interrupted training ends the process with 75. Any
-        other exception of a stage is a bug and ends the process with its traceback.
+        The exit status: 0 on success, 1 if the stage refuses its data or a training diverges, 2 if the
+        command line or a spec is wrong, 130 if the user interrupts it. An interrupted training ends the
+        process with 75. Any other exception of a stage is a bug and ends the process with its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
         logging.getLogger("weatherpeft").setLevel(logging.DEBUG)
     try:
         run()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         _log.debug("traceback of the error below", exc_info=error)
         lines = error_lines(error) if isinstance(error, ValidationError) else [_one_line(error)]
         return _fail(f"weatherpeft {options.subcommand}", lines, 1)

@@ -20,6 +20,18 @@ def test_a_choice_at_the_edge_of_its_list_is_marked(chosen: int, edges: bool) ->
     assert ("at the edge of sfas.learning_rate" in marked[0]) == edges
 
 
+def test_a_candidate_without_a_finite_loss_is_shown_as_diverged() -> None:
+    lines = (
+        Choice.of("sfas", RATES, {"candidate": 1, "validation_loss": [2.0, 1.0, None]}).text().splitlines()
+    )
+    assert [line.split()[2] for line in lines[2:]] == ["2", "1", "diverged"]
+
+
+def test_a_switch_has_no_edge() -> None:
+    candidates = [{"tadp.shared": value} for value in (False, True)]
+    assert Choice.of("tadp", candidates, {"candidate": 1, "validation_loss": [2.0, 1.0]}).edges == []
+
+
 def test_another_number_of_losses_is_refused() -> None:
     with pytest.raises(ValueError, match="sfas: expected 3 candidates, found 2"):
         Choice.of("sfas", RATES, {"candidate": 0, "validation_loss": [1.0, 2.0]})

@@ -66,9 +66,22 @@ def test_a_loss_that_is_not_finite_is_never_chosen(tmp_path: Path) -> None:
     spec, paths = made(tmp_path, {"a": [math.nan], "b": [7.0], "c": [-math.inf]})
     choose(spec, paths, tmp_path / "run")
     assert store.read_provenance(tmp_path / "run")["candidate"] == 1
+    assert store.read_provenance(tmp_path / "run")["validation_loss"] == [None, 7.0, None]
+    spec, paths = made(tmp_path / "best", {"a": [math.nan, 8.0], "b": [9.0, math.nan]}, "best")
+    choose(spec, paths, tmp_path / "run")
+    assert store.read_provenance(tmp_path / "run")["validation_loss"] == [8.0, 9.0]
     spec, paths = made(tmp_path / "none", {"a": [math.nan], "b": [math.inf]})
     with pytest.raises(ValueError, match="no candidate has a finite validation loss: .*none/a"):
         choose(spec, paths, tmp_path / "none" / "run")
+
+
+def test_a_candidate_that_diverged_is_never_chosen(tmp_path: Path) -> None:
+    spec, paths = made(tmp_path, {"a": [1.0], "b": [7.0]})
+    with store.artifact(paths[0], spec.candidates[0], "weatherpeft.stages.finetune", facts={"diverged": ""}):
+        pass
+    choose(spec, paths, tmp_path / "run")
+    record = store.read_provenance(tmp_path / "run")
+    assert (record["candidate"], record["validation_loss"]) == (1, [None, 7.0])
 
 
 def test_other_candidates_are_refused(tmp_path: Path) -> None:

@@ -280,6 +280,15 @@ class TestSamples:
         assert str(caught.value) == f"loss is {value} at step 2, sample times {times[0]}, {times[1]}"
         assert torch.isfinite(model.matrix).all()
 
+    def test_a_loss_of_another_process_ends_this_one_too(
+        self, samples: Samples, validation: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("weatherpeft.training.loop.gather", lambda values: [values, [math.nan]])
+        model = Toy()
+        with pytest.raises(FloatingPointError, match="^loss is nan at step 0, in process 1$"):
+            fit(model, (samples, validation), training(5), tmp_path)
+        assert all(parameter.grad is None for parameter in model.parameters())
+
     def test_single_batches_are_different_samples_by_the_seed(self, samples: Samples) -> None:
         def times(number: int, seed: int) -> list[Any]:
             batches = list(single_batches(samples, number, seed))
@@ -388,6 +397,13 @@ class TestKeep:
         assert torch.equal(kept["best"], biases["best"][1]), "the first of two equal ones"
         assert not torch.equal(kept["best"], kept["last"])
         assert not (tmp_path / "last" / "best").exists()
+
+    def test_losses_that_are_not_finite_are_passed_over(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        losses = (math.nan, 3.0, -math.inf, 2.0, math.nan)
+        biases = self.fit((samples, validation), tmp_path, "best", losses=losses)
+        assert torch.equal(torch.load(tmp_path / "kept", weights_only=True), biases[3])
 
     @pytest.mark.parametrize("killed_at", [2, 3, 4, 5])
     def test_a_killed_training_keeps_the_same(

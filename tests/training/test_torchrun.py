@@ -161,6 +161,20 @@ class TestFinetune:
         assert None not in codes and 0 not in codes
         assert not (tmp_path / "one").exists() and not (tmp_path / "two").exists()
 
+    @pytest.mark.parametrize("tuned", [SMOOTHED, model({"name": "full"})], ids=["sfas", "full"])
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_a_candidate_that_diverges_ends_with_a_record(
+        self, project: Path, tmp_path: Path, count: int, tuned: TunedModelSpec
+    ) -> None:
+        training = schedule(learning_rate=1e30)
+        spec = FinetuneSpec(model=tuned, splits=SPLITS, training=training, is_candidate=True)
+        arguments = finetune(project, tmp_path / "run")
+        arguments[arguments.index("--spec") + 1] = spec.canonical_json()
+        assert run(count, command_rank, arguments) == [0] * count
+        assert " at step 1" in store.read_provenance(tmp_path / "run")["diverged"]
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [store.PROVENANCE]
+        assert not list(project.glob("work/run-*"))
+
 
 class TestPredict:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -14,7 +14,7 @@ RANKS = [2, 3]
 def candidates(config: dict[str, Any]) -> None:
     config["seeds"] = [0, 1]
     config["runs"] = {
-        "full": config["runs"]["full"],
+        "full": {"methods": [{"name": "full", "learning_rate": [1e30, 1e-3]}]},
         "lora": {"methods": [{"name": "lora", "rank": RANKS}]},
     }
 
@@ -53,5 +53,7 @@ def test_a_choice_is_made_without_the_test_period_and_goes_on_to_the_seeds(copie
     assert table[1].split() == ["lora.rank", "validation", "loss"]
     assert [f"{loss:.5g}" in line for loss, line in zip(losses, table[2:4], strict=True)] == [True] * 2
     assert ["chosen" in line for line in table[2:4]] == [n == record["candidate"] for n in range(2)]
-    assert "Candidates of full" not in text
+    assert copied.records()["results/test/runs/full-seed0"]["validation_loss"][0] is None
+    table = text[text.index("Candidates of full") :].splitlines()
+    assert "diverged" in table[2] and "chosen" in table[3]
     assert copied.planned(config) == set()

@@ -65,6 +65,9 @@ class Adapter(Protocol):
         Args:
             step: number of this step, from 0.
             learning_rate: learning rate of this step by the schedule.
+
+        Raises:
+            FloatingPointError: a gradient is not finite.
         """
 
     def result(self) -> dict[str, torch.Tensor]:

@@ -15,14 +15,14 @@ class Choice:
         name: of the run.
         hyperparameters: names of those that the candidates do not share.
         values: of each candidate, in the order of ``hyperparameters``.
-        losses: validation loss of each candidate.
+        losses: validation loss of each candidate; None where it is not finite.
         chosen: number of the chosen one.
     """
 
     name: str
     hyperparameters: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
-    losses: tuple[float, ...]
+    losses: tuple[float | None, ...]
     chosen: int
 
     @classmethod
@@ -44,7 +44,7 @@ class Choice:
         """Hyperparameters of which the chosen candidate has the smallest or largest number."""
         found = []
         for place, key in enumerate(self.hyperparameters):
-            numbers = [each[place] for each in self.values if isinstance(each[place], int | float)]
+            numbers = [each[place] for each in self.values if type(each[place]) in (int, float)]
             own = self.values[self.chosen][place]
             if own in numbers and own in (min(numbers), max(numbers)):
                 found.append(key)
@@ -54,7 +54,11 @@ class Choice:
         """Cells of a line for each candidate: values, validation loss, mark."""
         mark = f"chosen, at the edge of {', '.join(self.edges)}" if self.edges else "chosen"
         return [
-            [*(_text(value) for value in values), f"{loss:.5g}", mark if number == self.chosen else ""]
+            [
+                *map(_text, values),
+                "diverged" if loss is None else f"{loss:.5g}",
+                mark if number == self.chosen else "",
+            ]
             for number, (values, loss) in enumerate(zip(self.values, self.losses, strict=True))
         ]
 

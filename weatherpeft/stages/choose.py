@@ -21,32 +21,38 @@ def choose(spec: ChooseSpec, candidates: Sequence[Path], output: Path) -> None:
     """Choose the candidate of a run with the smallest validation loss.
 
     The loss is that of the weights that a candidate keeps: the last one, or the smallest. Of equal losses
-    the first one counts. Nothing of the test period is read.
+    the first one counts. A candidate that diverged is not chosen. Nothing of the test period is read.
 
     Args:
         spec: the candidates.
         candidates: artifacts of the finetune stage, in the order of the spec.
         output: artifact with the files of the chosen one. Its record gives ``candidate``, its number, and
-            ``validation_loss`` of all.
+            ``validation_loss`` of all, null where it is not finite.
 
     Raises:
         ValueError: an artifact is not that of its candidate, or no loss is finite.
     """
-    import math
     import shutil
+
+    import numpy as np
 
     if len(candidates) != len(spec.candidates):
         raise ValueError(f"expected {len(spec.candidates)} candidates, found {len(candidates)}")
-    losses = []
+    losses: list[float | None] = []
     for own, path in zip(spec.candidates, candidates, strict=True):
-        if store.read_provenance(path)["spec"] != own.model_dump(mode="json"):
+        record = store.read_provenance(path)
+        if record["spec"] != own.model_dump(mode="json"):
             raise ValueError(f"{path}: not the candidate of the spec")
-        history = store.open_dataset(path / "history.zarr")["validation_loss"].values
-        losses.append(float(history.min() if own.training.keep == "best" else history[-1]))
-    finite = [loss if math.isfinite(loss) else math.inf for loss in losses]
-    chosen = finite.index(min(finite))
-    if finite[chosen] == math.inf:
+        if "diverged" in record:
+            losses.append(None)
+            continue
+        curve = store.open_dataset(path / "history.zarr")["validation_loss"].values
+        kept = curve[np.isfinite(curve)] if own.training.keep == "best" else curve[-1:]
+        losses.append(float(kept.min()) if np.isfinite(kept).any() else None)
+    finite = {number: loss for number, loss in enumerate(losses) if loss is not None}
+    if not finite:
         raise ValueError(f"no candidate has a finite validation loss: {', '.join(map(str, candidates))}")
+    chosen = min(finite, key=finite.__getitem__)
     record = store.read_provenance(candidates[chosen])
     facts = {name: record[name] for name in ("trainable_backbone", "trainable_total")}
     facts |= {"candidate": chosen, "validation_loss": losses}

@@ -76,23 +76,31 @@ def finetune(
         def keep(path: Path) -> None:
             save_tensors(tuned.result(), path)
 
-        history = train(
-            tuned.model,
-            tuned.dense_parameters(),
-            tuned.adapters,
-            train_samples,
-            validation_samples,
-            task_loss(task, scale, device, points),
-            training,
-            tuning.model.seed,
-            running,
-            interruption,
-            checkpoint_minutes,
-            tuned.peaks(training.learning_rate, tuning.learning_rate),
-            keep,
-        )
+        history = None
+        try:
+            history = train(
+                tuned.model,
+                tuned.dense_parameters(),
+                tuned.adapters,
+                train_samples,
+                validation_samples,
+                task_loss(task, scale, device, points),
+                training,
+                tuning.model.seed,
+                running,
+                interruption,
+                checkpoint_minutes,
+                tuned.peaks(training.learning_rate, tuning.learning_rate),
+                keep,
+            )
+        except FloatingPointError as error:
+            if not spec.is_candidate:
+                raise
+            logging.getLogger(__name__).warning("the candidate drops out: %s", error)
+            facts["diverged"] = str(error)
         if rank() == 0:
             with store.artifact(output, spec, __name__, inputs, facts) as directory:
-                write_kept(keep, training, running, directory / "tuned.safetensors")
-                store.write_dataset(history.to_dataset(), directory / "history.zarr")
+                if history:
+                    write_kept(keep, training, running, directory / "tuned.safetensors")
+                    store.write_dataset(history.to_dataset(), directory / "history.zarr")
             remove_work(work, output)

@@ -95,6 +95,11 @@ class History:
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
 
+    @property
+    def best(self) -> float:
+        """Smallest finite validation loss; infinity where there is none."""
+        return min(filter(math.isfinite, self.validation_loss), default=math.inf)
+
     def to_dataset(self) -> xr.Dataset:
         """Curves with dims ``step`` and ``validation_step``."""
         return xr.Dataset(
@@ -148,7 +153,9 @@ def train(
 
     Raises:
         ValueError: the processes cannot share a step evenly, or do not hold the same weights.
-        FloatingPointError: the loss is not finite; the message gives the step and the samples.
+        FloatingPointError: a loss or a gradient is not finite, or no validation loss where the best weights
+            are kept. All processes raise it. The message gives the step; in the process with the loss, the
+            samples too.
         Interrupted: the training stopped early, after a checkpoint.
     """
     training.check_processes(ranks())
@@ -185,11 +192,11 @@ def train(
         done = step + 1
         old = checkpoint_minutes is not None and time.monotonic() - saved >= 60 * checkpoint_minutes
         old, stop = map(any, zip(*gather([old, interruption.reason is not None]), strict=True))
-        history.train_loss.append(float(np.mean(gather(losses))))
+        history.train_loss.append(float(np.mean(list(zip(*losses, strict=True)))))
         if done % training.validate_every == 0 or done == training.steps:
             history.validation_step.append(done)
             found = validate(model, validation, loss, training.validation_samples)
-            if keep and training.keep == "best" and found < min(history.validation_loss, default=math.inf):
+            if keep and training.keep == "best" and math.isfinite(found) and found < history.best:
                 _keep_best(keep, work)
             history.validation_loss.append(found)
             _log.info(
@@ -206,6 +213,8 @@ def train(
             saved = time.monotonic()
         if stop and done < training.steps:
             raise Interrupted(interruption.reason or "another process", f"{done} of {training.steps} steps")
+    if training.keep == "best" and not math.isfinite(history.best):
+        raise FloatingPointError("no validation had a finite loss, so no weights are the best")
     return history
 
 
@@ -217,16 +226,11 @@ def write_kept(keep: Keep, training: Training, work: Path, path: Path) -> None:
         training: says which weights are kept.
         work: directory of the training's checkpoint.
         path: new file.
-
-    Raises:
-        FloatingPointError: no validation had a finite loss.
     """
     if training.keep == "last":
         keep(path)
-    elif (work / BEST).exists():
-        shutil.copyfile(work / BEST, path)
     else:
-        raise FloatingPointError("no validation had a finite loss, so no weights are the best")
+        shutil.copyfile(work / BEST, path)
 
 
 def _keep_best(keep: Keep, work: Path) -> None:
@@ -247,16 +251,19 @@ def _backward(
     number: int,
     training: Training,
     gradients: GradientMean,
-) -> float:
-    """Run one of a step's backward passes and return the loss."""
+) -> list[float]:
+    """Run one of a step's backward passes and return the loss of every process."""
     value = loss(model, batch)
-    if not torch.isfinite(value):
-        times = ", ".join(map(str, batch.times))
-        raise FloatingPointError(f"loss is {value.item()} at step {step}, sample times {times}")
+    losses = [own for (own,) in gather([value.item()])]
+    for process, found in enumerate(losses):
+        if not math.isfinite(found):
+            times = f"sample times {', '.join(map(str, batch.times))}"
+            place = times if process == rank() else f"in process {process}"
+            raise FloatingPointError(f"loss is {found} at step {step}, {place}")
     if number == training.accumulation - 1:
         gradients.expect()
     (value / training.accumulation).backward()
-    return value.item()
+    return losses
 
 
 @torch.no_grad()

@@ -54,6 +54,9 @@ class FinetuneSpec(Spec):
     """Peak learning rate of encoder and decoder; by default the training's."""
     candidates: tuple[Tuning, ...] = Field(default=(), exclude_if=lambda candidates: not candidates)
     """Candidates of which a choice takes the place of ``model`` and ``learning_rate``."""
+    is_candidate: bool = Field(default=False, exclude_if=lambda is_candidate: not is_candidate)
+    """Whether the training is one of several to choose among. If it diverges, its artifact says so; any other
+    training fails."""
     held_out: tuple[Region, ...] = Field(default=(), exclude_if=lambda regions: not regions)
     """Regions whose targets do not count in the losses."""
 

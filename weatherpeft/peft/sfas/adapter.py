@@ -123,7 +123,8 @@ class SfasAdapter:
             learning_rate: learning rate of this step.
 
         Raises:
-            ValueError: another step is due, no backward pass preceded, or a gradient is not finite.
+            ValueError: another step is due, or no backward pass preceded.
+            FloatingPointError: a gradient is not finite.
         """
         if step != self._step:
             raise ValueError(f"sfas: found step {step}, expected {self._step}")
@@ -222,7 +223,7 @@ class SfasAdapter:
                 self._complete(name)
             self._update = self._selection.finish()
         if not bool(self._update[1].isfinite().all()):
-            raise ValueError(f"sfas: a gradient at step {self._step} is not finite")
+            raise FloatingPointError(f"sfas: a gradient at step {self._step} is not finite")
         return self._update
 
     def _complete(self, name: str) -> None:
@@ -291,4 +292,5 @@ class SfasAdapter:
             try:
                 self._selection.offer(at, score, part, noise, known)
             except FloatingPointError as error:
-                raise ValueError(f"sfas: the gradient of {name} at step {self._step}: {error}") from error
+                place = f"sfas: the gradient of {name} at step {self._step}"
+                raise FloatingPointError(f"{place}: {error}") from error
