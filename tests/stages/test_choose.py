@@ -13,7 +13,7 @@ from tests.stages.test_training_stages import DOWNSCALING, FIELDS, FULL, METHODS
 from weatherpeft.artifacts import store
 from weatherpeft.stages.choose import ChooseSpec, choose
 from weatherpeft.stages.finetune import finetune
-from weatherpeft.training.model import FinetuneSpec, TunedModelSpec, Tuning, chosen
+from weatherpeft.training.model import COST, SIZES, FinetuneSpec, TunedModelSpec, Tuning, chosen
 
 CURVES = {"a": [5.0, 1.0, 4.0], "b": [5.0, 3.0, 2.0], "c": [9.0, 2.0, 2.0]}
 """Validation losses of three candidates: the last one is smallest for b, the best one for a."""
@@ -37,8 +37,10 @@ def made(folder: Path, curves: dict[str, list[float]], keep: str = "last") -> tu
     for number, (name, losses) in enumerate(curves.items()):
         specs.append(spec_of(0.1 * (number + 1), keep))
         paths.append(folder / name)
-        facts = {"trainable_backbone": number, "trainable_total": 10 + number}
-        with store.artifact(paths[-1], specs[-1], "weatherpeft.stages.finetune", facts=facts) as directory:
+        facts = {size: 10 * place + number for place, size in enumerate(SIZES)}
+        code = "weatherpeft.stages.finetune"
+        with store.artifact(paths[-1], specs[-1], code, (), facts, [COST]) as directory:
+            (directory / COST).write_text(name)
             (directory / "tuned.safetensors").write_bytes(name.encode())
             history = xr.Dataset({"validation_loss": ("validation_step", np.array(losses))})
             store.write_dataset(history, directory / "history.zarr")
@@ -55,11 +57,12 @@ def test_the_smallest_loss_of_the_weights_that_are_kept(
     number = list(CURVES).index(expected)
     assert record["candidate"] == number
     assert record["validation_loss"] == {"last": [4.0, 2.0, 2.0], "best": [1.0, 2.0, 2.0]}[keep]
-    assert (record["trainable_backbone"], record["trainable_total"]) == (number, 10 + number)
+    assert [record[size] for size in SIZES] == [number, 10 + number, 20 + number, 30 + number]
     assert (tmp_path / "run" / "tuned.safetensors").read_bytes() == expected.encode()
     found = store.open_dataset(tmp_path / "run" / "history.zarr")["validation_loss"].values
     assert found.tolist() == CURVES[expected]
-    assert record["digest"] == store.content_digest(tmp_path / "run")
+    assert (tmp_path / "run" / COST).read_text() == expected
+    assert record["digest"] == store.content_digest(tmp_path / "run", [COST])
 
 
 def test_a_loss_that_is_not_finite_is_never_chosen(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Stages ``pretrain``, ``fisher``, ``finetune`` and ``predict`` on a small data set, a few steps each."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +34,7 @@ from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training import tuning
 from weatherpeft.training.checkpoint import load_tensors
-from weatherpeft.training.model import FinetuneSpec, TunedModelSpec
+from weatherpeft.training.model import COST, FinetuneSpec, TunedModelSpec
 from weatherpeft.training.spec import Training
 
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
@@ -218,7 +219,9 @@ def test_a_run_from_training_to_predictions(
     pretrained = project.pretrained if start == "pretrained" else None
     model = project.model(*methods, pretrained=pretrained is not None)
     run = project.finetune(tmp_path / "run", model, pretrained)
-    assert files(run) == {"tuned.safetensors", "history.zarr", store.PROVENANCE}
+    sparse = any(method["name"] == "sfas" for method in methods)
+    names = {"tuned.safetensors", "history.zarr", COST, store.PROVENANCE}
+    assert files(run) == (names | {"updates.zarr"} if sparse else names)
     assert empty(project.work)
 
     # what the record counts, and what the file holds
@@ -231,7 +234,26 @@ def test_a_run_from_training_to_predictions(
     record = store.read_provenance(run)
     assert {key: record[key] for key in tuned.counts()} == tuned.counts()
     assert record["trainable_total"] > record["trainable_backbone"] == tuned.counts()["trainable_backbone"]
-    tuned.load_result(load_tensors(run / "tuned.safetensors"))
+    tensors = load_tensors(run / "tuned.safetensors")
+    own = [value for name, value in tensors.items() if not name.startswith(("encoder.", "decoder."))]
+    assert record["adapter_bytes"] == sum(value.nbytes for value in own)
+    if sparse:
+        updates = store.open_dataset(run / "updates.zarr").load()
+        selected = tuned.adapters[-1].trainable_backbone()
+        assert updates["updates"].sum("parameter").values.tolist() == [selected] * TRAINING.steps
+        assert all(
+            int(updates["entries"].sel(parameter=name)) == before[name].numel()
+            for name in updates["parameter"].values
+        )
+        prompts = tuned.adapters[0].trainable_backbone()
+        touched = [len(value) for name, value in tensors.items() if name.endswith(".index")]
+        assert record["touched_backbone"] == prompts + sum(touched)
+    else:
+        assert record["touched_backbone"] == record["trainable_backbone"]
+    cost = json.loads((run / COST).read_text())
+    assert 0 < cost["seconds_per_step"] < 60
+    assert 2**24 < cost["peak_memory_bytes"] < 2**36
+    tuned.load_result(tensors)
     moved = any(not torch.equal(before[name], p) for name, p in reference.backbone_parameters().items())
     assert moved == (methods != (PROBE,))
     history = store.open_dataset(run / "history.zarr").load()

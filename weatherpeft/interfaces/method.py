@@ -53,6 +53,20 @@ class Adapter(Protocol):
     def trainable_backbone(self) -> int:
         """Number of parameters trained at a step without encoder and decoder, as the paper counts them."""
 
+    @property
+    def touched(self) -> int:
+        """Number of parameters between encoder and decoder that the steps so far have trained.
+
+        A method that trains others at each step touches more than ``trainable_backbone``.
+        """
+
+    def updates(self) -> dict[str, torch.Tensor]:
+        """How often a step has updated an entry of a pretrained parameter, in equal parts of the run.
+
+        Returns:
+            Counts ``(part,)`` int64 by parameter; empty where all steps train the same parameters.
+        """
+
     def squared_gradient_norm(self) -> float:
         """Sum of squares of the gradients that ``step`` is about to use, which clipping includes."""
 

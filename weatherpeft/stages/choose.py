@@ -7,7 +7,7 @@ from pydantic import Field
 
 from weatherpeft.artifacts import store
 from weatherpeft.spec import Spec
-from weatherpeft.training.model import FinetuneSpec
+from weatherpeft.training.model import COST, SIZES, FinetuneSpec
 
 
 class ChooseSpec(Spec):
@@ -54,9 +54,9 @@ def choose(spec: ChooseSpec, candidates: Sequence[Path], output: Path) -> None:
         raise ValueError(f"no candidate has a finite validation loss: {', '.join(map(str, candidates))}")
     chosen = min(finite, key=finite.__getitem__)
     record = store.read_provenance(candidates[chosen])
-    facts = {name: record[name] for name in ("trainable_backbone", "trainable_total")}
+    facts = {name: record[name] for name in SIZES}
     facts |= {"candidate": chosen, "validation_loss": losses}
-    with store.artifact(output, spec, __name__, candidates, facts) as directory:
+    with store.artifact(output, spec, __name__, candidates, facts, [COST]) as directory:
         for source in sorted(candidates[chosen].iterdir()):
             if source.name in (store.PROVENANCE, ".snakemake_timestamp"):
                 continue

@@ -6,7 +6,7 @@ from typing import Any
 
 from weatherpeft.artifacts import store
 from weatherpeft.fields.regions import training_points
-from weatherpeft.training.model import FinetuneSpec
+from weatherpeft.training.model import COST, FinetuneSpec
 
 
 def finetune(
@@ -29,8 +29,8 @@ def finetune(
         data: artifacts of the regrid stage.
         statistics: artifact of the statistics stage or, if the task corrects forecasts, of the
             standardization stage.
-        output: artifact with ``tuned.safetensors`` and ``history.zarr``. Its record gives
-            ``trainable_backbone`` and ``trainable_total``.
+        output: artifact with ``tuned.safetensors``, ``history.zarr``, ``cost.json`` and, if a method chooses
+            at each step what it updates, ``updates.zarr``. Its record gives ``training.model.SIZES``.
         work: directory of the running training's checkpoints; a retry resumes from them.
         pretrained: artifact or checkpoint with the pretrained weights, if the run starts from them.
         fisher: artifact of the fisher stage, if a method needs it.
@@ -40,13 +40,16 @@ def finetune(
             again.
         checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
     """
+    import json
     import logging
+    from statistics import median
 
     from weatherpeft.samples.batch import Samples
-    from weatherpeft.training.checkpoint import remove_work, save_tensors, work_directory
+    from weatherpeft.training.checkpoint import remove_work, save_tensors, tensor_bytes, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train, write_kept
+    from weatherpeft.training.memory import peak_memory
     from weatherpeft.training.tuning import task_loss, tuned_model
 
     tuning = spec.chosen(store.read_provenance(choice) if choice else None)
@@ -99,8 +102,22 @@ def finetune(
             logging.getLogger(__name__).warning("the candidate drops out: %s", error)
             facts["diverged"] = str(error)
         if rank() == 0:
-            with store.artifact(output, spec, __name__, inputs, facts) as directory:
+            varying = [COST] if history else []
+            with store.artifact(output, spec, __name__, inputs, facts, varying) as directory:
                 if history:
                     write_kept(keep, training, running, directory / "tuned.safetensors")
                     store.write_dataset(history.to_dataset(), directory / "history.zarr")
+                    if (updates := tuned.updates()) is not None:
+                        store.write_dataset(updates, directory / "updates.zarr")
+                    cost = {
+                        "seconds_per_step": median(history.seconds),
+                        "peak_memory_bytes": peak_memory(device),
+                    }
+                    (directory / COST).write_text(json.dumps(cost, indent=1) + "\n")
+                    facts["touched_backbone"] = sum(adapter.touched for adapter in tuned.adapters)
+                    facts["adapter_bytes"] = sum(
+                        size
+                        for name, size in tensor_bytes(directory / "tuned.safetensors").items()
+                        if not name.startswith(("encoder.", "decoder."))
+                    )
             remove_work(work, output)

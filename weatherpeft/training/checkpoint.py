@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from weatherpeft.artifacts import store
@@ -128,6 +129,12 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     found = load_file(path)
     if set(found) != set(tensors):
         raise ValueError(f"{path}: wrote {len(tensors)} tensors, found {len(found)}")
+
+
+def tensor_bytes(path: Path) -> dict[str, int]:
+    """Size in bytes of every tensor of a safetensors file, by name."""
+    with safe_open(path, "pt") as tensors:
+        return {name: tensors.get_tensor(name).nbytes for name in tensors.keys()}
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -89,11 +89,13 @@ class History:
         train_loss: training loss of every step.
         validation_step: numbers of steps after which the model was validated.
         validation_loss: mean loss of the validation samples at these steps.
+        seconds: time of every step without validation and checkpoint, which is no part of the curves.
     """
 
     train_loss: list[float] = field(default_factory=list)
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list, compare=False)
 
     @property
     def best(self) -> float:
@@ -176,6 +178,7 @@ def train(
     batches = samples.batches(seed, training.batch_size // training.accumulation, start, rank(), ranks())
     model.train()
     for step in range(first, training.steps):
+        began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(training, step, group["peak"])
         optimizer.zero_grad()
@@ -189,6 +192,7 @@ def train(
         optimizer.step()
         for adapter, peak in zip(adapters, adapter_peaks, strict=True):
             adapter.step(step, learning_rate(training, step, peak))
+        history.seconds.append(time.monotonic() - began)
         done = step + 1
         old = checkpoint_minutes is not None and time.monotonic() - saved >= 60 * checkpoint_minutes
         old, stop = map(any, zip(*gather([old, interruption.reason is not None]), strict=True))

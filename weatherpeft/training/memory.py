@@ -3,6 +3,7 @@
 Only the ``forward`` of a model's modules is replaced, so that no parameter changes its name.
 """
 
+import resource
 from functools import partial
 
 import torch
@@ -51,6 +52,13 @@ def save_memory(model: Backbone, precision: Precision, recompute: bool) -> None:
         blocks = [path.rpartition(".")[0] for path in model.attention_modules()]
         for module in (model.encoder, model.decoder, *map(backbone.get_submodule, blocks)):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory so far in bytes: allocated on a GPU, or resident where the CPU computes."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _keep_frozen_in_bfloat16(model: Backbone) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import nn
 
 from weatherpeft.fields.variables import FieldSet
@@ -66,6 +67,25 @@ class TunedModel:
         backbone = sum(adapter.trainable_backbone() for adapter in self.adapters)
         ends = sum(parameter.numel() for parameter in self._ends().values())
         return {"trainable_backbone": backbone, "trainable_total": backbone + ends}
+
+    def updates(self) -> xr.Dataset | None:
+        """How often steps have updated the pretrained parameters, in equal parts of the run.
+
+        Returns:
+            ``updates``, with dims ``(parameter, part)``, and ``entries`` of each ``parameter``; None where
+            all steps train the same parameters.
+        """
+        counts = {name: values for adapter in self.adapters for name, values in adapter.updates().items()}
+        if not counts:
+            return None
+        pretrained = self.model.backbone_parameters()
+        return xr.Dataset(
+            {
+                "updates": (("parameter", "part"), torch.stack(list(counts.values())).numpy()),
+                "entries": ("parameter", [pretrained[name].numel() for name in counts]),
+            },
+            coords={"parameter": list(counts)},
+        )
 
     def result(self) -> dict[str, torch.Tensor]:
         """What the run keeps: encoder, decoder and each adapter's result, prefixed with its position."""

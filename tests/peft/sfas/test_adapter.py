@@ -100,6 +100,11 @@ def test_a_killed_run_resumes(change: dict[str, Any], fisher: Path) -> None:
     assert all(torch.equal(one, other) for one, other in zip(chosen[3:], same, strict=True))
     assert torch.equal(weights(fresh), weights(straight))
     assert resumed.touched == len(torch.cat(chosen).unique())
+    starts = list(resumed._pool.start.values())
+    for number, (start, counts) in enumerate(zip(starts, resumed.updates().values(), strict=True)):
+        end = [*starts, resumed._pool.size][number + 1]
+        own = [int(((start <= index) & (index < end)).sum()) for index in chosen]
+        assert counts.tolist() == own
 
 
 class TestMemoryOfTheFisherInformation:

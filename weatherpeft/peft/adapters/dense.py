@@ -33,6 +33,15 @@ class DenseAdapter:
         """Number of entries of all parameters."""
         return sum(parameter.numel() for parameter in self._parameters.values())
 
+    @property
+    def touched(self) -> int:
+        """Number of entries of all parameters."""
+        return self.trainable_backbone()
+
+    def updates(self) -> dict[str, torch.Tensor]:
+        """Empty: all steps train the same parameters."""
+        return {}
+
     def squared_gradient_norm(self) -> float:
         """Zero: all gradients are those of the dense parameters."""
         return 0.0

@@ -26,6 +26,8 @@ CHUNK_ENTRIES = 2**20
 """Entries that the CPU scores at once, a multiple of the noise's blocks. It never changes the result."""
 ACCELERATOR_CHUNKS = 16
 """Chunks of this size that other devices score at once, because each call costs more there."""
+PARTS = 20
+"""Equal parts of a run, in which ``SfasAdapter.updates`` counts."""
 _FIRST = 32
 """Multiple of k up to which entries come in eighths of a chunk, because many of the first stay candidates."""
 
@@ -70,6 +72,7 @@ class SfasAdapter:
         decay = context.weight_decay if spec.weight_decay is None else spec.weight_decay
         self._optimizer = SparseAdam(self._pool, betas, spec.eps, decay)
         self._touched = EntrySet(self._pool.size)
+        self._updates = torch.zeros(len(self._pool.parameters), min(PARTS, context.steps), dtype=torch.int64)
         if not context.steps:  # only to predict
             return
         for parameter in frozen.values():
@@ -106,6 +109,10 @@ class SfasAdapter:
         """k, the number of entries that a step updates."""
         return self._k
 
+    def updates(self) -> dict[str, torch.Tensor]:
+        """How many entries of each parameter the steps of each part of the run have updated ``(part,)``."""
+        return dict(zip(self._pool.parameters, self._updates.clone(), strict=True))
+
     def squared_gradient_norm(self) -> float:
         """Sum of squares of the gradients that the next step uses."""
         _, gradient = self._chosen()
@@ -132,6 +139,7 @@ class SfasAdapter:
         self._optimizer.update(index, gradient, learning_rate)
         if self._selection:
             self._touched.add(index)
+        self._updates[:, step * self._updates.shape[1] // self._context.steps] += self._pool.count(index)
         self._begin(step + 1)
 
     def result(self) -> dict[str, torch.Tensor]:
@@ -168,7 +176,7 @@ class SfasAdapter:
             self._touched.add(index + self._pool.start[name])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What resuming needs beside the result: step, optimizer's state and smoothed Fisher information.
+        """What resuming needs beside the result: step, optimizer, counts and smoothed Fisher information.
 
         The last is not a copy, because it may be larger than memory. The next step changes it.
         """
@@ -177,6 +185,7 @@ class SfasAdapter:
             for name, tensor in self._optimizer.state_dict().items()
         }
         state["sfas.step"] = torch.tensor(self._step)
+        state["sfas.updates"] = self._updates.clone()
         if self._fisher and self._spec.memory < 1:
             state |= {f"sfas.fisher.{name}": values for name, values in self._fisher.items()}
         return state
@@ -187,6 +196,7 @@ class SfasAdapter:
         if self._fisher and self._spec.memory < 1:
             for name, values in self._fisher.items():
                 values.copy_(state[f"sfas.fisher.{name}"])
+        self._updates.copy_(state["sfas.updates"])
         self._begin(int(state["sfas.step"]))
 
     def _begin(self, step: int) -> None:

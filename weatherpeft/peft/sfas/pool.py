@@ -46,11 +46,26 @@ class Pool:
             For each parameter that holds at least one of them: its name, its slice of ``index``, and
             the entries of this slice counted from the parameter's start.
         """
-        starts = torch.tensor([*self.start.values(), self.size], device=index.device)
-        bounds = torch.searchsorted(index, starts).tolist()
+        bounds = self._bounds(index).tolist()
         for (name, start), first, last in zip(self.start.items(), bounds, bounds[1:], strict=False):
             if last > first:
                 yield name, slice(first, last), index[first:last] - start
+
+    def count(self, index: torch.Tensor) -> torch.Tensor:
+        """Number of entries in each parameter.
+
+        Args:
+            index: pool indices ``(entry,)``, ascending.
+
+        Returns:
+            Counts ``(parameter,)`` int64, on the CPU.
+        """
+        return self._bounds(index).diff().cpu()
+
+    def _bounds(self, index: torch.Tensor) -> torch.Tensor:
+        """Where each parameter begins and the last one ends in ascending pool indices."""
+        starts = torch.tensor([*self.start.values(), self.size], device=index.device)
+        return torch.searchsorted(index, starts)
 
 
 class EntrySet:
