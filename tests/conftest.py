@@ -21,3 +21,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/data, which is not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def fisher(tmp_path: Path) -> Path:
+    """A Fisher store of the toy backbone with random values."""
+    import torch
+
+    from tests.peft.toy_backbone import Toy
+    from weatherpeft.peft.sfas.fisher_store import write_fisher
+
+    generator = torch.Generator().manual_seed(0)
+    values = {n: torch.rand(p.shape, generator=generator) for n, p in Toy().backbone_parameters().items()}
+    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=4)
+    return tmp_path / "fisher.zarr"

@@ -8,6 +8,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from weatherpeft.baselines.registry import BASELINES
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import STD, VARIABLES, VariableSet, accumulation
 from weatherpeft.interfaces import Task, TaskData
@@ -18,7 +19,6 @@ from weatherpeft.samples.splits import Split, Splits
 from weatherpeft.spec import Spec
 from weatherpeft.stages.baseline import Baseline
 from weatherpeft.tasks import AnyTask
-from weatherpeft.verification.baselines import BASELINES
 from weatherpeft.verification.scoring import AnyScoring
 
 KINDS: list[type[Spec]] = list(get_args(get_args(AnyTask)[0]))

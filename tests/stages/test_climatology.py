@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.climatology.rolling_climatology import by_windows, expected_thresholds, triangle
 from tests.small_data import period, split, write_store
-from tests.verification.rolling_climatology import by_windows, expected_thresholds, triangle
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import VariableSet

@@ -12,14 +12,14 @@ from tests.small_data import split
 from tests.tasks import forecast_data as small
 from tests.tasks.forecast_data import FIELDS, FORECASTS, GRID, TASK, TEST, TRAIN
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.predictions import write_predictions
+from weatherpeft.baselines.emos import Emos
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.samples.ensemble_frames import EnsembleFrames
-from weatherpeft.samples.predictions import write_predictions
 from weatherpeft.stages.baseline import BaselineSpec, baseline
 from weatherpeft.stages.efi import EfiSpec, efi
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
 from weatherpeft.tasks.postprocessing import Target
-from weatherpeft.verification.emos import Emos
 from weatherpeft.verification.probabilistic import extreme_forecast_index
 from weatherpeft.verification.scoring import EnsembleScoring
 

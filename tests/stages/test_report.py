@@ -14,9 +14,9 @@ import xarray as xr
 
 from tests.small_data import write_store
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.predictions import write_predictions
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet, channel_label
-from weatherpeft.samples.predictions import write_predictions
 from weatherpeft.samples.splits import Split
 from weatherpeft.samples.window import Window
 from weatherpeft.spec import Period, Spec

@@ -11,11 +11,11 @@ from tests.backbones.small_aurora import build, small_spec
 from tests.small_data import period, split, write_store
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.fields import FieldReader
+from weatherpeft.artifacts.predictions import write_predictions
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.samples.frames import SampleFrames
-from weatherpeft.samples.predictions import write_predictions
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.tasks.precipitation import Precipitation
 

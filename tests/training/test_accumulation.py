@@ -14,20 +14,12 @@ from torch import Tensor
 from tests.peft.sfas.dense import RATE, STEPS, Dense, attach, weights
 from tests.peft.sfas.rank import SPEC
 from tests.peft.toy_backbone import Toy, as_backbone, sample_gradients, toy_batch, toy_loss
-from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
+from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.peft.sfas.spec import Sfas
 from weatherpeft.samples.batch import Samples
 from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.loop import Loss, clip, train
 from weatherpeft.training.spec import Training
-
-
-@pytest.fixture
-def fisher(tmp_path: Path) -> Path:
-    generator = torch.Generator().manual_seed(0)
-    values = {n: torch.rand(p.shape, generator=generator) for n, p in Toy().backbone_parameters().items()}
-    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=4)
-    return tmp_path / "fisher.zarr"
 
 
 @pytest.mark.parametrize("size", [4, 8])

@@ -1,7 +1,6 @@
 """The training loop: against closed forms on a toy model, and killed and resumed on a small Aurora."""
 
 import math
-from collections.abc import Callable
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
@@ -14,112 +13,23 @@ from torch import Tensor, nn
 
 from tests import small_data as small
 from tests.backbones.small_aurora import activate, build, state_dict
-from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+from tests.training.toy import Killed, Toy, Watch, fit, training
+from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.peft import AnyMethod
-from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.samples.batch import Batch, Fields, Samples
-from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.training.loop import (
     History,
-    Keep,
-    Loss,
     Peaks,
     learning_rate,
     single_batches,
     train,
     validate,
-    write_kept,
 )
-from weatherpeft.training.spec import Training
 from weatherpeft.training.tuning import TunedModel, attach, task_loss
 
-JANUARY = small.period("2001-01-01", "2001-01-03")
-FEBRUARY = small.period("2001-02-01", "2001-02-02")
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
-
-
-class Killed(BaseException):
-    """Stands for a signal: nothing catches it."""
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """Eleven samples."""
-    data = [small.write_period(tmp_path_factory.mktemp("train"), JANUARY)]
-    return Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(JANUARY)))
-
-
-@pytest.fixture(scope="module")
-def validation(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """Seven samples."""
-    data = [small.write_period(tmp_path_factory.mktemp("validation"), FEBRUARY, seed=1)]
-    return Samples(SampleFrames(small.WINDOW, small.FIELDS, data, small.split(FEBRUARY)))
-
-
-def training(steps: int, **changes: Any) -> Training:
-    return Training.parse({"steps": steps, "learning_rate": 1e-2, **changes})
-
-
-class Toy(nn.Module):
-    """A matrix and a bias, whose loss is linear: its gradient is the same at every step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.matrix = nn.Parameter(torch.tensor([[2.0, -3.0], [0.5, 1.0]], dtype=torch.float64))
-        self.bias = nn.Parameter(torch.tensor([4.0, -1.0], dtype=torch.float64))
-        self.slopes = {
-            "matrix": torch.tensor([[3.0, -1.0], [2.0, 0.5]], dtype=torch.float64),
-            "bias": torch.tensor([-2.0, 7.0], dtype=torch.float64),
-        }
-        self.seen: dict[bool, list[tuple[Any, ...]]] = {True: [], False: []}
-
-    def dense(self) -> dict[str, nn.Parameter]:
-        return dict(self.named_parameters())
-
-    def loss(self, _: Any, batch: Batch) -> Tensor:
-        """Remembers the times that it is shown in training and in validation."""
-        self.seen[self.training].append(batch.times)
-        return torch.stack([(self.slopes[name] * p).sum() for name, p in self.named_parameters()]).sum()
-
-
-class Watch(DenseAdapter):
-    """Trains nothing and looks at every step."""
-
-    def __init__(self, look: Callable[[int, float], None]) -> None:
-        super().__init__({})
-        self._look = look
-
-    def step(self, step: int, learning_rate: float) -> None:
-        self._look(step, learning_rate)
-
-
-def fit(
-    model: Toy,
-    samples: tuple[Samples, Samples],
-    spec: Training,
-    work: Path,
-    *adapters: Adapter,
-    dense: dict[str, nn.Parameter] | None = None,
-    loss: Loss | None = None,
-    seed: int = 0,
-    peaks: Peaks | None = None,
-    keep: Keep | None = None,
-) -> History:
-    """Train a toy on samples for training and for validation."""
-    return train(
-        cast(Backbone, model),
-        model.dense() if dense is None else dense,
-        adapters,
-        *samples,
-        loss or model.loss,
-        spec,
-        seed,
-        work,
-        peaks=peaks,
-        keep=keep,
-    )
 
 
 class TestSchedule:
@@ -349,80 +259,6 @@ class TestValidation:
         assert curves["train_loss"].values.tolist() == losses[True]
         assert curves["validation_step"].values.tolist() == [3, 6, 7]  # and once at the end
         assert curves["validation_loss"].values.tolist() == losses[False]
-
-
-class TestKeep:
-    """Validation losses 5, 2, 3, 2, 4 after steps 1 to 5: the best weights are those after step 2."""
-
-    LOSSES = (5.0, 2.0, 3.0, 2.0, 4.0)
-
-    def fit(
-        self,
-        data: tuple[Samples, Samples],
-        work: Path,
-        keep: str,
-        *,
-        killed_at: int | None = None,
-        losses: tuple[float, ...] = LOSSES,
-    ) -> list[Tensor]:
-        """Biases after every step. The file ``kept`` in ``work`` is what the training keeps."""
-        model = Toy()
-        seen: list[Tensor] = []
-        checkpoint = work / "checkpoint.pt"
-        done = int(torch.load(checkpoint, weights_only=True)["step"]) if checkpoint.exists() else 0
-
-        def loss(_: Any, batch: Batch) -> Tensor:
-            value = model.loss(_, batch)
-            return value if model.training else value * 0 + losses[done + len(seen) - 1]
-
-        def look(step: int, rate: float) -> None:
-            if step + 1 == killed_at:
-                raise Killed
-            seen.append(model.bias.detach().clone())
-
-        spec = training(5, keep=keep, validate_every=1, validation_samples=1, checkpoint_every=3)
-
-        def write(path: Path) -> None:
-            torch.save(model.bias.detach(), path)
-
-        fit(model, data, spec, work, Watch(look), loss=loss, keep=write)
-        write_kept(write, spec, work, work / "kept")
-        return seen
-
-    def test_the_last_or_the_best(self, samples: Samples, validation: Samples, tmp_path: Path) -> None:
-        biases = {keep: self.fit((samples, validation), tmp_path / keep, keep) for keep in ("last", "best")}
-        assert all(torch.equal(*pair) for pair in zip(*biases.values(), strict=True)), "the same training"
-        kept = {keep: torch.load(tmp_path / keep / "kept", weights_only=True) for keep in biases}
-        assert torch.equal(kept["last"], biases["last"][4])
-        assert torch.equal(kept["best"], biases["best"][1]), "the first of two equal ones"
-        assert not torch.equal(kept["best"], kept["last"])
-        assert not (tmp_path / "last" / "best").exists()
-
-    def test_losses_that_are_not_finite_are_passed_over(
-        self, samples: Samples, validation: Samples, tmp_path: Path
-    ) -> None:
-        losses = (math.nan, 3.0, -math.inf, 2.0, math.nan)
-        biases = self.fit((samples, validation), tmp_path, "best", losses=losses)
-        assert torch.equal(torch.load(tmp_path / "kept", weights_only=True), biases[3])
-
-    @pytest.mark.parametrize("killed_at", [2, 3, 4, 5])
-    def test_a_killed_training_keeps_the_same(
-        self, samples: Samples, validation: Samples, tmp_path: Path, killed_at: int
-    ) -> None:
-        """Killed before and after the best validation, and between it and the checkpoint after step 3."""
-        data = (samples, validation)
-        straight = self.fit(data, tmp_path / "straight", "best")
-        with pytest.raises(Killed):
-            self.fit(data, tmp_path / "killed", "best", killed_at=killed_at)
-        self.fit(data, tmp_path / "killed", "best")
-        kept = torch.load(tmp_path / "killed" / "kept", weights_only=True)
-        assert torch.equal(kept, straight[1])
-
-    def test_without_a_finite_loss_none_is_the_best(
-        self, samples: Samples, validation: Samples, tmp_path: Path
-    ) -> None:
-        with pytest.raises(FloatingPointError, match="no validation had a finite loss"):
-            self.fit((samples, validation), tmp_path, "best", losses=(math.nan,) * 5)
 
 
 class Run:

@@ -1,1 +1,1 @@
-"""Artifacts on disk: stores that are complete or absent, records of their origin, and readers."""
+"""Artifacts on disk: stores that are complete or absent, records of their origin, readers and writers."""

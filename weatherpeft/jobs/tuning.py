@@ -123,16 +123,13 @@ class Jobs(DataJobs):
         changes = {name: value for name, value in changes.items() if value is not None}
         return Training.parse(self.experiment.training.model_dump(mode="json") | changes)
 
-    def _finetune(
-        self, run: Run, only: Tuning, candidates: tuple[Tuning, ...] = (), is_candidate: bool = False
-    ) -> FinetuneSpec:
+    def _finetune(self, run: Run, only: Tuning, candidates: tuple[Tuning, ...] = ()) -> FinetuneSpec:
         return FinetuneSpec(
             model=only.model,
             splits=self._splits,
             training=self._training(run),
             learning_rate=only.learning_rate,
             candidates=candidates,
-            is_candidate=is_candidate,
             held_out=held_out(self.experiment.regions),
         )
 
@@ -158,7 +155,8 @@ class Jobs(DataJobs):
         """A candidate of a run."""
         name, _, number = candidate.rpartition("-c")
         tuning = self._tunings(name, self.experiment.seeds[0])[int(number)]
-        return self._finetune(self.experiment.runs[name], tuning, is_candidate=True)
+        spec = self._finetune(self.experiment.runs[name], tuning)
+        return spec.model_copy(update={"is_candidate": True})
 
     def choose(self, run: str) -> ChooseSpec:
         """The choice among the candidates of a run."""

@@ -9,8 +9,6 @@ from pydantic import Field
 from weatherpeft.peft.adapters.biases import BiasedMethod
 
 if TYPE_CHECKING:
-    from torch.nn import Parameter
-
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
@@ -43,14 +41,13 @@ class APrompt(BiasedMethod):
         Raises:
             ValueError: an attention is of another kind than Aurora's window attention.
         """
-        from weatherpeft.peft.adapters.dense import seeded
         from weatherpeft.peft.adapters.learned_prefix import AttentionPrompts, QueryKeyValuePromptedAttention
         from weatherpeft.peft.adapters.prefix import window_attentions
 
-        parameters: dict[str, Parameter] = {}
-        with seeded(context.seed):
-            for path, attention in window_attentions(model, self.name).items():
-                prompts = AttentionPrompts(self.prompts, attention.dim)
-                own = QueryKeyValuePromptedAttention.prompt(attention, prompts)
-                parameters |= {f"{self.name}.{path}.{name}": value for name, value in own.items()}
+        parameters = QueryKeyValuePromptedAttention.prompt(
+            window_attentions(model, self.name),
+            lambda width: AttentionPrompts(self.prompts, width),
+            self.name,
+            context.seed,
+        )
         return self.adapter(model, parameters)

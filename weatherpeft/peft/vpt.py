@@ -9,8 +9,6 @@ from pydantic import Field
 from weatherpeft.peft.adapters.biases import BiasedMethod
 
 if TYPE_CHECKING:
-    from torch.nn import Parameter
-
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
@@ -45,16 +43,15 @@ class Vpt(BiasedMethod):
         Raises:
             ValueError: an attention is of another kind than Aurora's window attention.
         """
-        from weatherpeft.peft.adapters.dense import seeded
         from weatherpeft.peft.adapters.learned_prefix import Prompts, TokenPromptedAttention
         from weatherpeft.peft.adapters.prefix import window_attentions
 
         attentions = list(window_attentions(model, self.name).items())
         inputs = model.embedding_weights()[0].numel()
-        parameters: dict[str, Parameter] = {}
-        with seeded(context.seed):
-            for path, attention in attentions[:1] if self.depth == "shallow" else attentions:
-                prompts = Prompts(self.prompts, attention.dim, inputs)
-                own = TokenPromptedAttention.prompt(attention, prompts)
-                parameters |= {f"{self.name}.{path}.{name}": value for name, value in own.items()}
+        parameters = TokenPromptedAttention.prompt(
+            dict(attentions[:1] if self.depth == "shallow" else attentions),
+            lambda width: Prompts(self.prompts, width, inputs),
+            self.name,
+            context.seed,
+        )
         return self.adapter(model, parameters)

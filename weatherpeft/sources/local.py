@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.spec import Period, Spec
+from weatherpeft.sources.bases.defaults import SourceDefaults
+from weatherpeft.spec import Period
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Local(Spec):
+class Local(SourceDefaults):
     """The user's own raw files, all copied by one download job."""
 
     name: Literal["local"]
@@ -26,16 +27,6 @@ class Local(Spec):
     the home folder."""
     span: Period
     """Period that the files cover; they may hold more."""
-
-    @property
-    def makes_forecasts(self) -> bool:
-        """Whether the source makes ensemble forecasts beside its analyses: it makes none."""
-        return False
-
-    @property
-    def synthetic(self) -> bool:
-        """No."""
-        return False
 
     def periods(self) -> tuple[Period, ...]:
         """One job for the whole span."""

@@ -57,8 +57,8 @@ def baseline(
     Raises:
         ValueError: no climatology is given for the baseline ``climatology``.
     """
-    from weatherpeft.samples.predictions import write_predictions
-    from weatherpeft.verification.baselines import BASELINES, Material, numbers_of
+    from weatherpeft.artifacts.predictions import write_predictions
+    from weatherpeft.baselines.registry import BASELINES, Material, numbers_of
 
     samples = spec.window.frames(spec.fields, data, spec.test, forecasts)
     material = Material(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.verification.climatology import Calendar
+    from weatherpeft.climatology.calendar import Calendar
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
     import zarr
 
     from weatherpeft.artifacts.series import SeriesReader
-    from weatherpeft.verification.climatology import Calendar
+    from weatherpeft.climatology.calendar import Calendar
 
     if spec.step_hours < 1 or 24 % spec.step_hours:
         raise ValueError(f"step_hours: expected a divisor of 24, found {spec.step_hours}")
@@ -80,8 +80,8 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
 
 def _dry_threshold(name: str) -> float | None:
     """Dry threshold of a sum of precipitation in meters; None for any other variable."""
+    from weatherpeft.climatology.calendar import DRY_THRESHOLD_M
     from weatherpeft.fields.variables import accumulation
-    from weatherpeft.verification.climatology import DRY_THRESHOLD_M
 
     match accumulation(name):
         case ("total_precipitation", hours) if hours in DRY_THRESHOLD_M:
@@ -113,7 +113,7 @@ def _create(path: Path, spec: ClimatologySpec, name: str, like: "xr.DataArray", 
     import numpy as np
     import xarray as xr
 
-    from weatherpeft.verification.climatology import DAYS
+    from weatherpeft.climatology.calendar import DAYS
 
     hours = np.arange(0, 24, spec.step_hours)
     shape = (hours.size, DAYS, *like.shape)

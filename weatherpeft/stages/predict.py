@@ -51,8 +51,8 @@ def predict(
     import numpy as np
     import torch
 
+    from weatherpeft.artifacts.predictions import create_predictions, fill_predictions
     from weatherpeft.samples.batch import Samples
-    from weatherpeft.samples.predictions import create_predictions, fill_predictions
     from weatherpeft.training.checkpoint import load_tensors
     from weatherpeft.training.distributed import path_of_first, process_group, rank, ranks, wait_for_all
     from weatherpeft.training.tuning import tuned_model

@@ -1,1 +1,1 @@
-"""How good a forecast is: scores, the climatology they refer to, and the baselines to beat."""
+"""How good a forecast is: its scores."""

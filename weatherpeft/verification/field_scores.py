@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from weatherpeft.artifacts.climatology import ClimatologyReader
 from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.artifacts.forecasts import open_forecast
+from weatherpeft.climatology.calendar import DRY_THRESHOLD_M
+from weatherpeft.climatology.reader import ClimatologyReader
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import channel_label
-from weatherpeft.verification.climatology import DRY_THRESHOLD_M
 from weatherpeft.verification.metrics import (
     latitude_weighted_acc,
     latitude_weighted_bias,

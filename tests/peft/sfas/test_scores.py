@@ -13,7 +13,7 @@ from tests.peft.sfas.dense import ONCE, RATE, STEPS, Dense, attach, train, tuned
 from tests.peft.sfas.rank import run, run_rank_of_each
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas import adapter as sfas_adapter
-from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
+from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.peft.sfas.spec import ScoreName, Sfas
 
 SCORES = tuple(score for score in get_args(ScoreName) if score != "fisher")
@@ -22,14 +22,6 @@ SCORES = tuple(score for score in get_args(ScoreName) if score != "fisher")
 def by(score: str, **change: Any) -> Sfas:
     values = {"fraction": 0.1, "count_of": "pool", "weight_decay": 0.5, **change}
     return Sfas.parse({"name": "sfas", "score": score, **values})
-
-
-@pytest.fixture
-def fisher(tmp_path: Path) -> Path:
-    generator = torch.Generator().manual_seed(0)
-    values = {n: torch.rand(p.shape, generator=generator) for n, p in Toy().backbone_parameters().items()}
-    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=4)
-    return tmp_path / "fisher.zarr"
 
 
 @pytest.mark.parametrize("passes", [1, 2])

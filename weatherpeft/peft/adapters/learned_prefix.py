@@ -6,12 +6,48 @@ Heavy: only the methods' ``attach`` imports it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from aurora.model.swin3d import WindowAttention
 from torch import Tensor, nn
 
+from weatherpeft.peft.adapters.dense import seeded
 from weatherpeft.peft.adapters.prefix import PrefixedWindowAttention
+
+
+class LearnedPrefixAttention(PrefixedWindowAttention):
+    """Window attention whose prefix comes from prompts of its own; a subclass says how."""
+
+    prompts: nn.Module
+
+    @classmethod
+    def prompt(
+        cls,
+        attentions: Mapping[str, WindowAttention],
+        prompts: Callable[[int], nn.Module],
+        method: str,
+        seed: int,
+    ) -> dict[str, nn.Parameter]:
+        """Turn window attentions into prompted ones, in place.
+
+        Args:
+            attentions: by their paths below the backbone.
+            prompts: makes the prompts of an attention from the width of its tokens.
+            method: prefix of the parameters' names.
+            seed: seed of the initialization.
+
+        Returns:
+            The prompts' parameters by unique name.
+        """
+        parameters: dict[str, nn.Parameter] = {}
+        with seeded(seed):
+            for path, attention in attentions.items():
+                attention.__class__ = cls
+                attention.prompts = prompts(attention.dim).to(next(attention.parameters()))
+                own = attention.prompts.named_parameters()
+                parameters |= {f"{method}.{path}.{name}": value for name, value in own}
+        return parameters
 
 
 class Prompts(nn.Module):
@@ -32,25 +68,14 @@ class Prompts(nn.Module):
         self.tokens = nn.Parameter(torch.empty(prompts, width).uniform_(-bound, bound))
 
 
-class TokenPromptedAttention(PrefixedWindowAttention):
+class TokenPromptedAttention(LearnedPrefixAttention):
     """Window attention with prompt tokens in every window: the prefix is their key and value."""
 
-    vpt: Prompts
-
-    @classmethod
-    def prompt(cls, attention: WindowAttention, prompts: Prompts) -> dict[str, nn.Parameter]:
-        """Turn a window attention into a prompted one, in place.
-
-        Returns:
-            The prompts' parameters by name.
-        """
-        attention.__class__ = cls
-        attention.vpt = prompts.to(next(attention.parameters()))
-        return dict(attention.vpt.named_parameters())
+    prompts: Prompts
 
     def prefix(self, rollout_step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """See ``PrefixedWindowAttention.prefix``."""
-        return self.project_prompts(self.vpt.tokens, rollout_step)
+        return self.project_prompts(self.prompts.tokens, rollout_step)
 
 
 class AttentionPrompts(nn.Module):
@@ -71,27 +96,16 @@ class AttentionPrompts(nn.Module):
         self.value = nn.Parameter(torch.empty(prompts, width).normal_(std=0.02))
 
 
-class QueryKeyValuePromptedAttention(PrefixedWindowAttention):
+class QueryKeyValuePromptedAttention(LearnedPrefixAttention):
     """Window attention whose prefix is learned behind the projection, with a prompt for the queries."""
 
-    aprompt: AttentionPrompts
-
-    @classmethod
-    def prompt(cls, attention: WindowAttention, prompts: AttentionPrompts) -> dict[str, nn.Parameter]:
-        """Turn a window attention into a prompted one, in place.
-
-        Returns:
-            The prompts' parameters by name.
-        """
-        attention.__class__ = cls
-        attention.aprompt = prompts.to(next(attention.parameters()))
-        return dict(attention.aprompt.named_parameters())
+    prompts: AttentionPrompts
 
     def project_tokens(self, x: Tensor, rollout_step: int) -> tuple[Tensor, ...]:
         """See ``PrefixedWindowAttention.project_tokens``."""
         query, key, value = self.project(x, rollout_step)
-        return (query + self.aprompt.query).to(query.dtype), key, value
+        return (query + self.prompts.query).to(query.dtype), key, value
 
     def prefix(self, rollout_step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """See ``PrefixedWindowAttention.prefix``."""
-        return self.aprompt.key[None].to(dtype), self.aprompt.value[None].to(dtype)
+        return self.prompts.key[None].to(dtype), self.prompts.value[None].to(dtype)

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from weatherpeft.spec import Period, Spec
+from weatherpeft.sources.bases.defaults import SourceDefaults
+from weatherpeft.spec import Period
 
 Spans: TypeAlias = Annotated[tuple[Period, ...], Field(min_length=1)]
 """The periods that a source brings, at least one."""
@@ -43,15 +44,13 @@ def years(period: Period) -> Iterator[Period]:
         yield Period(start=max(first, period.start), end=min(last, period.end))
 
 
-class SpanSource(Spec):
+class SpanSource(SourceDefaults):
     """Spans of days and the download jobs that they give.
 
     A subclass narrows ``name`` to its own and says with ``jobs`` what one download job is. It adds
     ``fetch`` and ``decode``, and ``files`` where it reads files of the user's own.
     """
 
-    name: str
-    """Selects this source."""
     spans: Spans
     """Periods to download, with one job for each calendar month; they must not overlap."""
 
@@ -64,16 +63,6 @@ class SpanSource(Spec):
             if one.overlaps(other):
                 raise ValueError(f"spans {one.label} and {other.label} overlap")
         return self
-
-    @property
-    def makes_forecasts(self) -> bool:
-        """Whether the source makes ensemble forecasts beside its analyses."""
-        return False
-
-    @property
-    def synthetic(self) -> bool:
-        """No, unless a subclass simulates its data."""
-        return False
 
     def periods(self) -> tuple[Period, ...]:
         """The download jobs, in the order of the spans."""

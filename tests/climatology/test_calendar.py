@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.verification.rolling_climatology import by_windows, expected_thresholds, triangle
-from weatherpeft.verification.climatology import DRY_THRESHOLD_M, Calendar, weighted_quantile, window_weights
+from tests.climatology.rolling_climatology import by_windows, expected_thresholds, triangle
+from weatherpeft.climatology.calendar import DRY_THRESHOLD_M, Calendar, weighted_quantile, window_weights
 
 DRY = DRY_THRESHOLD_M[6]
 RANDOM = np.random.default_rng(0)

@@ -9,10 +9,10 @@ import xarray as xr
 import zarr
 
 from tests.small_data import period
+from weatherpeft.artifacts.predictions import create_predictions, fill_predictions, write_predictions
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.samples.frames import Sample, SampleFrames
-from weatherpeft.samples.predictions import create_predictions, fill_predictions, write_predictions
 from weatherpeft.samples.splits import Split
 from weatherpeft.samples.window import Window
 

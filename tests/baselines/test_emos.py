@@ -6,8 +6,8 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from tests.real_samples import ensemble_members
-from weatherpeft.verification import emos
-from weatherpeft.verification.emos import Emos
+from weatherpeft.baselines import emos
+from weatherpeft.baselines.emos import Emos
 from weatherpeft.verification.probabilistic import crps_gaussian, ensemble_variance
 
 RANDOM = np.random.default_rng(0)

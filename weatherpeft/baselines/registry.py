@@ -1,4 +1,4 @@
-"""Baselines that a tuned model has to beat: predictions without a network."""
+"""The baselines by name: how each predicts a sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from weatherpeft.artifacts.climatology import ClimatologyReader
+from weatherpeft.artifacts.predictions import Predict
+from weatherpeft.baselines.emos import Emos
+from weatherpeft.climatology.reader import ClimatologyReader
 from weatherpeft.fields.variables import STD, VariableSet
 from weatherpeft.samples.ensemble_frames import EnsembleFrames, moments_of
 from weatherpeft.samples.frames import SampleFrames
-from weatherpeft.samples.predictions import Predict
-from weatherpeft.verification.emos import Emos
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def raw_ensemble(material: Material) -> Predict:
 def emos(material: Material) -> Predict:
     """A normal distribution for every target, with coefficients for every grid cell.
 
-    The coefficients are fitted to the training split (see ``verification.emos``). Memory holds mean, spread
+    The coefficients are fitted to the training split (see ``baselines.emos``). Memory holds mean, spread
     and analysis of one target at all training samples, which are read once for each target.
 
     Raises:

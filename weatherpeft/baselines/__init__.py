@@ -1,0 +1,1 @@
+"""Baselines: forecasts without a network that a tuned model has to beat."""
