@@ -27,7 +27,6 @@ import zarr
 from era5_like import FIELDS, LEVELS, Maker
 from table import machine, save, show
 
-from weatherpeft.allocator import give_freed_memory_back
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.field_store import FieldWriter, StoredFields, shard_times
 from weatherpeft.fields.grid import Grid
@@ -38,6 +37,7 @@ from weatherpeft.sources.toy.grib import GribFile
 from weatherpeft.spec import Spec
 from weatherpeft.stages.pack import PackSpec, pack
 from weatherpeft.stages.regrid import RegridSpec, regrid
+from weatherpeft.training.freed_memory import give_freed_memory_back
 
 MIB = 2**20
 COARSE = Grid(resolution_deg=5.625)

@@ -53,7 +53,6 @@ from table import machine, ratio, save, show
 from torch.profiler import ProfilerActivity, profile
 
 import weatherpeft
-from weatherpeft.allocator import give_freed_memory_back
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.interfaces import PeftMethod, TuningContext
 from weatherpeft.peft.full import Full
@@ -61,6 +60,7 @@ from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.peft.sfas.spec import Sfas
 from weatherpeft.samples.batch import Batch
+from weatherpeft.training.freed_memory import give_freed_memory_back
 from weatherpeft.training.memory import GIVEN_BACK
 from weatherpeft.training.tuning import attach
 

@@ -134,7 +134,8 @@ class Job:
                 loop.learning_rate, checkpoint.to_disk = rate, to_disk
         weights = {name: value.detach().clone() for name, value in state_dict(tuned.model).items()}
         states = [adapter.state_dict() for adapter in tuned.adapters]
-        return {"weights": weights, "states": states, "history": vars(history), "shown": shown}
+        curves = {name: values for name, values in vars(history).items() if name != "seconds"}
+        return {"weights": weights, "states": states, "history": curves, "shown": shown}
 
     def _strike(self, step: int, place: str) -> None:
         if self.strike and self.strike[1:] == (step, distributed.rank(), place):

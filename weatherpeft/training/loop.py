@@ -95,7 +95,7 @@ class History:
     train_loss: list[float] = field(default_factory=list)
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list, compare=False)
+    seconds: list[float] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def best(self) -> float:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from weatherpeft.allocator import give_freed_memory_back
 from weatherpeft.interfaces import Backbone
+from weatherpeft.training.freed_memory import give_freed_memory_back
 from weatherpeft.training.spec import Precision
 
 GIVEN_BACK = 2**22

@@ -8,7 +8,7 @@ def test_freed_memory_goes_back_to_the_system() -> None:
     """Blocks are freed that small ones in use follow."""
     program = """
 import torch
-from weatherpeft.allocator import give_freed_memory_back
+from weatherpeft.training.freed_memory import give_freed_memory_back
 
 def resident():
     pages = int(open("/proc/self/statm").read().split()[1])
