@@ -149,6 +149,22 @@ def test_embedding_weights_are_of_every_variable_and_carry_gradients(model: Any)
     assert all(torch.equal(parameter.grad, 2 * parameter) for parameter in reached)
 
 
+def test_heads_make_the_fields(model: Any, batch: Batch) -> None:
+    """All of them, and nothing else: with their parameters at zero, every variable is one number a level."""
+    heads = model.heads()
+    variables = FIELDS.all
+    assert len(heads) == len(variables.surface) + len(variables.atmospheric)
+    for path, head in heads.items():
+        assert isinstance(head, nn.Linear) and model.decoder.get_submodule(path) is head
+        assert head.weight.std().item() == pytest.approx(model.head_deviation, rel=0.2)
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.zero_()
+    with torch.no_grad():
+        fields = model.eval()(batch).channels()
+    assert torch.equal(fields, fields[:1, :, :1, :1].expand_as(fields))
+
+
 def test_gradients_reach_every_part(model: Any, batch: Batch) -> None:
     model(batch).channels().square().mean().backward()
     for part in (model.encoder, model.backbone, model.decoder):

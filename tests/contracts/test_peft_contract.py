@@ -20,7 +20,7 @@ KINDS: list[type[PeftMethod]] = list(get_args(get_args(AnyMethod)[0]))
 NAMES = [get_args(kind.model_fields["name"].annotation)[0] for kind in KINDS]
 LISTS: TypeAdapter[tuple[PeftMethod, ...]] = TypeAdapter(AnyMethods)
 PREDICTION = TuningContext(steps=0, seed=1)
-CHANGES_THE_START = {"aprompt", "tadp", "vpt"}
+CHANGES_THE_START = {"aprompt", "light_decoder", "tadp", "vpt"}
 """Methods that are not the identity before their first step."""
 RATE = 1e-3
 
@@ -92,9 +92,15 @@ class Training:
             adapter.step(number, RATE)
 
 
-def own(adapter: Adapter) -> int:
+def ends(model: Any) -> set[nn.Parameter]:
+    """Parameters of encoder and decoder."""
+    return {*model.encoder.parameters(), *model.decoder.parameters()}
+
+
+def own(adapter: Adapter, model: Any) -> int:
     """Entries that a method trains at a step beside its dense parameters."""
-    return adapter.trainable_backbone() - sum(p.numel() for p in adapter.dense_parameters().values())
+    dense = adapter.dense_parameters().values()
+    return adapter.trainable_backbone() - sum(p.numel() for p in dense if p not in ends(model))
 
 
 def test_parsing_the_union_imports_nothing_heavy() -> None:
@@ -111,7 +117,8 @@ class TestEveryMethod:
         pretrained = model.backbone_parameters()
         objects = {key: id(parameter) for key, parameter in pretrained.items()}
         values = {key: parameter.clone() for key, parameter in pretrained.items()}
-        attach(model, LISTS.validate_python(({"name": name},)), CONTEXT)
+        methods = LISTS.validate_python(({"name": name},))
+        attach(model, methods, CONTEXT)
 
         found = predict(model)
         assert torch.isfinite(found).all()
@@ -123,7 +130,8 @@ class TestEveryMethod:
         assert all(torch.equal(model.backbone_parameters()[key], value) for key, value in values.items())
         inside = {id(parameter) for parameter in model.backbone.parameters()}
         assert inside >= set(objects.values())
-        assert all(p.requires_grad for side in (model.encoder, model.decoder) for p in side.parameters())
+        free = {"encoder", "decoder"} - {end for method in methods for end in method.frozen_ends}
+        assert all(p.requires_grad for side in free for p in getattr(model, side).parameters())
 
     def test_dense_parameters_have_names_of_the_method_or_of_the_backbone(self, name: str) -> None:
         model = tuned(name)
@@ -131,7 +139,7 @@ class TestEveryMethod:
         (adapter,) = model.adapters
         for key, parameter in adapter.dense_parameters().items():
             assert key.startswith(f"{name}.") or parameter is pretrained[key]
-        assert own(adapter) >= 0
+        assert own(adapter, model.model) >= 0
 
     def test_a_result_is_a_copy(self, name: str) -> None:
         training = Training(name)
@@ -178,7 +186,7 @@ def test_methods_compose_or_a_configuration_refuses_them(methods: tuple[dict[str
     try:
         LISTS.validate_python(methods)
     except ValueError as error:
-        assert any(reason in str(error) for reason in ("put it last", "expected one of the two"))
+        assert any(reason in str(error) for reason in ("put it last", "one of the two", "expected it alone"))
         return
     training = Training(*methods)
     model, dense = training.tuned, training.dense
@@ -187,13 +195,13 @@ def test_methods_compose_or_a_configuration_refuses_them(methods: tuple[dict[str
     assert all(id(parameter) in identities for parameter in dense.values())
     assert len(dense) == len({id(parameter) for parameter in dense.values()})
     assert all(parameter.requires_grad for parameter in dense.values())
-    ends = sum(p.numel() for side in (model.model.encoder, model.model.decoder) for p in side.parameters())
-    elsewhere = sum(own(adapter) for adapter in model.adapters)
+    at_the_ends = sum(p.numel() for p in dense.values() if p in ends(model.model))
+    elsewhere = sum(own(adapter, model.model) for adapter in model.adapters)
     assert (
         sum(parameter.numel() for parameter in dense.values()) + elsewhere
         == model.counts()["trainable_total"]
     )
-    assert model.counts()["trainable_total"] - ends == model.counts()["trainable_backbone"]
+    assert model.counts()["trainable_total"] - at_the_ends == model.counts()["trainable_backbone"]
 
     trained = {identities[id(parameter)] for parameter in dense.values()}
     before = weights(model)
@@ -214,7 +222,8 @@ def test_methods_compose_or_a_configuration_refuses_them(methods: tuple[dict[str
 @pytest.mark.parametrize(
     "methods",
     [
-        *(({"name": "linear_probe"}, method) for method in variants()),
+        *(({"name": "linear_probe"}, method) for method in variants() if method["name"] != "light_decoder"),
+        ({"name": "light_decoder"},),
         ({"name": "lora"}, {"name": "tadp"}),
         ({"name": "tadp"}, {"name": "lora"}),
         ({"name": "tadp"}, {"name": "full"}),
@@ -235,6 +244,12 @@ def test_a_configuration_accepts(methods: tuple[dict[str, Any], ...]) -> None:
         (("full", "full"), "full needs the backbone's weights, which full takes before it"),
         (("full", "tadp", "sfas"), "sfas needs the backbone's weights, which full takes before it"),
         (("sfas", "sfas"), "sfas works on what the others leave frozen: put it last, found sfas, sfas"),
+        (
+            ("light_decoder", "bitfit"),
+            "light_decoder freezes encoder and decoder, which other methods train: expected it alone, "
+            "found light_decoder, bitfit",
+        ),
+        (("linear_probe", "light_decoder"), "light_decoder freezes encoder and decoder"),
         (("sfas", "full"), "sfas works on what the others leave frozen: put it last, found sfas, full"),
     ],
 )

@@ -6,7 +6,7 @@ defined here.
 """
 
 from weatherpeft.interfaces.backbone import Backbone, BackboneSpec
-from weatherpeft.interfaces.method import Adapter, PeftMethod, TuningContext
+from weatherpeft.interfaces.method import Adapter, End, PeftMethod, TuningContext
 from weatherpeft.interfaces.source import DataRequest, Source
 from weatherpeft.interfaces.task import Task, TaskData
 
@@ -15,6 +15,7 @@ __all__ = [
     "Backbone",
     "BackboneSpec",
     "DataRequest",
+    "End",
     "PeftMethod",
     "Source",
     "Task",

@@ -47,8 +47,8 @@ class BackboneSpec(Protocol):
 class Backbone(Protocol):
     """A weather foundation model, wrapped from outside: a ``torch.nn.Module``.
 
-    As in the paper, every method trains ``encoder`` and ``decoder`` in full. ``backbone`` is the part between
-    them, which is the pool of the parameter-efficient methods.
+    As in the paper, ``encoder`` and ``decoder`` are trained in full, unless a method freezes them.
+    ``backbone`` is the part between them, which is the pool of the parameter-efficient methods.
     """
 
     @property
@@ -90,6 +90,13 @@ class Backbone(Protocol):
 
     def attention_modules(self) -> dict[str, torch.nn.Module]:
         """The window attention of every block by its path below ``backbone``."""
+
+    def heads(self) -> dict[str, torch.nn.Linear]:
+        """The linear layers that make the output variables of a patch, by their paths below ``decoder``."""
+
+    @property
+    def head_deviation(self) -> float:
+        """Standard deviation of the weights that heads start from."""
 
     def embedding_weights(self) -> torch.Tensor:
         """Patch-embedding weights of the variables in use, ``(width, variable, history · patch · patch)``."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from weatherpeft.interfaces.backbone import Backbone
+
+End = Literal["encoder", "decoder"]
+"""A part of a model beside its backbone."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Adapter(Protocol):
     """
 
     def dense_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """Parameters of the method and of the backbone that AdamW trains, by unique name."""
+        """Parameters of the method and of the model that AdamW trains, by unique name."""
 
     def trainable_backbone(self) -> int:
         """Number of parameters trained at a step without encoder and decoder, as the paper counts them."""
@@ -103,7 +106,8 @@ class PeftMethod(Spec, ABC):
     name: str
     """Selects this method."""
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Peak learning rate of what the method trains in the backbone; by default the experiment's."""
+    """Peak learning rate of what the method trains in the backbone, or of its new heads; by default the
+    experiment's."""
 
     def peak(self, default: float, parameter: str = "") -> float:
         """Peak learning rate of one of the method's parameters.
@@ -128,6 +132,14 @@ class PeftMethod(Spec, ABC):
     def takes_the_rest(self) -> bool:
         """Whether the method works on what the others leave frozen, so that it must be the last of a list."""
         return False
+
+    @property
+    def frozen_ends(self) -> tuple[End, ...]:
+        """Ends whose pretrained parameters stay as they are; the trainer trains every other end in full.
+
+        Other methods train the ends, so a method that freezes one stands alone.
+        """
+        return ()
 
     @property
     def takes(self) -> dict[str, bool]:

@@ -11,6 +11,7 @@ from weatherpeft.peft.bitfit import BitFit
 from weatherpeft.peft.dora import Dora
 from weatherpeft.peft.full import Full
 from weatherpeft.peft.huggingface import HuggingFace
+from weatherpeft.peft.light_decoder import LightDecoder
 from weatherpeft.peft.linear_probe import LinearProbe
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.lora_plus import LoraPlus
@@ -27,6 +28,7 @@ AnyMethod = Annotated[
     | Dora
     | Full
     | HuggingFace
+    | LightDecoder
     | LinearProbe
     | Lora
     | LoraPlus

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LinearProbe(PeftMethod):
-    """Trains no backbone parameter, only the encoder and the decoder, which every method trains."""
+    """Trains no backbone parameter, only the encoder and the decoder, which other methods train too."""
 
     name: Literal["linear_probe"]
     """Selects this method."""

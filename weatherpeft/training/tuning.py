@@ -41,15 +41,17 @@ class TunedModel:
 
         Args:
             default: peak of what has none of its own.
-            ends: peak of encoder and decoder, if not the default.
+            ends: peak of what is trained in encoder and decoder, if not the default.
         """
-        dense = dict.fromkeys(self._ends(), default if ends is None else ends)
+        at_the_ends, inside = default if ends is None else ends, self._inside_the_ends()
+        dense = dict.fromkeys(self._ends(), at_the_ends)
         for method, adapter in zip(self.methods, self.adapters, strict=True):
-            dense |= {name: method.peak(default, name) for name in adapter.dense_parameters()}
+            for name, parameter in adapter.dense_parameters().items():
+                dense[name] = method.peak(at_the_ends if parameter in inside else default, name)
         return Peaks(dense, [method.peak(default) for method in self.methods])
 
     def dense_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters that AdamW trains, by name: encoder, decoder and what the adapters add.
+        """Parameters that AdamW trains, by name: the ends and what the adapters add.
 
         Raises:
             ValueError: two methods use the same name.
@@ -64,8 +66,11 @@ class TunedModel:
 
     def counts(self) -> dict[str, int]:
         """``trainable_backbone``, the paper's count, and ``trainable_total`` with encoder and decoder."""
-        backbone = sum(adapter.trainable_backbone() for adapter in self.adapters)
-        ends = sum(parameter.numel() for parameter in self._ends().values())
+        backbone, inside = (
+            sum(adapter.trainable_backbone() for adapter in self.adapters),
+            self._inside_the_ends(),
+        )
+        ends = sum(p.numel() for p in self.dense_parameters().values() if p in inside)
         return {"trainable_backbone": backbone, "trainable_total": backbone + ends}
 
     def updates(self) -> xr.Dataset | None:
@@ -88,7 +93,7 @@ class TunedModel:
         )
 
     def result(self) -> dict[str, torch.Tensor]:
-        """What the run keeps: encoder, decoder and each adapter's result, prefixed with its position."""
+        """What the run keeps: the trained ends and each adapter's result, prefixed with its position."""
         tensors: dict[str, torch.Tensor] = {name: p.detach().clone() for name, p in self._ends().items()}
         for number, adapter in enumerate(self.adapters):
             tensors |= {f"{number}.{name}": tensor for name, tensor in adapter.result().items()}
@@ -119,11 +124,17 @@ class TunedModel:
             raise ValueError(f"tuned weights hold unknown tensors: {', '.join(left)}")
 
     def _ends(self) -> dict[str, nn.Parameter]:
+        """Parameters of encoder and decoder, as far as no method freezes them."""
+        frozen = {end for method in self.methods for end in method.frozen_ends}
         return {
             f"{end}.{name}": parameter
             for end, module in (("encoder", self.model.encoder), ("decoder", self.model.decoder))
+            if end not in frozen
             for name, parameter in module.named_parameters()
         }
+
+    def _inside_the_ends(self) -> set[nn.Parameter]:
+        return {*self.model.encoder.parameters(), *self.model.decoder.parameters()}
 
 
 def build_model(
@@ -198,7 +209,7 @@ def tuned_model(
 
 
 def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContext) -> TunedModel:
-    """Freeze a model's backbone and attach methods in their order.
+    """Freeze a model's backbone, and the ends that its methods freeze, and attach the methods in their order.
 
     Raises:
         ValueError: the methods cannot be trained together, two of them train the same parameter, or one
@@ -208,10 +219,12 @@ def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContex
     composed(methods)
     for parameter in model.backbone_parameters().values():
         parameter.requires_grad_(False)
+    for end in (end for method in methods for end in method.frozen_ends):
+        getattr(model, end).requires_grad_(False)
     adapters = tuple(method.attach(model, context) for method in methods)
     tuned = TunedModel(model, adapters, tuple(methods))
     inside = set(model.parameters())
-    trainer = dict.fromkeys([*model.encoder.parameters(), *model.decoder.parameters()], "every method")
+    trainer = dict.fromkeys(tuned._ends().values(), "every method")
     for method, adapter in zip(methods, tuned.adapters, strict=True):
         for name, parameter in adapter.dense_parameters().items():
             if parameter not in inside:

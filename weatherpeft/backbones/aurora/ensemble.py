@@ -146,6 +146,11 @@ class EnsembleAuroraBackbone(AuroraBackbone):
             for name, values in (fields.surface | fields.atmospheric).items():
                 self.register_buffer(f"{name}_{part}", values, persistent=False)
 
+    @property
+    def head_deviation(self) -> float:
+        """``HEAD_DEVIATION``."""
+        return HEAD_DEVIATION
+
     def forward(self, batch: Batch) -> Fields:
         """Predict the distribution of every target.
 

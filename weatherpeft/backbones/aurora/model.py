@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import aurora as upstream
 import torch
+from aurora.model.decoder import LinearPatchReconstruction
 from aurora.normalisation import level_to_str, locations
 from torch import nn
 
@@ -268,6 +269,16 @@ class AuroraBackbone(nn.Module):
             for stage, layer in enumerate(getattr(self.backbone, side))
             for block, module in enumerate(layer.blocks)
         }
+
+    def heads(self) -> dict[str, nn.Linear]:
+        """The decoder's output layers, surface variables first."""
+        modules = self.decoder.named_modules()
+        return {path: module for path, module in modules if isinstance(module, LinearPatchReconstruction)}
+
+    @property
+    def head_deviation(self) -> float:
+        """Upstream's."""
+        return 0.02
 
     def embedding_weights(self) -> torch.Tensor:
         """Patch-embedding weights, ``(width, variable, history·patch·patch)``.

@@ -15,10 +15,17 @@ def composed(methods: Methods) -> Methods:
         The list.
 
     Raises:
-        ValueError: a method that works on what the others leave frozen is not the last one, or one
-            before it takes a part of the backbone that it needs; the message names both.
+        ValueError: a method that freezes encoder or decoder is not alone, a method that works on what the
+            others leave frozen is not the last one, or one before it takes a part of the backbone that it
+            needs. The message names the methods.
     """
     names = ", ".join(method.name for method in methods)
+    for method in methods:
+        if method.frozen_ends and len(methods) > 1:
+            raise ValueError(
+                f"{method.name} freezes {' and '.join(method.frozen_ends)}, which other methods train: "
+                f"expected it alone, found {names}"
+            )
     for method in methods[:-1]:
         if method.takes_the_rest:
             raise ValueError(
