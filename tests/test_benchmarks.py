@@ -9,9 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
+from safetensors.torch import load_file, save_file
 
+from tests import small_data as small
+from tests.stages.test_training_stages import PERIODS, SPLITS, Project
 from weatherpeft.artifacts import store
+from weatherpeft.stages.moments import MomentsSpec, moments
+from weatherpeft.stages.statistics import StatisticsSpec, statistics
 
 REPOSITORY = Path(__file__).parents[1]
 CPU = ("--device", "cpu", "--threads", "1")
@@ -106,6 +112,40 @@ def test_compare_runs(tmp_path: Path) -> None:
     assert better["difference"] == pytest.approx(-0.3) and better["± days"] == pytest.approx(0.1)
     # Means of 0.6 and 0.8 in the first field, 0.8 in the second: 1 - sqrt(0.6 · 0.8) and 1 - 0.8 below 1.
     assert printed.split()[-8:] == ["better", "2", "-25.4", "-30.7", "-20.0", "2", "2", "0"]
+
+
+def test_prompt_attention(tmp_path: Path) -> None:
+    """Prompts that are zero after training have the biases of the projection as keys and values."""
+    data = [small.write_period(tmp_path / "regridded", period, seed=0) for period in PERIODS[:2]]
+    moments(
+        MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=SPLITS.train),
+        data[:1],
+        tmp_path / "moments",
+    )
+    statistics(StatisticsSpec(variables=small.VARIABLES), [tmp_path / "moments"], tmp_path / "statistics")
+    project = Project(tmp_path, data)
+    project.pretrain(project.pretrained)
+    model = project.model({"name": "tadp", "prompts": 2, "biases": False})
+    tuned = project.finetune(tmp_path / "runs/tadp-seed0", model, project.pretrained) / "tuned.safetensors"
+    weights = load_file(tuned)
+    save_file({name: values * (".mix." not in name) for name, values in weights.items()}, tuned)
+
+    output = tmp_path / "table.json"
+    printed = run(
+        "prompt_attention.py", str(tmp_path), "tadp-seed0", "--samples", "1", "--output", str(output)
+    )
+    pretrained = torch.load(project.pretrained / "pretrained.ckpt", weights_only=True)
+    rows = json.loads(output.read_text())["rows"]
+    assert len(rows) == 2 * 4
+    for before, after in zip(rows[::2], rows[1::2], strict=True):
+        assert (before["training"], after["training"]) == ("before", "after")
+        assert before["block"] == after["block"] and before["block"] in printed
+        _, key, value = pretrained[f"backbone.{after['block']}.attn.qkv.bias"].chunk(3)
+        assert after["prompt keys"] == pytest.approx(float(key.square().mean().sqrt()), rel=1e-5)
+        assert after["prompt values"] == pytest.approx(float(value.square().mean().sqrt()), rel=1e-5)
+        assert before["prompt keys"] != pytest.approx(after["prompt keys"], rel=1e-3)
+        assert before["uniform %"] == pytest.approx(100 * 2 / (2 + 2 * 2 * 4))
+        assert 0 < after["share %"] < 100 and 0 < after["constant %"] <= 100 + 1e-3
 
 
 @pytest.mark.slow
