@@ -146,6 +146,10 @@ def test_prompt_attention(tmp_path: Path) -> None:
         assert before["prompt keys"] != pytest.approx(after["prompt keys"], rel=1e-3)
         assert before["uniform %"] == pytest.approx(100 * 2 / (2 + 2 * 2 * 4))
         assert 0 < after["share %"] < 100 and 0 < after["constant %"] <= 100 + 1e-3
+    titles = [
+        line.split("  ")[0] for line in printed[printed.index("Loss of these samples") :].splitlines()[2:]
+    ]
+    assert titles == ["as trained", "mean of each window", "without attention", "without prompts"]
 
 
 @pytest.mark.slow
