@@ -1,12 +1,15 @@
 """The root configuration: what it takes and what it refuses."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
+from snakemake.utils import update_config
 
 from tests.experiments import CONFIGS, NAMES, changed, drop, put, values
 from weatherpeft.config import Experiment, Run, load
@@ -24,6 +27,16 @@ class TestEveryConfig:
         # Snakemake hands over what YAML read, dates and all; the JSON form is another way to say it.
         assert Experiment.parse(values(name)) == expected
         assert Experiment.parse(expected.model_dump(mode="json")) == expected
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("overlays/*.yaml")), ids=lambda path: path.stem)
+def test_every_overlay_is_valid_on_the_experiment_that_it_names(path: Path) -> None:
+    text = path.read_text()
+    named = re.search(r"--configfile config/(\S+) config/overlays/(\S+)", text)
+    assert named and named[2] == path.name
+    config = values(named[1])
+    update_config(config, yaml.safe_load(text))
+    Experiment.parse(config)
 
 
 class TestRefusals:
