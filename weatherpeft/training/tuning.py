@@ -66,10 +66,7 @@ class TunedModel:
 
     def counts(self) -> dict[str, int]:
         """``trainable_backbone``, the paper's count, and ``trainable_total`` with encoder and decoder."""
-        backbone, inside = (
-            sum(adapter.trainable_backbone() for adapter in self.adapters),
-            self._inside_the_ends(),
-        )
+        backbone, inside = sum(each.trainable_backbone() for each in self.adapters), self._inside_the_ends()
         ends = sum(p.numel() for p in self.dense_parameters().values() if p in inside)
         return {"trainable_backbone": backbone, "trainable_total": backbone + ends}
 
