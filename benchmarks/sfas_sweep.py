@@ -16,7 +16,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from compare_runs import higher_percent, read_runs
+import numpy as np
+import xarray as xr
+from compare_runs import read_runs
 from safetensors import safe_open
 from table import machine, save, show
 
@@ -34,6 +36,12 @@ def touched(run: Path) -> float | None:
     return entries / selected if entries else None
 
 
+def higher_percent(scores: xr.DataArray, other: xr.DataArray) -> float:
+    """By how much the means over time lie above others, as the geometric mean over the fields."""
+    logarithms = np.log(scores.mean("time") / other.mean("time"))
+    return 100 * math.expm1(float(logarithms.mean()))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="The choices of SFAS, side by side.")
@@ -45,7 +53,7 @@ def main() -> None:
     probe, published = found[REFERENCE], found[PUBLISHED]
     rows: list[dict[str, Any]] = []
     for name, seeds in found.items():
-        shared = sorted(seeds.keys() & probe.keys() & published.keys())
+        shared = [seed for seed in seeds if seed in probe and seed in published]
         skill = [-higher_percent(seeds[seed], probe[seed]) for seed in shared]
         better = [-higher_percent(seeds[seed], published[seed]) for seed in shared]
         t850 = [float(seeds[seed].sel(field="t850").mean()) for seed in shared]
