@@ -100,6 +100,7 @@ class TestRefusals:
                 put("runs.weatherpeft.methods", [{"name": "full"}, {"name": "sfas"}]),
                 "sfas needs the backbone's weights, which full takes before it: expected one of the two",
             ),
+            (put("reference", "fulll"), "reference: no run or baseline fulll; expected one of full, "),
             (put("runs.full.precision", "bfloat16"), "runs.full: precision bfloat16 keeps frozen"),
             (put("pretraining.training.precision", "bfloat16"), "pretraining: precision bfloat16 keeps"),
             (drop("pretraining"), "runs.full: starts from pretrained weights, but there are none"),
@@ -220,6 +221,12 @@ class TestCandidates:
     def test_what_is_no_candidate_is_named(self, methods: list[dict[str, Any]], message: str) -> None:
         with pytest.raises(ValidationError, match=message):
             changed(put("runs.full", {"methods": methods, "start": "random"}))
+
+
+@pytest.mark.parametrize("name", ["weatherpeft", "regression"])
+def test_a_run_or_a_baseline_may_be_the_reference(name: str) -> None:
+    assert changed(put("reference", name)).reference == name
+    assert "reference" not in changed().model_dump()
 
 
 class TestThePapersExperiments:

@@ -152,6 +152,9 @@ class Experiment(Spec):
     """Runs that the experiment compares, by name."""
     baselines: tuple[Baseline, ...] = ("interpolation", "regression")
     """Predictions without a network that the runs are compared with."""
+    reference: str | None = Field(default=None, exclude_if=lambda reference: reference is None)
+    """Run or baseline that the report compares all others with; by default the first run that tunes
+    everything."""
     regions: dict[Label, NamedRegion] = {}
     """Parts of the task's grid that are scored in addition to the whole, by name. Some may be held out of
     training."""
@@ -221,7 +224,7 @@ class Experiment(Spec):
                 raise ValueError(f"baselines: no climatology of {', '.join(sorted(unknown))} is made")
 
     def _check_runs(self) -> None:
-        """Refuse runs whose weights, schedule, precision, name or seeds are impossible."""
+        """Refuse runs whose weights, schedule, precision, name, seeds or reference are impossible."""
         if self.pretraining and self.checkpoint:
             raise ValueError("give pretraining or checkpoint, not both")
         for name, run in self.runs.items():
@@ -246,6 +249,9 @@ class Experiment(Spec):
                         f"runs.{name}: precision bfloat16 keeps frozen matrices in bfloat16, but "
                         f"{method.name} trains them; expected precision autocast"
                     )
+        if self.reference is not None and self.reference not in (*self.runs, *self.baselines):
+            known = ", ".join((*self.runs, *self.baselines))
+            raise ValueError(f"reference: no run or baseline {self.reference}; expected one of {known}")
         if self.pretraining and self.pretraining.training.precision == "bfloat16":
             raise ValueError(
                 "pretraining: precision bfloat16 keeps frozen matrices in bfloat16, but pretraining trains "

@@ -241,4 +241,5 @@ class Jobs(DataJobs):
             test=self._splits.test,
             sections=self._task.report_sections,
             regions=own.regions,
+            reference=own.reference,
         )

@@ -11,6 +11,7 @@ from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.reporting.benchmarks import Job, duration_text, memory_text
 from weatherpeft.reporting.choices import NOTE, Choice
+from weatherpeft.reporting.comparison import Compared
 from weatherpeft.reporting.figures import Image, pretty_units
 from weatherpeft.reporting.scores import (
     Channel,
@@ -53,6 +54,7 @@ def render(
     grid: Grid,
     figures: Figures,
     sections: Sequence[Section],
+    compared: Compared | None,
     choices: Sequence[Choice],
     timed: bool,
     artifacts: Sequence[dict[str, str]],
@@ -70,6 +72,7 @@ def render(
         grid: grid of the scores.
         figures: images that every report has.
         sections: sections that only some experiments have.
+        compared: all methods and baselines against one of them; None if there is no reference.
         choices: choices among candidates of runs.
         timed: whether a page of times exists.
         artifacts: ``name``, ``code``, ``spec`` and ``digest`` of every artifact that was read.
@@ -88,6 +91,7 @@ def render(
         channel_tables=[_channel_table(rows, channels, score) for score in ("rmse", "bias")],
         comparisons=[_comparison(*pair, channels) for pair in random_starts(rows)],
         figures=figures,
+        compared=compared,
         choices=choices,
         choices_note=NOTE,
         timed=timed,

@@ -66,6 +66,8 @@ class ReportSpec(Spec):
     """Names of the sections that the task asks for."""
     regions: dict[str, NamedRegion] = Field(default={}, exclude_if=lambda regions: not regions)
     """Parts of the grid that are scored in addition to the whole, by name."""
+    reference: str | None = None
+    """Run or baseline that all others are compared with; by default the first run that tunes everything."""
 
 
 def report(
@@ -87,8 +89,9 @@ def report(
         scores: artifacts of the evaluate stage, in folders named by run label or baseline.
         predictions: artifacts of the predict and baseline stages, in folders named by run label or baseline.
         runs: artifacts of the finetune stage, in folders named by run label.
-        output: artifact with ``report.html``, the tidy ``scores.csv`` and the text ``scores.txt``. If times
-            of jobs were recorded, it holds ``times.html`` too, which the artifact's digest leaves out.
+        output: artifact with ``report.html``, the tidy ``scores.csv`` and the text ``scores.txt``. If all are
+            compared with a reference, it holds the tidy ``differences.csv`` too. If times of jobs were
+            recorded, it holds ``times.html``, which the artifact's digest leaves out.
         benchmarks: folder of Snakemake's benchmark files, ``<stage>-<label>.tsv`` or ``<stage>.tsv``.
         pretrained: artifact of the pretrain stage, if the experiment has its own pretraining.
         forecasts: artifacts of the regrid stage with the test forecasts, if the task corrects forecasts.
@@ -100,6 +103,7 @@ def report(
     from weatherpeft.reporting import figures, page, table
     from weatherpeft.reporting.benchmarks import read_jobs
     from weatherpeft.reporting.choices import Choice
+    from weatherpeft.reporting.comparison import compare_with
     from weatherpeft.reporting.facts import facts, title
     from weatherpeft.reporting.provenance import digests, packages, short_name
     from weatherpeft.reporting.sample_maps import sample_maps
@@ -120,6 +124,8 @@ def report(
     samples = spec.window.frames(spec.fields, data, spec.test, forecasts)
     entries = _entries(spec, channels, sections, samples, scores_of, runs_of)
     rows = rows_of(entries)
+    reference = _reference(spec)
+    compared = compare_with(reference, entries, channels, scores_of) if reference else None
     jobs = read_jobs(benchmarks) if benchmarks else []
     curves = [_curve(run.name, runs_of[run.label]) for run in spec.runs]
     pretraining = _curve("pretraining", pretrained) if pretrained else None
@@ -143,6 +149,7 @@ def report(
         grid=spec.window.target_grid,
         figures=images,
         sections=sections,
+        compared=compared,
         choices=choices,
         timed=bool(jobs),
         artifacts=[digests(name, record) for name, record in records.items()],
@@ -154,11 +161,20 @@ def report(
         "scores.csv": table.csv_text(entries, channels, sections),
         "scores.txt": table.terminal_text(heading, rows, channels, sections, choices),
     }
+    if compared:
+        files["scores.txt"] += f"\n{compared.text()}\n"
+        files["differences.csv"] = compared.csv_text()
     if jobs:
         files[TIMES] = page.render_times(spec.experiment, jobs, labels)
     with store.artifact(output, spec, __name__, inputs, varying=[TIMES]) as directory:
         for name, text in files.items():
             (directory / name).write_text(text, encoding="utf-8")
+
+
+def _reference(spec: ReportSpec) -> str | None:
+    """Name of the run or baseline that all others are compared with, pretrained runs first."""
+    full = sorted((run for run in spec.runs if run.reference), key=lambda run: run.start == "random")
+    return spec.reference or (full[0].name if full else None)
 
 
 def _by_label(what: str, paths: Sequence[Path], labels: Sequence[str]) -> dict[str, Path]:

@@ -41,6 +41,8 @@ def read_series(path: Path, score: str) -> xr.DataArray:
         values = values.expand_dims(channel=[score])
     values = values.mean([name for name in values.dims if name not in ("time", "channel", LEAD)])
     labels = [str(label) for label in values["channel"].values]
+    if values.sizes.get(LEAD) == 1:
+        values = values.isel({LEAD: 0}, drop=True)
     if LEAD in values.dims:
         hours = [int(lead / np.timedelta64(1, "h")) for lead in values[LEAD].values]
         labels = [f"{label}+{lead}h" for label in labels for lead in hours]
