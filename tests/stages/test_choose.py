@@ -11,9 +11,10 @@ import xarray as xr
 from tests.backbones.small_aurora import small_spec
 from tests.stages.test_training_stages import DOWNSCALING, FIELDS, FULL, METHODS, SPLITS, TRAINING
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.costs import COST, SIZES
 from weatherpeft.stages.choose import ChooseSpec, choose
 from weatherpeft.stages.finetune import finetune
-from weatherpeft.training.model import COST, SIZES, FinetuneSpec, TunedModelSpec, Tuning, chosen
+from weatherpeft.training.model import FinetuneSpec, TunedModelSpec, Tuning, chosen
 
 CURVES = {"a": [5.0, 1.0, 4.0], "b": [5.0, 3.0, 2.0], "c": [9.0, 2.0, 2.0]}
 """Validation losses of three candidates: the last one is smallest for b, the best one for a."""

@@ -14,6 +14,7 @@ import xarray as xr
 
 from tests.small_data import write_store
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.costs import COST
 from weatherpeft.artifacts.predictions import write_predictions
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet, VariableSet, channel_label
@@ -200,11 +201,14 @@ class Built:
         path = self.root / "runs" / label
         backbone, total = COUNTS.get(label.split("-")[0], (300, 800))
         facts = {"trainable_backbone": backbone, "trainable_total": total}
+        facts |= {"touched_backbone": 2 * backbone, "adapter_bytes": 4 * backbone}
         name, seed = label.split("-seed")
         methods = name.removesuffix("_random")
         model = MadeModel(methods=methods, pretrained=methods == name, seed=int(seed))
-        with store.artifact(path, MadeRun(model=model), STAGE, facts=facts) as directory:
+        with store.artifact(path, MadeRun(model=model), STAGE, (), facts, [COST]) as directory:
             self.write_history(directory, FACTORS[label])
+            cost = {"seconds_per_step": 0.5, "peak_memory_bytes": 2 * 10**9}
+            (directory / COST).write_text(json.dumps(cost))
         return path
 
     def write_history(self, directory: Path, factor: float) -> None:

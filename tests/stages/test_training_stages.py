@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from tests import small_data as small
 from tests.backbones.small_aurora import build, small_spec
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.costs import COST
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import TuningContext
@@ -34,7 +35,7 @@ from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training import tuning
 from weatherpeft.training.checkpoint import load_tensors
-from weatherpeft.training.model import COST, FinetuneSpec, TunedModelSpec
+from weatherpeft.training.model import FinetuneSpec, TunedModelSpec
 from weatherpeft.training.spec import Training
 
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)

@@ -181,6 +181,10 @@ class Jobs(DataJobs):
         needed = any(method.needs_fisher for choice in choices for method in choice.methods)
         return [self.paths.fisher] if needed else []
 
+    def report_fisher(self) -> list[str]:
+        """The Fisher store that the report compares selections with, if a run needs it anyway."""
+        return sorted({path for label in self.run_labels() for path in self.run_fisher(label)})
+
     # Forecasts and scores.
 
     def predict(self, run: str) -> PredictSpec:

@@ -110,11 +110,33 @@ def chosen_by_fisher(run: Path, fisher: Path) -> float:
     return 100 * float(ours.sum()) / count
 
 
-def figure(shown: Sequence[Budget]) -> Image:
-    """A map of the updates over the run, one panel for each budget, with the share of the entries beside.
+PANELS = 3
+"""Largest number of panels side by side."""
+
+
+def figures(runs: Mapping[str, Path]) -> list[Image]:
+    """Maps of the updates by block and by kind, of every run that has them.
 
     Args:
-        shown: budgets by the same blocks or kinds.
+        runs: artifacts of the finetune stage by name.
+    """
+    by_block: list[Budget] = []
+    by_kind: list[Budget] = []
+    for name, run in runs.items():
+        for found, budget in zip((by_block, by_kind), budgets(name, run), strict=False):
+            found.append(budget)
+    return [
+        figure(found[first : first + PANELS])
+        for found in (by_block, by_kind)
+        for first in range(0, len(found), PANELS)
+    ]
+
+
+def figure(shown: Sequence[Budget]) -> Image:
+    """A map of the updates over the run, one panel for each budget, with the share of the entries.
+
+    Args:
+        shown: budgets.
     """
     rows = max(len(budget.parts) for budget in shown)
     with style({"axes.grid": False, "font.size": 8.0}):
@@ -126,7 +148,7 @@ def figure(shown: Sequence[Budget]) -> Image:
             labels = [
                 f"{part} ({share:.1f} %)" for part, share in zip(budget.parts, budget.entries, strict=True)
             ]
-            axis.set_yticks(range(len(labels)), labels if axis is axes[0] or len(shown) == 1 else [])
+            axis.set_yticks(range(len(labels)), labels)
             axis.set_xticks([])
             axis.set_xlabel("First step to last step")
             axis.set_title(budget.name)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from weatherpeft.reporting.figures import Image, image_of, style
+from weatherpeft.reporting.plain_text import table_text
 from weatherpeft.reporting.scores import Channel, Entry
 from weatherpeft.verification.score_series import Runs, compare_series, main_score, read_series
 from weatherpeft.verification.significance import FALSE_DISCOVERIES, LEVEL, Comparison
@@ -81,16 +82,8 @@ class Compared:
 
     def text(self) -> str:
         """The lines as aligned plain text below a title, with the note."""
-        rows = [list(self.heads), *self.lines()]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        rows.insert(1, ["-" * width for width in widths])
-        aligned = [
-            "  ".join(
-                [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-            )
-            for row in rows
-        ]
-        return "\n".join([f"Compared with {self.reference}", *aligned, *textwrap.wrap(self.note, _WIDTH)])
+        lines = table_text([list(self.heads), *self.lines()])
+        return "\n".join([f"Compared with {self.reference}", lines, *textwrap.wrap(self.note, _WIDTH)])
 
     def csv_text(self) -> str:
         """Tidy CSV with a line for every method and field, and one for all fields, which has percent only."""

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-from weatherpeft.reporting.scores import Channel, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,55 +179,3 @@ def training_curves(curves: Sequence[Curve], pretraining: Curve | None) -> Image
 def _plot_training(axis: "Axes", curve: Curve, line: dict[str, Any]) -> None:
     window = max(1, curve.step.size // 40)
     axis.plot(curve.step, smoothed(curve.train_loss, window), **line)
-
-
-def cost(rows: Sequence[Row], channels: Sequence[Channel], shown: Sequence[int]) -> Image:
-    """RMSE against the number of trained backbone parameters, with baselines as lines.
-
-    Args:
-        rows: methods and baselines.
-        channels: fields of the scores.
-        shown: indices of the fields to draw, with one panel for each.
-    """
-    methods = [row for row in rows if row.kind == "method"]
-    baselines = [row for row in rows if row.kind == "baseline"]
-    names = [row.name for row in methods]
-    counts = [row.trainable_backbone[-1] for row in methods if row.trainable_backbone]
-    with style():
-        figure = Figure(figsize=(4.07 * len(shown), 4.4), layout="constrained")
-        axes = figure.subplots(1, len(shown), squeeze=False)[0]
-        for axis, index in zip(axes, shown, strict=True):
-            factor, units = channels[index].display
-            for row in methods:
-                spread = None if row.rmse_spread is None else factor * row.rmse_spread[index]
-                axis.errorbar(
-                    row.trainable_backbone[-1],
-                    factor * row.rmse[index],
-                    yerr=spread,
-                    fmt="s" if row.start == "random" else "o",
-                    color=color_of(row.name, names),
-                    markersize=7,
-                    label=row.name,
-                )
-            for row, dashes in zip(baselines, ("--", ":", "-."), strict=False):
-                axis.axhline(factor * row.rmse[index], color="#5b6670", linestyle=dashes, label=row.name)
-            _count_axis(axis, counts)
-            axis.set_xlabel("Trained backbone parameters")
-            axis.set_ylabel(f"RMSE ({pretty_units(units)})")
-            axis.set_title(textwrap.shorten(channels[index].long_name, 45))
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(2 * len(shown) + 1, len(labels)))
-        return image_of(figure, "RMSE against the number of trained backbone parameters", 160)
-
-
-def _count_axis(axis: "Axes", counts: Sequence[int]) -> None:
-    """Set up a logarithmic axis over the counts, with a place for zero if a count is zero."""
-    positive = [count for count in counts if count > 0] or [1]
-    first, last = np.floor(np.log10([min(positive), max(positive)]))
-    ticks = [*([0.0] if 0 in counts else []), *10.0 ** np.arange(first, last + 1)]
-    if 0 in counts:
-        axis.set_xscale("symlog", linthresh=10.0**first, linscale=0.7)
-    else:
-        axis.set_xscale("log")
-    axis.set_xticks(ticks)
-    axis.set_xlim(ticks[0] * 0.6 if ticks[0] else -0.2 * ticks[1], max(positive) * 3)

@@ -35,13 +35,17 @@ class Figures:
         maps: one image for each field that is shown.
         maps_caption: caption of the maps.
         training: losses of the trainings.
-        cost: accuracy against the number of trained parameters.
+        cost: scores against what they cost; None where nothing is compared.
+        budget: where methods that choose at each step what they update have spent their updates.
+        overlap: how much of it the pretrained model's Fisher information would have chosen; empty if unknown.
     """
 
     maps: list[Image]
     maps_caption: str
     training: Image
-    cost: Image
+    cost: Image | None
+    budget: Sequence[Image]
+    overlap: str
 
 
 def render(
@@ -100,15 +104,17 @@ def render(
     )
 
 
-def render_times(experiment: str, jobs: Sequence[Job], run_labels: Sequence[str]) -> str:
+def render_times(experiment: str, jobs: Sequence[Job], run_labels: Sequence[str], cost: Image | None) -> str:
     """A page of the time and memory of the jobs, which differ from run to run.
 
     Args:
         experiment: name of the experiment.
         jobs: time and memory of each job.
         run_labels: labels of the fine-tuning jobs.
+        cost: scores against time and memory; None where nothing is compared.
     """
-    return _render("times.html.jinja", experiment=experiment, jobs=_job_tables(jobs, run_labels))
+    tables = _job_tables(jobs, run_labels)
+    return _render("times.html.jinja", experiment=experiment, jobs=tables, cost=cost)
 
 
 _PARTS = ("base.html.jinja", "macros.html.jinja")

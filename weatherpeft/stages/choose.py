@@ -6,8 +6,9 @@ from pathlib import Path
 from pydantic import Field
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.costs import COST, SIZES
 from weatherpeft.spec import Spec
-from weatherpeft.training.model import COST, SIZES, FinetuneSpec
+from weatherpeft.training.model import FinetuneSpec
 
 
 class ChooseSpec(Spec):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.costs import COST
 from weatherpeft.fields.regions import training_points
-from weatherpeft.training.model import COST, FinetuneSpec
+from weatherpeft.training.model import FinetuneSpec
 
 
 def finetune(
@@ -30,7 +31,7 @@ def finetune(
         statistics: artifact of the statistics stage or, if the task corrects forecasts, of the
             standardization stage.
         output: artifact with ``tuned.safetensors``, ``history.zarr``, ``cost.json`` and, if a method chooses
-            at each step what it updates, ``updates.zarr``. Its record gives ``training.model.SIZES``.
+            at each step what it updates, ``updates.zarr``. Its record gives ``artifacts.costs.SIZES``.
         work: directory of the running training's checkpoints; a retry resumes from them.
         pretrained: artifact or checkpoint with the pretrained weights, if the run starts from them.
         fisher: artifact of the fisher stage, if a method needs it.

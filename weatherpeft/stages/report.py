@@ -80,6 +80,7 @@ def report(
     benchmarks: Path | None = None,
     pretrained: Path | None = None,
     forecasts: Sequence[Path] = (),
+    fisher: Path | None = None,
 ) -> None:
     """Compare the runs of an experiment on a page, in a table and in a text.
 
@@ -95,19 +96,21 @@ def report(
         benchmarks: folder of Snakemake's benchmark files, ``<stage>-<label>.tsv`` or ``<stage>.tsv``.
         pretrained: artifact of the pretrain stage, if the experiment has its own pretraining.
         forecasts: artifacts of the regrid stage with the test forecasts, if the task corrects forecasts.
+        fisher: artifact of the fisher stage, if a run needed it. The page then says how much of what SFAS
+            touched it would have chosen.
 
     Raises:
         ValueError: an artifact is missing, unknown or incomplete, or scores are of other fields or times than
             those of the test split. The message names the path.
     """
-    from weatherpeft.reporting import figures, page, table
+    from weatherpeft.reporting import budget, costs, figures, page, pareto, table
     from weatherpeft.reporting.benchmarks import read_jobs
     from weatherpeft.reporting.choices import Choice
     from weatherpeft.reporting.comparison import compare_with
     from weatherpeft.reporting.facts import facts, title
     from weatherpeft.reporting.provenance import digests, packages, short_name
     from weatherpeft.reporting.sample_maps import sample_maps
-    from weatherpeft.reporting.scores import featured, headline, rows_of, scored_channels
+    from weatherpeft.reporting.scores import featured, rows_of, scored_channels
     from weatherpeft.reporting.sections import sections_of
 
     labels = [run.label for run in spec.runs]
@@ -126,6 +129,19 @@ def report(
     rows = rows_of(entries)
     reference = _reference(spec)
     compared = compare_with(reference, entries, channels, scores_of) if reference else None
+    costs_of = {
+        name: costs.read_costs([runs_of[run.label] for run in spec.runs if run.name == name])
+        for name in dict.fromkeys(run.name for run in spec.runs)
+    }
+    random = [run.name for run in spec.runs if run.start == "random"]
+    points = costs.points(compared, costs_of, random) if compared else []
+    first = {run.name: runs_of[run.label] for run in reversed(spec.runs)}
+    first = {name: first[name] for name in costs_of}
+    overlap = {
+        name: budget.chosen_by_fisher(run, fisher)
+        for name, run in first.items()
+        if fisher and (run / budget.UPDATES).is_dir()
+    }
     jobs = read_jobs(benchmarks) if benchmarks else []
     curves = [_curve(run.name, runs_of[run.label]) for run in spec.runs]
     pretraining = _curve("pretraining", pretrained) if pretrained else None
@@ -135,9 +151,11 @@ def report(
         maps=maps,
         maps_caption=caption,
         training=figures.training_curves(curves, pretraining),
-        cost=figures.cost(rows, channels, [n for n in headline(channels) if n in featured(channels)]),
+        cost=pareto.figure(points, costs.SAME, compared.reference) if compared else None,
+        budget=budget.figures(first),
+        overlap=budget.overlap_text(overlap),
     )
-    inputs = [*data, *forecasts, *scores, *predictions, *runs, *([pretrained] if pretrained else [])]
+    inputs = [*data, *forecasts, *scores, *predictions, *runs, *(p for p in (pretrained, fisher) if p)]
     records = {short_name(path): store.read_provenance(path) for path in inputs}
     html = page.render(
         experiment=spec.experiment,
@@ -162,10 +180,11 @@ def report(
         "scores.txt": table.terminal_text(heading, rows, channels, sections, choices),
     }
     if compared:
-        files["scores.txt"] += f"\n{compared.text()}\n"
+        files["scores.txt"] += f"\n{compared.text()}\n\n{costs.text(costs_of)}\n"
         files["differences.csv"] = compared.csv_text()
     if jobs:
-        files[TIMES] = page.render_times(spec.experiment, jobs, labels)
+        cost = pareto.figure(points, costs.VARYING, compared.reference) if compared else None
+        files[TIMES] = page.render_times(spec.experiment, jobs, labels, cost)
     with store.artifact(output, spec, __name__, inputs, varying=[TIMES]) as directory:
         for name, text in files.items():
             (directory / name).write_text(text, encoding="utf-8")

@@ -14,12 +14,6 @@ from weatherpeft.spec import Spec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.spec import Training
 
-COST = "cost.json"
-"""File of a run with its median ``seconds_per_step`` and ``peak_memory_bytes``, which differ each time."""
-SIZES = ("trainable_backbone", "trainable_total", "touched_backbone", "adapter_bytes")
-"""Entries of a run's record: parameters that a step trains between encoder and decoder, the same with encoder
-and decoder, parameters that any step trained between them, and bytes of what is kept of the methods."""
-
 
 class TunedModelSpec(Spec):
     """A tuned model, which can be rebuilt from this spec and its files."""

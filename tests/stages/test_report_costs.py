@@ -1,0 +1,69 @@
+"""What the report says of costs, on the experiment of ``test_report``."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import xarray as xr
+
+from tests.stages.test_report import STAGE, Built, Made, spec_of
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.costs import COST
+from weatherpeft.peft.sfas.fisher_store import write_fisher
+from weatherpeft.reporting.costs import MEMORY, SECONDS, TOUCHED, read_costs
+from weatherpeft.training.checkpoint import save_tensors
+
+LAYER = "layers.0.attn.weight"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The experiment, in which the run of LoRA looks like one of SFAS."""
+    built = Built(tmp_path_factory.mktemp("costs"), spec_of())
+    for path in built.runs:
+        if path.name.startswith("lora-"):
+            updates = xr.Dataset(
+                {"updates": (("parameter", "part"), [[3, 1]]), "entries": ("parameter", [4])},
+                coords={"parameter": [LAYER]},
+            )
+            store.write_dataset(updates, path / "updates.zarr")
+            index = {f"0.sfas.{LAYER}.index": torch.tensor([1, 2]), f"0.sfas.{LAYER}.value": torch.zeros(2)}
+            save_tensors(index, path / "tuned.safetensors")
+    with store.artifact(built.root / "fisher", Made(note="fisher"), STAGE) as directory:
+        write_fisher(directory / "fisher.zarr", [(LAYER, torch.tensor([0.0, 2.0, 1.0, 3.0]))], samples=1)
+    return built
+
+
+def test_sizes_are_in_the_text_and_times_are_not(built: Built) -> None:
+    text = (built.report(built.root / "report") / "scores.txt").read_text()
+    table = [line.split() for line in text[text.index("What the methods cost") :].splitlines()[1:]]
+    assert ["lora", "120", "240", "480"] in table and ["full", "1,000", "2,000", "4,000"] in table
+    costs = read_costs([path for path in built.runs if path.name.startswith("lora-")])
+    assert (costs[TOUCHED], costs[SECONDS], costs[MEMORY]) == (240, 0.5, 2.0)
+
+
+def test_the_digest_does_not_depend_on_seconds_and_memory(built: Built, tmp_path: Path) -> None:
+    first = built.report(tmp_path / "first")
+    for path in built.runs:
+        (path / COST).write_text(json.dumps({"seconds_per_step": 1 + len(path.name), "peak_memory_bytes": 7}))
+    second = built.report(tmp_path / "second")
+    assert (first / "times.html").read_bytes() != (second / "times.html").read_bytes()
+    for name in ("scores.txt", "report.html"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_the_page_shows_where_updates_went(built: Built, tmp_path: Path) -> None:
+    page = (built.report(tmp_path / "without") / "report.html").read_text()
+    assert "Where the updates went" in page and "with the largest Fisher" not in page
+    page = (built.report(tmp_path / "with", fisher=built.root / "fisher") / "report.html").read_text()
+    assert "lora: 50 % of the entries that it touched are among as many with the largest Fisher" in page
+
+
+def test_a_run_without_its_sizes_is_refused(built: Built, tmp_path: Path) -> None:
+    with store.artifact(
+        tmp_path / "run", Made(note="run"), STAGE, (), {"trainable_backbone": 1}
+    ) as directory:
+        (directory / COST).write_text("{}")
+    with pytest.raises(ValueError, match="run: the record lacks trainable_total, touched_backbone"):
+        read_costs([tmp_path / "run"])
