@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from tests.backbones.small_aurora import CONTEXT, loss, small_aurora, small_batch
+from tests.contracts.peft_checks import CHANGES_THE_START
 from weatherpeft.interfaces import Adapter, PeftMethod, TuningContext
 from weatherpeft.peft import AnyMethod, AnyMethods
 from weatherpeft.training.tuning import TunedModel, attach
@@ -20,8 +21,6 @@ KINDS: list[type[PeftMethod]] = list(get_args(get_args(AnyMethod)[0]))
 NAMES = [get_args(kind.model_fields["name"].annotation)[0] for kind in KINDS]
 LISTS: TypeAdapter[tuple[PeftMethod, ...]] = TypeAdapter(AnyMethods)
 PREDICTION = TuningContext(steps=0, seed=1)
-CHANGES_THE_START = {"aprompt", "light_decoder", "tadp", "vpt"}
-"""Methods that are not the identity before their first step."""
 RATE = 1e-3
 
 

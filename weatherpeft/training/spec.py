@@ -11,7 +11,7 @@ Precision = Literal["float32", "autocast", "bfloat16"]
 
 ``autocast`` computes matrix products in bfloat16, from weights in float32. ``bfloat16`` gives the same bits
 from frozen matrices that are kept in bfloat16, which takes half the memory. It is not for methods that train
-the matrices.
+the matrices. Methods that compute with the matrices themselves, such as ``dora``, differ in the last bits.
 """
 
 
