@@ -85,7 +85,7 @@ def hides_a_parameter(adapter: Adapter, model: Any) -> Adapter:
 
     def step(number: int, learning_rate: float) -> None:
         with torch.no_grad():
-            found[name].mul_(1 - learning_rate)
+            found[name].sub_(learning_rate)  # also where it starts at zero
 
     rest = {key: value for key, value in found.items() if key != name}
     count = adapter.trainable_backbone() - found[name].numel()
