@@ -54,7 +54,11 @@ def test_the_digest_does_not_depend_on_seconds_and_memory(built: Built, tmp_path
 
 
 def test_the_page_shows_where_updates_went(built: Built, tmp_path: Path) -> None:
-    page = (built.report(tmp_path / "without") / "report.html").read_text()
+    path = built.report(tmp_path / "without")
+    pictures = {file.name for file in path.glob("*.png")}
+    assert pictures == {"training.png", "cost.png", "scorecard.png", "updates_0.png", "updates_1.png"}
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in path.glob("*.png"))
+    page = (path / "report.html").read_text()
     assert "Where the updates went" in page and "with the largest Fisher" not in page
     page = (built.report(tmp_path / "with", fisher=built.root / "fisher") / "report.html").read_text()
     assert "lora: 50 % of the entries that it touched are among as many with the largest Fisher" in page

@@ -45,6 +45,11 @@ class Image:
     width: int
     text: str
 
+    @property
+    def png(self) -> bytes:
+        """The image as the content of a file."""
+        return base64.b64decode(self.source.partition(",")[2])
+
 
 def pretty_units(units: str) -> str:
     """Units with superscripts.

@@ -90,9 +90,9 @@ def report(
         scores: artifacts of the evaluate stage, in folders named by run label or baseline.
         predictions: artifacts of the predict and baseline stages, in folders named by run label or baseline.
         runs: artifacts of the finetune stage, in folders named by run label.
-        output: artifact with ``report.html``, the tidy ``scores.csv`` and the text ``scores.txt``. If all are
-            compared with a reference, it holds the tidy ``differences.csv`` too. If times of jobs were
-            recorded, it holds ``times.html``, which the artifact's digest leaves out.
+        output: artifact with ``report.html``, the tidy ``scores.csv``, the text ``scores.txt`` and the figures
+            as PNG. If the runs are compared with one of them or a baseline, it holds ``differences.csv`` too.
+            If times of jobs were recorded, it holds ``times.html``, which the artifact's digest leaves out.
         benchmarks: folder of Snakemake's benchmark files, ``<stage>-<label>.tsv`` or ``<stage>.tsv``.
         pretrained: artifact of the pretrain stage, if the experiment has its own pretraining.
         forecasts: artifacts of the regrid stage with the test forecasts, if the task corrects forecasts.
@@ -185,9 +185,16 @@ def report(
     if jobs:
         cost = pareto.figure(points, costs.VARYING, compared.reference) if compared else None
         files[TIMES] = page.render_times(spec.experiment, jobs, labels, cost)
+    pictures = {"training.png": images.training, "cost.png": images.cost}
+    pictures |= {f"updates_{number}.png": image for number, image in enumerate(images.budget)}
+    if compared:
+        pictures["scorecard.png"] = compared.scorecard()
     with store.artifact(output, spec, __name__, inputs, varying=[TIMES]) as directory:
         for name, text in files.items():
             (directory / name).write_text(text, encoding="utf-8")
+        for name, picture in pictures.items():
+            if picture:
+                (directory / name).write_bytes(picture.png)
 
 
 def _reference(spec: ReportSpec) -> str | None:
