@@ -90,8 +90,8 @@ def report(
         scores: artifacts of the evaluate stage, in folders named by run label or baseline.
         predictions: artifacts of the predict and baseline stages, in folders named by run label or baseline.
         runs: artifacts of the finetune stage, in folders named by run label.
-        output: artifact with ``report.html``, the tidy ``scores.csv``, the text ``scores.txt`` and the figures
-            as PNG. If the runs are compared with one of them or a baseline, it holds ``differences.csv`` too.
+        output: artifact with ``report.html``, the tidy ``scores.csv``, the text ``scores.txt`` and figures as
+            PNG. If the runs are compared with one of them or a baseline, it holds ``differences.csv`` too.
             If times of jobs were recorded, it holds ``times.html``, which the artifact's digest leaves out.
         benchmarks: folder of Snakemake's benchmark files, ``<stage>-<label>.tsv`` or ``<stage>.tsv``.
         pretrained: artifact of the pretrain stage, if the experiment has its own pretraining.
