@@ -34,7 +34,7 @@ def test_a_figure_has_the_costs_that_are_known() -> None:
             product("ab", range(5)), np.linspace(-3, 2, 10).tolist(), strict=True
         )
     ]
-    points.append(Point("probe", 0.0, (0.0, 0.0), {"entries": 0.0}, random=True))
+    points.append(Point("probe", 0.0, (0.0, 0.0), {"entries": 0.0}))
     image = figure(points, ("entries", "bytes", "seconds"), "probe")
     assert image is not None
     assert image == figure(points, ("entries", "bytes", "seconds"), "probe")

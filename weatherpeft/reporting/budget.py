@@ -35,16 +35,18 @@ class Budget:
 
 
 def block_and_kind(parameter: str) -> tuple[str, str]:
-    """Split the name of a parameter behind its last number.
+    """Split the name of a parameter behind its second number, or behind its only one.
 
     >>> block_and_kind("encoder_layers.0.blocks.1.attn.qkv.weight")
     ('encoder_layers.0.blocks.1', 'attn.qkv.weight')
+    >>> block_and_kind("encoder_layers.0.downsample.reduction.weight")
+    ('encoder_layers.0', 'downsample.reduction.weight')
     >>> block_and_kind("norm.weight")
     ('norm', 'weight')
     """
     parts = parameter.split(".")
     numbers = [place for place, part in enumerate(parts) if part.isdigit()]
-    cut = numbers[-1] + 1 if numbers else len(parts) - 1
+    cut = numbers[:2][-1] + 1 if numbers else len(parts) - 1
     return ".".join(parts[:cut]), ".".join(parts[cut:])
 
 

@@ -38,15 +38,12 @@ def read_costs(runs: Sequence[Path]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def points(
-    compared: Compared, costs: Mapping[str, Mapping[str, float]], random: Sequence[str]
-) -> list[Point]:
-    """Every method with its scores and costs, the reference among them.
+def points(compared: Compared, costs: Mapping[str, Mapping[str, float]]) -> list[Point]:
+    """Methods with their scores and costs, the reference among them.
 
     Args:
         compared: methods and baselines against one of them.
-        costs: of every method by name.
-        random: names of the methods that started from random weights.
+        costs: by the name of the method.
     """
     found = []
     for name, own in costs.items():
@@ -55,7 +52,7 @@ def points(
         else:
             of = compared.comparisons[name]
             skill, interval = of.mean_percent, (of.mean_percent_lower, of.mean_percent_upper)
-        found.append(Point(name, skill, interval, own, name in random))
+        found.append(Point(name, skill, interval, own))
     return found
 
 

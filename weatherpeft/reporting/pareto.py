@@ -22,14 +22,12 @@ class Point:
         skill: difference of its scores to the reference in percent, mean over the fields; less is better.
         interval: bounds of the 95 % interval of the skill.
         costs: what it costs, by the name of the cost. A cost that is not known is left out.
-        random: whether it started from random weights.
     """
 
     name: str
     skill: float
     interval: tuple[float, float]
     costs: Mapping[str, float]
-    random: bool = False
 
 
 def frontier(costs: Sequence[float], skills: Sequence[float]) -> list[int]:
@@ -76,7 +74,7 @@ def _panel(axis: "Axes", points: Sequence[Point], cost: str, names: Sequence[str
             value,
             point.skill,
             yerr=[[max(0.0, point.skill - low)], [max(0.0, high - point.skill)]],
-            fmt="s" if point.random else "osD^v<>P"[names.index(point.name) // 8 % 8],
+            fmt="osD^v<>P"[names.index(point.name) // 8 % 8],
             color=color_of(point.name, names),
             markersize=5,
             elinewidth=0.8,

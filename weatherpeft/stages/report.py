@@ -133,8 +133,8 @@ def report(
         name: costs.read_costs([runs_of[run.label] for run in spec.runs if run.name == name])
         for name in dict.fromkeys(run.name for run in spec.runs)
     }
-    random = [run.name for run in spec.runs if run.start == "random"]
-    points = costs.points(compared, costs_of, random) if compared else []
+    pretrained_runs = {run.name: costs_of[run.name] for run in spec.runs if run.start == "pretrained"}
+    points = costs.points(compared, pretrained_runs) if compared else []
     first = {run.name: runs_of[run.label] for run in reversed(spec.runs)}
     first = {name: first[name] for name in costs_of}
     overlap = {
