@@ -217,6 +217,7 @@ def test_nothing_dense_is_held() -> None:
     assert most[0] == 0  # freed before the next hook of the same parameter
     size = sum(p.numel() for p in pool.values())
     state = adapter.state_dict()
+    assert state.pop("sfas.updates").shape == (len(pool), STEPS)
     assert all(tensor.numel() <= adapter.selected for tensor in state.values())
     dense = [v for v in vars(adapter).values() if isinstance(v, Tensor) and v.numel() >= size]
     assert not dense and adapter._touched._bytes.nbytes <= size / 8 + 1
