@@ -93,8 +93,10 @@ def _panel(axis: "Axes", points: Sequence[Point], cost: str, names: Sequence[str
         place = (values[index], points[index].skill)
         axis.annotate(points[index].name, place, (4, -9), textcoords="offset points", fontsize=7.5)
     positive = [value for value in values if value > 0]
-    if len(positive) < len(values):
-        axis.set_xscale("symlog", linthresh=10 ** np.floor(np.log10(min(positive, default=1))), linscale=0.5)
+    if positive and len(positive) < len(values):
+        first, last = np.floor(np.log10([min(positive), max(positive)]))
+        axis.set_xscale("symlog", linthresh=10.0**first, linscale=0.5)
+        axis.set_xticks([0.0, *10.0 ** np.arange(first, last + 1)])
     elif max(values) > 10 * min(values):
         axis.set_xscale("log")
     axis.set_xlabel(cost)
