@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from tests.stages.test_report import FACTORS, LABELS, STAGE, UNITS, Built, Made, spec_of
+from tests.stages.report_experiment import FACTORS, LABELS, STAGE, UNITS, Built, Made, spec_of
 from weatherpeft.artifacts import store
 from weatherpeft.reporting.comparison import Compared
 from weatherpeft.reporting.scores import Entry, scored_channels

@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
-from tests.stages.test_report import STAGE, Built, Made, spec_of
+from tests.stages.report_experiment import STAGE, Built, Made, spec_of
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.costs import COST
 from weatherpeft.peft.sfas.fisher_store import write_fisher
