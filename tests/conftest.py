@@ -32,6 +32,8 @@ def fisher(tmp_path: Path) -> Path:
     from weatherpeft.peft.sfas.fisher_store import write_fisher
 
     generator = torch.Generator().manual_seed(0)
-    values = {n: torch.rand(p.shape, generator=generator) for n, p in Toy().backbone_parameters().items()}
-    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=4)
+    shapes = {name: parameter.shape for name, parameter in Toy().backbone_parameters().items()}
+    fisher = {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
+    gradient = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    write_fisher(tmp_path / "fisher.zarr", fisher.items(), 4, gradient.items())
     return tmp_path / "fisher.zarr"

@@ -46,7 +46,7 @@ DEFAULTS = [{"name": name} for name in NAMES]
 LAST = {"name": "sfas"}
 PAIRS = [*itertools.product(DEFAULTS, repeat=2), *((m, LAST) for m in variants() if m not in DEFAULTS)]
 TRIPLES = [(method, {"name": "tadp"}, LAST) for method in variants()]
-SCORES = ("magnitude", "random", "gradient", "child_tuning_f", "second_order")
+SCORES = ("magnitude", "random", "gradient", "child_tuning_f")
 OTHERS: list[tuple[dict[str, Any], ...]] = [
     ({"name": "lora", "targets": ("fc1",)}, {"name": "lora", "rank": 2}),
     *(({"name": "tadp"}, {"name": "sfas", "score": score}) for score in SCORES),

@@ -154,7 +154,7 @@ def test_files_have_the_permissions_that_the_user_asks_for(umask: int, expected:
         for _ in range(2):
             save_tensors({"a": torch.ones(1)}, tmp_path / "tuned.safetensors")
         Running(0).save(tmp_path / "checkpoint.pt", 1)
-        _Sums(tmp_path / "work", {"w": nn.Parameter(torch.ones(2))}).complete(1)
+        _Sums(tmp_path / "work", {("square", "w"): nn.Parameter(torch.ones(2))}).complete(1)
         write_fisher(tmp_path / "fisher.zarr", [("w", torch.ones(2))], samples=1)
     finally:
         os.umask(before)

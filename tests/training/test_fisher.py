@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.backbones.small_aurora import loss as aurora_loss
 from tests.backbones.small_aurora import small_aurora, small_batch
 from tests.peft.toy_backbone import Toy, as_backbone, sample_gradients, toy_batch, toy_loss
-from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
+from weatherpeft.peft.sfas.fisher_store import read_fisher, read_mean_gradient, write_fisher
 from weatherpeft.samples.batch import Batch
 from weatherpeft.training.fisher import estimate_fisher
 from weatherpeft.training.loop import Loss
@@ -65,6 +65,11 @@ def test_is_the_mean_of_per_sample_squares(tmp_path: Path) -> None:
         expected = torch.stack([sample[name] for sample in samples]).square().mean(0)
         assert values.dtype == torch.float32
         torch.testing.assert_close(values.double(), expected, rtol=1e-6, atol=1e-15)
+    found = dict(read_mean_gradient(tmp_path / "fisher.zarr"))
+    assert found.keys() == model.backbone_parameters().keys()
+    for name, values in found.items():
+        expected = torch.stack([sample[name] for sample in samples]).mean(0)
+        torch.testing.assert_close(values.double(), expected, rtol=1e-6, atol=1e-12)
 
 
 def test_on_aurora_a_sample_twice_counts_as_once(tmp_path: Path) -> None:
@@ -136,10 +141,12 @@ def test_a_store_keeps_shapes_and_the_number_of_samples(tmp_path: Path) -> None:
         "a.scale": torch.tensor(2.0),
         "a.bias": torch.rand(7, dtype=torch.float64),
     }
-    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=5)
-    found = dict(read_fisher(tmp_path / "fisher.zarr"))
-    assert list(found) == sorted(values)
-    assert all(torch.equal(found[name], tensor.float()) for name, tensor in values.items())
+    opposite = ((name, -tensor) for name, tensor in values.items())
+    write_fisher(tmp_path / "fisher.zarr", values.items(), 5, opposite)
+    for read, sign in ((read_fisher, 1), (read_mean_gradient, -1)):
+        found = dict(read(tmp_path / "fisher.zarr"))
+        assert list(found) == sorted(values)
+        assert all(torch.equal(found[name], sign * tensor.float()) for name, tensor in values.items())
     group = zarr.open_group(tmp_path / "fisher.zarr", mode="r")
     assert group.attrs["samples"] == 5
     array = group["b.weight"]

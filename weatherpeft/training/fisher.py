@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -22,6 +22,9 @@ from weatherpeft.training.checkpoint import replacing, to_disk
 from weatherpeft.training.distributed import rank, ranks, sum_over_ranks
 from weatherpeft.training.interruption import Interrupted, Interruption
 
+_Key = tuple[str, str]
+"""What is summed, ``square`` or ``gradient``, and the parameter's name."""
+
 
 def estimate_fisher(
     model: Backbone,
@@ -32,7 +35,7 @@ def estimate_fisher(
     work: Path | None = None,
     interruption: Interruption | None = None,
 ) -> int:
-    """Estimate the diagonal empirical Fisher information of every backbone parameter.
+    """Estimate the diagonal empirical Fisher information of every backbone parameter, and its mean gradient.
 
     The information is the mean over the calibration samples of the squared gradient of the sample's own loss
     against its true target. Each batch takes one backward pass. The sums lie in float64 files under ``work``.
@@ -47,7 +50,7 @@ def estimate_fisher(
         batches: this process's batches, of any sizes, on the model's device.
         loss: loss of a model on a batch, the mean over the batch's samples.
         output: directory of the new Zarr store; it must not exist.
-        work: directory of this estimate alone, with 16 bytes per entry and process. The caller removes it.
+        work: directory of this estimate alone, with 32 bytes per entry and process. The caller removes it.
             By default it is a temporary one, from which a killed estimate cannot go on.
         interruption: tells whether to stop before the last batch; by default never.
 
@@ -64,14 +67,16 @@ def estimate_fisher(
                 model, batches, loss, output, work=Path(directory), interruption=interruption
             )
     parameters = model.backbone_parameters()
-    sums = _Sums(work / f"{rank()}-of-{ranks()}", parameters)
+    kept = {(kind, name): value for kind in ("square", "gradient") for name, value in parameters.items()}
+    sums = _Sums(work / f"{rank()}-of-{ranks()}", kept)
     interruption = interruption or Interruption()
 
     def add(name: str, gradient: torch.Tensor, square: torch.Tensor | None) -> None:
         square = gradient.square() if square is None else square
         if not bool(square.isfinite().all()):
             raise ValueError(f"the gradient of {name} is not finite after {sums.samples} samples")
-        sums.add(name, square, stream.batch_size)
+        sums.add(("square", name), square, stream.batch_size)
+        sums.add(("gradient", name), gradient, stream.batch_size)
 
     with (
         _only(cast(nn.Module, model), parameters.values()),
@@ -85,16 +90,24 @@ def estimate_fisher(
     samples = int(sum_over_ranks(torch.tensor(sums.samples)))
     if not samples:
         raise ValueError("found no calibration batch, expected at least one")
-    means = ((name, sum_over_ranks(values.clone()) / samples) for name, values in sums.items())
+
+    def means(kind: str) -> Iterator[tuple[str, torch.Tensor]]:
+        for (own, name), values in sums.items():
+            if own == kind:
+                yield name, sum_over_ranks(values.clone()) / samples
+
+    squares, gradients = means("square"), means("gradient")
     if rank() == 0:
-        write_fisher(output, means, samples)
+        write_fisher(output, squares, samples, gradients)
     else:
-        deque(means, maxlen=0)  # takes part in the sums
+        deque(chain(squares, gradients), maxlen=0)  # takes part in the sums
     return samples
 
 
 class _Sums:
-    """Sums by parameter in files. Whenever the process or the node ends, they are those of complete batches.
+    """Sums by kind and parameter in files.
+
+    Whenever the process or the node ends, they are those of complete batches.
 
     There are two files of all sums. The batches write them in turns.
 
@@ -103,7 +116,7 @@ class _Sums:
         samples: number of samples in them.
     """
 
-    def __init__(self, directory: Path, parameters: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, directory: Path, parameters: Mapping[_Key, nn.Parameter]) -> None:
         """Go on from what the directory holds."""
         directory.mkdir(parents=True, exist_ok=True)
         self._progress = directory / "progress.json"
@@ -112,7 +125,7 @@ class _Sums:
             self.batches, self.samples = json.loads(self._progress.read_text())
         sizes = {name: parameter.numel() for name, parameter in parameters.items()}
         self._paths = [directory / f"sums-{turn}" for turn in (0, 1)]
-        self._files: list[dict[str, torch.Tensor]] = []
+        self._files: list[dict[_Key, torch.Tensor]] = []
         for path in self._paths:
             path.touch()  # torch alone would hide it from other users
             everything = torch.from_file(
@@ -122,10 +135,10 @@ class _Sums:
             self._files.append({name: part.view(parameter.shape) for (name, parameter), part in parts})
         self._missing = set(sizes)
 
-    def add(self, name: str, square: torch.Tensor, count: int) -> None:
-        """Add ``count`` times a mean square to a sum, as part of the current batch."""
+    def add(self, name: _Key, mean: torch.Tensor, count: int) -> None:
+        """Add ``count`` times a mean to a sum, as part of the current batch."""
         old, new = self._turns()
-        torch.add(old[name], square.to("cpu", torch.float64), alpha=count, out=new[name])
+        torch.add(old[name], mean.to("cpu", torch.float64), alpha=count, out=new[name])
         self._missing.discard(name)
 
     def complete(self, count: int) -> None:
@@ -139,11 +152,11 @@ class _Sums:
         with replacing(self._progress) as stream:
             stream.write(json.dumps([self.batches, self.samples]).encode())
 
-    def items(self) -> Iterable[tuple[str, torch.Tensor]]:
-        """Names and sums of the complete batches."""
+    def items(self) -> Iterable[tuple[_Key, torch.Tensor]]:
+        """Keys and sums of the complete batches."""
         return self._turns()[0].items()
 
-    def _turns(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def _turns(self) -> tuple[dict[_Key, torch.Tensor], dict[_Key, torch.Tensor]]:
         """The sums of the complete batches, zero before the first batch, and those being written."""
         return self._files[self.batches % 2], self._files[(self.batches + 1) % 2]
 

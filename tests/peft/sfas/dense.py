@@ -62,6 +62,7 @@ class Dense:
     """The rule with a full mask, and AdamW with full moments that the mask resets."""
 
     def __init__(self, spec: Sfas, model: Toy | Backbone, fisher: Tensor | None = None) -> None:
+        """``fisher`` is F of the warm-up, or its mean gradient where the score is ``second_order``."""
         self.spec = spec
         parameters = model.backbone_parameters().values()
         self.sizes = [p.numel() for p in parameters]
@@ -104,13 +105,15 @@ class Dense:
         beta, score = self.spec.beta, self.spec.score
         if score in ("random", "child_tuning_f"):
             return noise
-        if score in ("gradient", "second_order"):
+        if score == "gradient":
             return samples.mean(0).abs()
         if score == "magnitude":
             return self.pretrained.abs()
         fisher = samples.square().mean(0)
         if self.fisher is None:
             return fisher
+        if score == "second_order":
+            return self.fisher.abs()
         if score == "fisher":
             self.fisher = beta * self.fisher + (1 - beta) * fisher
         return self.fisher

@@ -16,7 +16,7 @@ from weatherpeft.peft.sfas.normalizer import new_normalizer
 from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.peft.sfas.pool import EntrySet, Pool
 from weatherpeft.peft.sfas.recompute import RecomputedActivations
-from weatherpeft.peft.sfas.scores import Entries, new_score
+from weatherpeft.peft.sfas.scores import Entries, new_score, warm_up
 from weatherpeft.peft.sfas.selection import Selection
 from weatherpeft.peft.sfas.smoothed_fisher import SmoothedFisher
 from weatherpeft.peft.sfas.sparse_adam import SparseAdam
@@ -65,8 +65,10 @@ class SfasAdapter:
             counted = [*chain(*ends), *model.backbone_parameters().values()]
         total = sum(parameter.numel() for parameter in counted)
         self._k, self._budget = spec.entries(total, self._pool.size)
-        needs_fisher = spec.needs_fisher and context.steps
-        self._fisher = SmoothedFisher(context.fisher, self._pool, spec.memory) if needs_fisher else None
+        self._fisher: SmoothedFisher | None = None
+        if spec.needs_fisher and context.steps:
+            start = warm_up(spec.score, context.fisher) if context.fisher else None
+            self._fisher = SmoothedFisher(start, self._pool, spec.memory)
         self._score = new_score(spec.score, self._fisher)
         betas = context.betas if spec.betas is None else spec.betas
         decay = context.weight_decay if spec.weight_decay is None else spec.weight_decay

@@ -1,4 +1,7 @@
-"""The Fisher warm-up's Zarr store: one float32 array for each backbone parameter."""
+"""The Fisher warm-up's Zarr store: float32 arrays of each backbone parameter.
+
+The root holds the diagonal Fisher information, the group ``gradient`` the mean gradient.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,16 +13,26 @@ import zarr
 _CHUNK_ENTRIES = 2**22
 
 
-def write_fisher(directory: Path, fisher: Iterable[tuple[str, torch.Tensor]], samples: int) -> None:
+_Values = Iterable[tuple[str, torch.Tensor]]
+_GRADIENT = "gradient"
+
+
+def write_fisher(directory: Path, fisher: _Values, samples: int, gradient: _Values = ()) -> None:
     """Write a new store. The same values give the same bytes.
 
     Args:
         directory: directory of the store; it must not exist.
         fisher: pairs of a parameter's name and its diagonal Fisher information, in the parameter's shape.
         samples: number of calibration samples, which the store keeps as an attribute.
+        gradient: pairs of a parameter's name and its mean gradient, likewise.
     """
     group = zarr.create_group(directory, zarr_format=3, attributes={"samples": samples})
-    for name, values in fisher:
+    _write(group, fisher)
+    _write(group.create_group(_GRADIENT), gradient)
+
+
+def _write(group: zarr.Group, arrays: _Values) -> None:
+    for name, values in arrays:
         row = max(1, values[0].numel()) if values.dim() else 1
         rows = max(1, min(_CHUNK_ENTRIES // row, len(values))) if values.dim() else 1
         chunks = (rows, *values.shape[1:]) if values.dim() else ()
@@ -28,7 +41,7 @@ def write_fisher(directory: Path, fisher: Iterable[tuple[str, torch.Tensor]], sa
 
 
 def read_fisher(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Read a store parameter by parameter.
+    """Read a store's diagonal Fisher information parameter by parameter.
 
     Args:
         directory: directory of the store.
@@ -39,8 +52,17 @@ def read_fisher(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
     Raises:
         ValueError: there is no such store.
     """
+    return _read(directory, "")
+
+
+def read_mean_gradient(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Read a store's mean gradient parameter by parameter, as ``read_fisher`` does."""
+    return _read(directory, _GRADIENT)
+
+
+def _read(directory: Path, path: str) -> Iterator[tuple[str, torch.Tensor]]:
     try:
-        group = zarr.open_group(directory, mode="r")
+        group = zarr.open_group(directory, path=path, mode="r")
     except FileNotFoundError as error:
         raise ValueError(f"found no Fisher store at {directory}") from error
     for name, array in sorted(group.arrays()):

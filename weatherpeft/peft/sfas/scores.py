@@ -6,11 +6,13 @@ entries with the largest scores are selected. All ranks compute the same scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from weatherpeft.peft.sfas.fisher_store import read_fisher, read_mean_gradient
 from weatherpeft.peft.sfas.noise import Noise
 from weatherpeft.peft.sfas.smoothed_fisher import SmoothedFisher
 from weatherpeft.peft.sfas.spec import ScoreName
@@ -52,16 +54,7 @@ def magnitude(entries: Entries) -> torch.Tensor:
 
 
 def gradient(entries: Entries) -> torch.Tensor:
-    """|g| of the batch's loss, the size of the mean gradient. Its square gives the same order.
-
-    ``second_order`` takes it at the first step and keeps the selection. It is the Second-order Approximation
-    Method of Fu et al. (AAAI 2023, arXiv:2211.15583). They expand the loss around the pretrained weights with
-    a diagonal Hessian matrix h. The best change of entry i alone lowers the loss by ½·g_i²/h_i, so the best
-    mask holds the k largest |g_i²/h_i|. Because h is costly, they replace all h_i by one upper bound, the
-    largest eigenvalue of the Hessian matrix. So the mask holds the k largest g_i², and it is fixed before the
-    training. Nothing of second order is left: the selection is that of ``gradient`` at the first step. Here g
-    belongs to the batch of the first step.
-    """
+    """|g| of the batch's loss, the size of the mean gradient. Its square gives the same order."""
     return entries.gradient.abs()
 
 
@@ -77,6 +70,28 @@ def uniform(entries: Entries) -> torch.Tensor:
     return entries.noise.values()
 
 
+def warm_up(name: ScoreName, store: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """What a score starts from, by parameter: F of the Fisher warm-up, or for ``second_order`` its |g|.
+
+    ``second_order`` is the Second-order Approximation Method of Fu et al. (AAAI 2023, arXiv:2211.15583). They
+    expand the loss around the pretrained weights with a diagonal Hessian matrix h. The best change of entry i
+    alone lowers the loss by ½·g_i²/h_i, so the best mask holds the k largest |g_i²/h_i|. Because h is costly,
+    they replace all h_i by one upper bound, the largest eigenvalue of the Hessian matrix. So the mask holds
+    the k largest g_i², and it is fixed before the training. Nothing of second order is left.
+
+    The published code adds up the gradients of the first batches, 600 of 16 samples in its example, without a
+    step. It then takes the same share of every parameter tensor. Here g is the mean gradient of the warm-up's
+    samples, and all entries compete.
+
+    Args:
+        name: name of the score.
+        store: the Fisher warm-up's store.
+    """
+    if name == "second_order":
+        return ((parameter, values.abs()) for parameter, values in read_mean_gradient(store))
+    return read_fisher(store)
+
+
 def new_score(name: ScoreName, remembered: SmoothedFisher | None) -> Score:
     """The function of a score.
 
@@ -85,12 +100,13 @@ def new_score(name: ScoreName, remembered: SmoothedFisher | None) -> Score:
 
     Args:
         name: name of the score.
-        remembered: Fisher information that the run remembers, if there is any.
+        remembered: Fisher information that the run remembers, or for ``second_order`` the size of the mean
+            gradient, if there is any.
     """
     if remembered:
         return lambda entries: remembered.smooth(entries.name, entries.chunk, entries.square)
     if name == "magnitude":
         return magnitude
-    if name in ("gradient", "second_order"):
+    if name == "gradient":
         return gradient
     return uniform if name in ("random", "child_tuning_f") else batch_fisher

@@ -1,11 +1,10 @@
 """The Fisher information that SFAS remembers from step to step."""
 
-from pathlib import Path
+from collections.abc import Iterable
 
 import torch
 
 from weatherpeft.peft.sfas.file_tensors import FileTensors
-from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.peft.sfas.pool import Pool
 
 
@@ -13,7 +12,7 @@ class SmoothedFisher(FileTensors):
     """F_t = beta·F_{t−1} + (1 − beta)·f_t by parameter, in file-backed float32 tensors ``(entry,)``.
 
     Args:
-        store: the Fisher warm-up's store, which gives F_0.
+        start: F_0 by parameter, from the Fisher warm-up's store; None if there is no store.
         pool: the parameters.
         beta: memory of the Fisher information.
 
@@ -21,12 +20,12 @@ class SmoothedFisher(FileTensors):
         ValueError: there is no store, or it does not fit the pool.
     """
 
-    def __init__(self, store: Path | None, pool: Pool, beta: float) -> None:
+    def __init__(self, start: Iterable[tuple[str, torch.Tensor]] | None, pool: Pool, beta: float) -> None:
         super().__init__("sfas-fisher-")
-        if store is None:
+        if start is None:
             raise ValueError("sfas: this selection needs the Fisher warm-up's store, found none")
         self._pool, self._beta = pool, beta
-        for name, values in read_fisher(store):
+        for name, values in start:
             if name not in pool.parameters:
                 continue
             expected = pool.parameters[name].shape

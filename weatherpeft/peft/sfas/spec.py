@@ -69,9 +69,8 @@ class Sfas(PeftMethod):
     - ``magnitude``: |θ| of the pretrained weights.
     - ``child_tuning_d``: F of the Fisher warm-up (Child-Tuning_D of the same paper). This is a FISH mask; it
       equals ``fisher`` with beta = 1 and no noise.
-    - ``second_order``: g² of the first batch (SAM of Fu et al., 2023, arXiv:2211.15583). The published rule
-      replaces all second derivatives by one upper bound. So it equals ``gradient`` with a ``refresh`` of
-      at least the number of steps.
+    - ``second_order``: g² of the Fisher warm-up, where g is the mean gradient of its samples (SAM of Fu et
+      al., 2023, arXiv:2211.15583). The published rule replaces all second derivatives by one upper bound.
 
     The last four select before the first step and keep the selection, so they take neither ``refresh`` nor
     ``budget``. Only ``fisher`` takes ``beta``; only ``fisher`` and ``gradient`` take ``noise`` and
@@ -130,8 +129,8 @@ class Sfas(PeftMethod):
 
     @property
     def memory(self) -> float:
-        """Weight of the past in the Fisher information: ``beta``, or 1 where the warm-up alone decides."""
-        return 1.0 if self.score == "child_tuning_d" else self.beta
+        """Weight of the past in the score: ``beta``, or 1 where the warm-up alone decides."""
+        return 1.0 if self.score in ("child_tuning_d", "second_order") else self.beta
 
     @property
     def needs_fisher(self) -> bool:
