@@ -119,8 +119,13 @@ def error_lines(error: ValidationError) -> list[str]:
 
 
 def _fail(program: str, lines: list[str], status: int) -> int:
-    for line in lines:
-        print(f"{program}: error: {line}", file=sys.stderr)
+    text = "\n".join(f"{program}: error: {line}" for line in lines)
+    for stream in (sys.stderr, sys.stdout):  # standard error may be a log on the disk that is full
+        try:
+            print(text, file=stream, flush=True)
+            break
+        except OSError:
+            continue
     return status
 
 

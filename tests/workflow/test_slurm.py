@@ -20,8 +20,15 @@ SITE = {
     "WEATHERPEFT_SLURM_GPU_PARTITION": "gpu",
     "WEATHERPEFT_SLURM_GPU_TYPE": "standin",
 }
-QUICK = {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 20, "jobs": 3}
+QUICK = {
+    "slurm-init-seconds-before-status-checks": 2,
+    "max-status-checks-per-second": 2,
+    "latency-wait": 20,
+    "jobs": 3,
+}
 """A second profile: jobs here take seconds."""
+FAILURES = 8
+"""Of ``squeue``, one after the other; the plugin asks five times."""
 
 
 def two_samples_a_step(config: dict[str, Any]) -> None:
@@ -50,8 +57,18 @@ def snakemake(checkout: Checkout, *options: str, commands: Path | None = None, *
 
 
 def killed_once(folder: Path) -> Path:
-    """A folder with a command ``weatherpeft`` whose first finetune is killed."""
+    """A folder with a command ``weatherpeft`` whose first finetune is killed.
+
+    Its ``squeue`` fails until it has been asked more often than the plugin asks by default.
+    """
     folder.mkdir()
+    squeue = folder / "squeue"
+    squeue.write_text(f"""#!/bin/sh
+echo >> "{folder}/asked"
+[ $(wc -l < "{folder}/asked") -gt {FAILURES} ] || {{ echo "slurm_load_jobs error" >&2; exit 1; }}
+exec "{shutil.which("squeue")}" "$@"
+""")
+    squeue.chmod(0o755)
     command = folder / "weatherpeft"
     command.write_text(f"""#!/bin/sh
 if [ "$1" = finetune ] && mkdir "{folder}/killed" 2> /dev/null; then
@@ -81,6 +98,7 @@ def test_a_cluster_gives_what_one_machine_gives(cluster: None, tmp_path: Path) -
     kill = killed_once(tmp_path / "commands")
     snakemake(there, commands=kill, KILL="job", KILL_JOB=Path(RUN).name)
     assert f"resuming at step {KILLED_STEP - 1} of 6" in (there.folder / LOG).read_text()
+    assert len((kill / "asked").read_text()) > FAILURES
     assert there.records() == here.records()
 
     first, second = slurm.jobs("rule_finetune_wildcards_full_random-seed0")
