@@ -88,3 +88,17 @@ class Handler(BaseHTTPRequestHandler):
         """Close the connection at once."""
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def recording(asked: list[tuple[str, dict[str, str]]]) -> Iterator[str]:
+    """Base URL of a server that answers everything with ``{}`` and records it: ``METHOD /path``, headers."""
+
+    class Recorder(Handler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append((f"{self.command} {self.path}", dict(self.headers)))
+            self.reply(200, b"{}", {"Content-Type": "application/json"})
+
+    with serving(Recorder) as url:
+        yield url

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.loopback import recording
 from tests.sources.cds_server import KEY, DataStore, Fault, running, values
 from weatherpeft.artifacts import store as artifacts
 from weatherpeft.interfaces import DataRequest
@@ -438,6 +439,52 @@ def test_a_refused_key_is_not_repeated(
         fetched(tmp_path)
     assert secret not in f"{error.value} {error.value.__cause__} {caplog.text}"
     assert "no such token" in caplog.text  # the client's own log is ours
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("status", [302, 307, 308])
+@pytest.mark.parametrize("place", [r"/messages", r"GET .*/processes/", SUBMIT, POLL, r"/results"])
+def test_a_redirect_does_not_take_the_key_along(
+    server: DataStore, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, status: int, host: str
+) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+    with recording(asked) as url:
+        elsewhere = url.replace("127.0.0.1", host)
+        server.faults = [Fault(place, status, times=99, headers={"Location": f"{elsewhere}/here"})]
+        if place == "/messages":  # not needed
+            fetched(tmp_path)
+        else:
+            refused(tmp_path, "^2m_temperature of 2001-01: (the server's answer is not that|link not found)")
+    assert asked and KEY not in str(asked)
+    assert f"the key stays behind: {elsewhere}/here is another server than {server.url}" in caplog.text
+
+
+def test_a_link_does_not_get_the_key(server: DataStore, tmp_path: Path) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+    with recording(asked) as url:
+        server.url = f"{url}/api"  # which the store's answers name
+        refused(tmp_path, "^2m_temperature of 2001-01: the server's answer is not that of a data store")
+    assert [line.partition("?")[0] for line, _ in asked] == [
+        "GET /api/retrieve/v1/jobs/00000000-0000-4000-8000-000000000001"
+    ]
+    assert KEY not in str(asked)
+
+
+def test_a_redirect_at_the_store_itself_keeps_the_key(server: DataStore, tmp_path: Path) -> None:
+    job = f"{server.url}/retrieve/v1/jobs/00000000-0000-4000-8000-000000000001"
+    server.faults = [Fault(POLL, 307, headers={"Location": job})]
+    fetched(tmp_path)
+
+
+def test_nothing_is_asked_without_tls(
+    server: DataStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (SUBMIT, POLL, BODY):
+        server.faults = [Fault(place, 307, headers={"Location": "http://store.invalid/x?signature=1"})]
+        message = "^2m_temperature of 2001-01: http://store.invalid: expected https"
+        refused(tmp_path / place[-5:-1], message)
+    monkeypatch.setenv("ECMWF_DATASTORES_URL", "http://store.invalid/api")
+    refused(tmp_path / "url", "^http://store.invalid: expected https")
 
 
 def test_checksum_of_a_file_in_one_piece_or_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ class _Handler(Handler):
             self.reply_from_start_asked_for(body, {}, limit=hub.cuts.pop(0) if hub.cuts else None)
         elif self.path != hub.path:
             self.reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
-        elif hub.status != 302:
+        elif not 300 <= hub.status < 400:
             self.reply(hub.status, b"", {})
         else:
             stated: dict[str, str | None] = {
@@ -72,7 +72,7 @@ class _Handler(Handler):
                 "Location": hub.url.replace("127.0.0.1", "localhost") + "/storage",
             }
             stated |= hub.stated
-            self.reply(302, b"", {name: value for name, value in stated.items() if value is not None})
+            self.reply(hub.status, b"", {name: value for name, value in stated.items() if value is not None})
 
 
 @contextmanager

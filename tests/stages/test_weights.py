@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import constants
 
 from tests.backbones.small_aurora import build, small_spec
+from tests.loopback import recording
 from tests.stages import hub_server
 from tests.stages.hub_server import Hub
 from weatherpeft.artifacts import store
@@ -74,6 +75,33 @@ class TestSuccess:
         assert sent == [f"Bearer {TOKEN}"] * 2
         assert hub.asked("/storage")[0].get("authorization") is None
         assert not any(TOKEN.encode() in path.read_bytes() for path in partial(tmp_path))
+
+    @pytest.mark.parametrize("status", [302, 307, 308])
+    def test_no_other_hub_gets_the_token(
+        self, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
+        asked: list[tuple[str, dict[str, str]]] = []
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        with recording(asked) as url:
+            origin = ("http", "127.0.0.1", int(url.rpartition(":")[2]))
+            monkeypatch.setattr("huggingface_hub.utils._http._HUB_ORIGINS", frozenset([origin]))
+            hub.status, hub.stated = status, {"Location": f"{url}/elsewhere"}
+            with pytest.raises(ValueError, match="what answers is not a Hugging Face Hub"):
+                download(tmp_path)
+        assert [line for line, _ in asked] == ["HEAD /elsewhere"]
+        assert TOKEN not in str(asked)
+
+    @pytest.mark.parametrize("path", [r"/{repo_id}/resolve/{revision}/{filename}", "/storage"])
+    def test_nothing_is_asked_without_tls(
+        self, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        if path == "/storage":
+            hub.stated["Location"] = "http://hub.invalid/storage?signature=1"
+        else:
+            monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"http://hub.invalid{path}")
+        with pytest.raises(ValueError, match="^http://hub.invalid: expected https"):
+            download(tmp_path)
 
     def test_a_checksum_of_ones_own_serves_where_the_hub_has_none(self, hub: Hub, tmp_path: Path) -> None:
         hub.stated["X-Linked-ETag"] = '"' + "5" * 40 + '"'

@@ -23,6 +23,7 @@ from urllib3.util import Retry
 
 from weatherpeft.sources.formats.files import sniff
 from weatherpeft.sources.transfer.checksum import has_checksum
+from weatherpeft.sources.transfer.secrets import check_encrypted, same_server
 
 QUEUED = 4
 """Most requests of one job at the server at a time; its queue prefers users with few requests."""
@@ -85,7 +86,7 @@ def retrieve(retrievals: Sequence[Retrieval], folder: Path) -> None:
     if not unfinished:
         return
     url, key = _access()
-    session = _PatientSession()
+    session = _PatientSession(url, key)
     with _hidden(key):
         client = datastores.Client(
             url=url, key=key, progress=False, maximum_tries=1, session=session, log_callback=_forward
@@ -145,6 +146,15 @@ def _named(label: str) -> Iterator[None]:
         raise ValueError(" ".join(f"{label}: {error}".split())) from error
 
 
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn what the client raises where it reads an answer of another form into one line."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise ValueError(f"the server's answer is not that of a data store ({error!r})") from error
+
+
 def _forward(level: int, message: str) -> None:
     """Log a message of the client, at debug level if it is mere progress, which this module logs itself."""
     _log.log(level if level > logging.INFO else logging.DEBUG, "%s", message)
@@ -156,7 +166,26 @@ def _backoff(failures: int) -> float:
 
 
 class _PatientSession(requests.Session):
-    """A session that retries where a server is busy or a connection is cut, and refuses HTML pages."""
+    """A session that retries where a server is busy or a connection is cut, and refuses HTML pages.
+
+    The key goes to the server of a URL alone: the client attaches it to each link of an answer, and
+    ``requests`` takes it along to whatever server an answer redirects to.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        check_encrypted(url)
+        super().__init__()
+        self._url, self._key = url, key
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send a request or a redirected one (see ``requests.Session``), without the key to other servers."""
+        url = request.url or ""
+        check_encrypted(url)
+        if not same_server(url, self._url):
+            for name in [name for name, value in request.headers.items() if self._key in str(value)]:
+                del request.headers[name]
+                _log.warning("the key stays behind: %s is another server than %s", url, self._url)
+        return super().send(request, **options)
 
     def request(self, method: Any, url: Any, *arguments: Any, **options: Any) -> requests.Response:
         """Send a request (see ``requests.Session``). It is retried without end after HTTP 429."""
@@ -229,14 +258,20 @@ class _Request:
             self._submit(client)
         try:
             if self._remote is None:
-                self._remote = client.get_remote(str(request_id))
+                with _understood():
+                    self._remote = client.get_remote(str(request_id))
                 _log.info("%s: resuming request %s", self.label, request_id)
-            status = self._remote.status
+            with _understood():
+                status = self._remote.status
             if status != self._status:
                 _log.info("%s: %s", self.label, status)
                 self._status = status
             if status == "successful":
-                self._download(self._remote.get_results(), session)
+                with _understood():
+                    results = self._remote.get_results()
+                    url, size = results.location, results.content_length
+                    checksum = str(results.asset["file:checksum"])
+                self._download(url, size, checksum, session)
             elif status == "rejected":  # too many are queued
                 self._again(self._reason(self._remote))
             elif status not in ("accepted", "running"):
@@ -262,7 +297,8 @@ class _Request:
     def _submit(self, client: datastores.Client) -> None:
         for stale in (self._path, self._part):
             stale.unlink(missing_ok=True)
-        self._remote = client.submit(self._retrieval.collection, dict(self._retrieval.inputs))
+        with _understood():
+            self._remote = client.submit(self._retrieval.collection, dict(self._retrieval.inputs))
         draft = self._record.with_suffix(".draft")
         draft.write_text(json.dumps(self._as_record(self._remote.request_id), indent=1))
         draft.replace(self._record)
@@ -294,15 +330,14 @@ class _Request:
             return str(error)
         return "no reason given"
 
-    def _download(self, results: datastores.Results, session: requests.Session) -> None:
+    def _download(self, url: str, size: int, checksum: str, session: requests.Session) -> None:
         """Download, verify and rename the file. A file with a wrong size or checksum is fetched once more."""
-        size, checksum = results.content_length, str(results.asset["file:checksum"])
         for first in (True, False):
-            etag = self._transfer(results.location, size, session)
+            etag = self._transfer(url, size, session)
             found = self._part.stat().st_size
             if found == size and has_checksum(self._part, checksum, etag):
                 break
-            problem = f"{results.location}: expected {size} bytes with checksum {checksum}, found "
+            problem = f"{url}: expected {size} bytes with checksum {checksum}, found "
             problem += "another checksum" if found == size else f"{found} bytes"
             if not first:
                 self._forget()
