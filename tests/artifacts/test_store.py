@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
 
-from weatherpeft.artifacts import store
+from weatherpeft.artifacts import manifest, store
 from weatherpeft.artifacts.fingerprint import fingerprint
 from weatherpeft.spec import Spec
 
@@ -33,7 +35,7 @@ def content(root: Path) -> dict[str, str]:
     return {
         str(path.relative_to(root)): path.read_text()
         for path in root.rglob("*")
-        if path.is_file() and path.name != store.PROVENANCE
+        if path.is_file() and path.name not in manifest.BOOKKEEPING
     }
 
 
@@ -128,7 +130,8 @@ class TestRecord:
 
     def test_the_same_twice_is_the_same_record(self, tmp_path: Path) -> None:
         one, two = make(tmp_path / "one", "text"), make(tmp_path / "two", "text")
-        assert (one / store.PROVENANCE).read_bytes() == (two / store.PROVENANCE).read_bytes()
+        for name in (manifest.PROVENANCE, manifest.MANIFEST):
+            assert (one / name).read_bytes() == (two / name).read_bytes()
 
     def test_a_directory_without_a_record_is_no_artifact(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"{tmp_path}: no provenance.json"):
@@ -142,7 +145,7 @@ class TestDigest:
         output = make(tmp_path / "made", "text")
         before = store.content_digest(output)
         (output / ".snakemake_timestamp").touch()
-        (output / store.PROVENANCE).write_text(json.dumps({"digest": "other"}))
+        (output / manifest.PROVENANCE).write_text(json.dumps({"digest": "other"}))
         assert store.content_digest(output) == before
 
     def test_names_and_bytes_count(self, tmp_path: Path) -> None:
@@ -231,6 +234,21 @@ class TestZarr:
         metadata = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
         assert metadata["zarr_format"] == 3
         assert set(metadata["consolidated_metadata"]["metadata"]) == set(self.dataset().variables)
+
+    def test_every_chunk_has_a_checksum(self, tmp_path: Path) -> None:
+        dataset, path = self.dataset(), tmp_path / "a.zarr"
+        encoding = {"field": {"chunks": (1, 2, 3), "shards": (4, 2, 3), "compressors": BloscCodec()}}
+        store.write_dataset(dataset[["field", "count"]], path, encoding=encoding)
+        score = {"score": {"chunks": (2, 2)}}
+        store.write_dataset(dataset[["score", "label"]], path, mode="a", encoding=score)
+        for name, array in zarr.open_group(path, mode="r").arrays():
+            assert array.compressors[-1] == Crc32cCodec(), name
+            assert len(array.compressors) == 2, name
+        assert zarr.open_array(path / "field", mode="r").shards == (4, 2, 3)
+        # what is read and written again gets one checksum, not two
+        store.write_dataset(store.open_dataset(path).load(), tmp_path / "b.zarr")
+        for name, array in zarr.open_group(tmp_path / "b.zarr", mode="r").arrays():
+            assert array.compressors[-1] == Crc32cCodec() and len(array.compressors) == 2, name
 
     def test_the_same_twice_is_the_same_bytes(self, tmp_path: Path) -> None:
         for name in ("one", "two"):

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from tests import small_data as small
 from tests.backbones.small_aurora import build, small_spec
-from weatherpeft.artifacts import store
+from weatherpeft.artifacts import manifest, store
 from weatherpeft.artifacts.costs import COST
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.fields.variables import FieldSet
@@ -132,7 +132,7 @@ def loaded(path: Path) -> AuroraBackbone:
 
 
 def files(path: Path) -> set[str]:
-    return {file.name for file in path.iterdir()}
+    return {file.name for file in path.iterdir() if file.name not in manifest.BOOKKEEPING}
 
 
 def empty(work: Path) -> bool:
@@ -141,7 +141,7 @@ def empty(work: Path) -> bool:
 
 class TestPretrain:
     def test_it_writes_weights_and_curves(self, project: Project) -> None:
-        assert files(project.pretrained) == {"pretrained.ckpt", "history.zarr", store.PROVENANCE}
+        assert files(project.pretrained) == {"pretrained.ckpt", "history.zarr"}
         weights = torch.load(project.pretrained / "pretrained.ckpt", weights_only=True)
         start = build(FIELDS, residual=True).model.state_dict()
         assert weights.keys() == start.keys()
@@ -168,7 +168,7 @@ class TestPretrain:
 
 class TestFisher:
     def test_it_writes_an_array_a_backbone_parameter(self, project: Project) -> None:
-        assert files(project.fisher) == {"fisher.zarr", store.PROVENANCE}
+        assert files(project.fisher) == {"fisher.zarr"}
         found = dict(read_fisher(project.fisher / "fisher.zarr"))
         expected = loaded(project.pretrained).backbone_parameters()
         assert found.keys() == expected.keys()
@@ -221,7 +221,7 @@ def test_a_run_from_training_to_predictions(
     model = project.model(*methods, pretrained=pretrained is not None)
     run = project.finetune(tmp_path / "run", model, pretrained)
     sparse = any(method["name"] == "sfas" for method in methods)
-    names = {"tuned.safetensors", "history.zarr", COST, store.PROVENANCE}
+    names = {"tuned.safetensors", "history.zarr", COST}
     assert files(run) == (names | {"updates.zarr"} if sparse else names)
     assert empty(project.work)
 

@@ -15,7 +15,7 @@ from tests import small_data as small
 from tests.backbones.small_aurora import small_spec
 from tests.training.processes import METHODS, command_rank, run, start
 from tests.training.processes import finish as finish_group
-from weatherpeft.artifacts import store
+from weatherpeft.artifacts import manifest, store
 from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Spec
@@ -172,7 +172,10 @@ class TestFinetune:
         arguments[arguments.index("--spec") + 1] = spec.canonical_json()
         assert run(count, command_rank, arguments) == [0] * count
         assert " at step 1" in store.read_provenance(tmp_path / "run")["diverged"]
-        assert [path.name for path in (tmp_path / "run").iterdir()] == [store.PROVENANCE]
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+            manifest.MANIFEST,
+            manifest.PROVENANCE,
+        ]
         assert not list(project.glob("work/run-*"))
 
 

@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.manifest import DamagedError, artifact_of
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VariableSet, channel_label
 
@@ -187,7 +188,7 @@ class StoredFields:
             member: index into ``members``; None if there are none.
 
         Raises:
-            ValueError: a chunk is missing or cannot be decompressed. The message names the file.
+            DamagedError: a chunk is missing or damaged. The message names the file.
         """
         if self._chunks is None:
             return {}
@@ -225,7 +226,7 @@ class StoredSums:
             member: index of the ensemble member; None if there are none.
 
         Raises:
-            ValueError: a chunk is missing or cannot be decompressed. The message names the file.
+            DamagedError: a chunk is missing or damaged. The message names the file.
         """
         return self._chunks.read(time, member)
 
@@ -248,10 +249,11 @@ class _Chunks:
         sharding = metadata["codecs"][0].get("configuration", {})
         names = [codec["name"] for codec in (*metadata["codecs"], *sharding.get("codecs", []))]
         chunk = sharding.get("chunk_shape")
-        if names != ["sharding_indexed", "bytes", "blosc"] or chunk != [1] * (axis + 1) + list(self._shape):
+        expected = ["sharding_indexed", "bytes", "blosc", "crc32c"]
+        if names != expected or chunk != [1] * (axis + 1) + list(self._shape):
             raise ValueError(
-                f"{self._path}: expected shards of chunks of one time in blosc, found {', '.join(names)}"
-                f" with chunks {chunk}; write it anew"
+                f"{self._path}: expected shards of chunks of one time in blosc with crc32c,"
+                f" found {', '.join(names)} with chunks {chunk}; write it anew"
             )
 
     def read(self, time: int, member: int | None) -> NDArray[Any]:
@@ -264,13 +266,25 @@ class _Chunks:
         result = np.empty(self._shape, self._dtype)
         try:
             with path.open("rb") as file:
-                file.seek(_ENTRY * (row - self._shard_times) - _CHECKSUM, os.SEEK_END)
-                offset, length = np.frombuffer(file.read(_ENTRY), "<u8").tolist()
+                file.seek(-_ENTRY * self._shard_times - _CHECKSUM, os.SEEK_END)
+                table = _verified(file, _ENTRY * self._shard_times)
+                offset, length = np.frombuffer(table, "<u8", 2, _ENTRY * row).tolist()
                 file.seek(offset)
-                blosc.decompress(file.read(length), result)
+                blosc.decompress(_verified(file, length - _CHECKSUM), result)
         except (OSError, OverflowError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path}: cannot read time {self._times[time]} ({error})") from error
+            problem = f"cannot read time {self._times[time]}, inner chunk {row} ({error})"
+            raise DamagedError(path, problem, artifact_of(path)) from error
         return result
+
+
+def _verified(file: BinaryIO, length: int) -> bytes:
+    """Read bytes that are followed by their checksum."""
+    from google_crc32c import value as crc32c
+
+    content = file.read(max(length, 0))
+    if crc32c(content).to_bytes(_CHECKSUM, "little") != file.read(_CHECKSUM):
+        raise ValueError("its checksum is wrong")
+    return content
 
 
 def unpack(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weatherpeft.artifacts.manifest import check_store
 from weatherpeft.fields.grid import Axis, Grid
 from weatherpeft.fields.variables import VariableSet
 
@@ -45,10 +46,13 @@ def open_forecast(
     """
     import xarray as xr
 
+    from weatherpeft.artifacts import chunks  # noqa: F401  names the chunk in errors
+
     own = path / "predictions.zarr"
     stored = own if own.is_dir() else path
     if not stored.is_dir():
         raise ValueError(f"{path}: no such Zarr store")
+    check_store(stored)
     predicted = _of_leads(xr.open_zarr(stored, chunks=None, decode_timedelta=True), lead_hours, path)
     names = [*variables.surface, *variables.atmospheric]
     for name in names:

@@ -5,23 +5,29 @@ renamed when it is complete, so that a killed job leaves nothing that looks fini
 """
 
 import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
+from weatherpeft.artifacts.manifest import (
+    PROVENANCE,
+    check_store,
+    file_digests,
+    read_manifest,
+    seal,
+    total_digest,
+)
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
     import xarray as xr
 
-PROVENANCE = "provenance.json"
 FIELDS = "fields"
 """Name of the array with all instantaneous fields of a regridded store; see ``field_store``."""
 _ZARR_MARKS = ("zarr.json", ".zgroup")
@@ -65,11 +71,10 @@ def artifact(
             "code": fingerprint(code, spec_modules(spec)),
             "inputs": {"/".join(path.parts[-2:]): artifact_digest(path) for path in inputs},
             "packages": _versions(),
-            "digest": content_digest(temporary, varying),
             **({"varying": sorted(varying)} if varying else {}),
             **(facts or {}),
         }
-        (temporary / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        seal(temporary, record, file_digests(temporary))
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -84,13 +89,10 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """Record of an artifact.
 
     Raises:
-        ValueError: the directory has no record, so it is not an artifact of this package.
+        ValueError: the directory has no record, so it is not an artifact of this package, or one of another
+            version, or the record is damaged.
     """
-    file = path / PROVENANCE
-    if not file.is_file():
-        raise ValueError(f"{path}: no {PROVENANCE}; not a complete artifact of weatherpeft")
-    record: dict[str, Any] = json.loads(file.read_text())
-    return record
+    return dict(read_manifest(path).record)
 
 
 def artifact_digest(path: Path) -> str:
@@ -137,29 +139,30 @@ def content_digest(directory: Path, left_out: Sequence[str] = ()) -> str:
         directory: directory to digest.
         left_out: further files to leave out, relative to the directory.
     """
-    total = hashlib.sha256()
-    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-        name = str(file.relative_to(directory))
-        if file.name in (PROVENANCE, ".snakemake_timestamp") or name in left_out:
-            continue
-        total.update(name.encode() + b"\0")
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    return total_digest(file_digests(directory), left_out)
 
 
 def write_dataset(
-    dataset: "xr.Dataset", path: Path, mode: Literal["w", "a", "r+"] = "w", **options: Any
+    dataset: "xr.Dataset",
+    path: Path,
+    mode: Literal["w", "a", "r+"] = "w",
+    encoding: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
 ) -> None:
-    """Write a dataset as a Zarr store of format 3 with consolidated metadata.
+    """Write a dataset as a Zarr store of format 3 with consolidated metadata and checksums in all chunks.
 
     Args:
         dataset: variables. Chunked arrays are written chunk by chunk.
         path: path of the store.
         mode: ``w`` creates the store, ``a`` adds variables to it, ``r+`` fills existing variables.
+        encoding: encoding of variables. Their ``compressors`` are followed by a checksum.
         options: further arguments of ``xarray.Dataset.to_zarr``.
     """
     import warnings
+
+    import zarr
+
+    from weatherpeft.artifacts.chunks import CODECS, with_checksum
 
     # Zarr 3 specifies strings of variable length only.
     labels = {
@@ -167,11 +170,19 @@ def write_dataset(
         for name, variable in dataset.variables.items()
         if variable.dtype.kind == "U"
     }
-    dataset = dataset.assign(labels)
+    dataset = dataset.assign(labels).copy()
+    given = {name: dict(values) for name, values in (encoding or {}).items()}
+    there = set() if mode == "w" else set(zarr.open_group(path, mode="r").array_keys())
+    for name in set(map(str, dataset.variables)) - there:
+        if name in given:
+            own = given[name].get("compressors")
+            given[name]["compressors"] = with_checksum(own) if own else CODECS
+        else:
+            dataset.variables[name].encoding["compressors"] = CODECS
     with warnings.catch_warnings():
         # Consolidated metadata is not yet in the Zarr 3 specification; zarr-python writes and reads it.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        dataset.to_zarr(path, mode=mode, zarr_format=3, consolidated=True, **options)
+        dataset.to_zarr(path, mode=mode, zarr_format=3, consolidated=True, encoding=given, **options)
 
 
 def open_dataset(path: Path) -> "xr.Dataset":
@@ -187,12 +198,17 @@ def open_stored(path: Path) -> "xr.Dataset":
     """Open a store lazily, with its arrays as they are stored.
 
     Raises:
-        ValueError: the store is absent.
+        ValueError: the store is absent, or one of another version.
+        DamagedError: the store lacks a file, has one too many, or its metadata is damaged. A damaged chunk
+            raises it when it is read.
     """
     import xarray as xr
 
+    from weatherpeft.artifacts import chunks  # noqa: F401  names the chunk in errors
+
     if not path.is_dir():
         raise ValueError(f"{path}: no such Zarr store")
+    check_store(path)
     return xr.open_zarr(path, consolidated=True, chunks=None)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.manifest import BOOKKEEPING
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.reporting.provenance import digests, short_name
 
@@ -59,7 +60,7 @@ def inspect(path: Path, picture: Path) -> Iterator[str]:
 
 def _origin(artifact: Path) -> Iterator[str]:
     record = store.read_provenance(artifact)
-    known = {"spec", "code", "inputs", "packages", "digest"}
+    known = {"spec", "code", "inputs", "packages", "digest", "format"}
     yield f"{short_name(artifact)}"
     marks = digests("", record)
     yield f"made by  code {marks['code']}, spec {marks['spec']}; contents {marks['digest']}"
@@ -201,7 +202,7 @@ def _files(path: Path) -> list[tuple[str, int]]:
         (str(file.relative_to(path)), file.stat().st_size)
         for file in sorted(path.rglob("*"))
         if file.is_file()
-        and file.name not in (store.PROVENANCE, ".snakemake_timestamp")
+        and file.name not in BOOKKEEPING
         and not any(part.endswith(".zarr") for part in file.relative_to(path).parts)
     ]
 

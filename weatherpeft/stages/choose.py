@@ -7,6 +7,7 @@ from pydantic import Field
 
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.costs import COST, SIZES
+from weatherpeft.artifacts.manifest import BOOKKEEPING, check_artifact
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import FinetuneSpec
 
@@ -54,12 +55,13 @@ def choose(spec: ChooseSpec, candidates: Sequence[Path], output: Path) -> None:
     if not finite:
         raise ValueError(f"no candidate has a finite validation loss: {', '.join(map(str, candidates))}")
     chosen = min(finite, key=finite.__getitem__)
+    check_artifact(candidates[chosen])
     record = store.read_provenance(candidates[chosen])
     facts = {name: record[name] for name in SIZES}
     facts |= {"candidate": chosen, "validation_loss": losses}
     with store.artifact(output, spec, __name__, candidates, facts, [COST]) as directory:
         for source in sorted(candidates[chosen].iterdir()):
-            if source.name in (store.PROVENANCE, ".snakemake_timestamp"):
+            if source.name in BOOKKEEPING:
                 continue
             copy = shutil.copytree if source.is_dir() else shutil.copyfile
             copy(source, directory / source.name)

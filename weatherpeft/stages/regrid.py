@@ -55,6 +55,7 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
 
     from weatherpeft.artifacts import store
     from weatherpeft.artifacts.field_store import FieldWriter, shard_times
+    from weatherpeft.artifacts.manifest import check_artifact
     from weatherpeft.fields.regridding import Regridder
 
     labels = [grid.label for grid in spec.grids]
@@ -66,6 +67,7 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         store.artifact(output, spec, code=__name__, inputs=[raw]) as directory,
         dask.config.set(scheduler="synchronous"),
     ):
+        check_artifact(raw)
         dataset = spec.source.decode(spec.request, raw)
         latitude, longitude = dataset["latitude"].values, dataset["longitude"].values
         regridders = [Regridder(latitude, longitude, grid, spec.method) for grid in spec.grids]

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 import zarr
 
+from weatherpeft.artifacts.chunks import CODECS
+from weatherpeft.artifacts.manifest import check_store
+
 _CHUNK_ENTRIES = 2**22
 
 
@@ -36,7 +39,8 @@ def _write(group: zarr.Group, arrays: _Values) -> None:
         row = max(1, values[0].numel()) if values.dim() else 1
         rows = max(1, min(_CHUNK_ENTRIES // row, len(values))) if values.dim() else 1
         chunks = (rows, *values.shape[1:]) if values.dim() else ()
-        array = group.create_array(name, shape=tuple(values.shape), chunks=chunks, dtype="float32")
+        shape = tuple(values.shape)
+        array = group.create_array(name, shape=shape, chunks=chunks, dtype="float32", compressors=CODECS)
         array[...] = values.detach().to("cpu", torch.float32).numpy()
 
 
@@ -50,7 +54,8 @@ def read_fisher(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
         Name and diagonal Fisher information, float32 in the parameter's shape, in the order of the names.
 
     Raises:
-        ValueError: there is no such store.
+        ValueError: there is no such store, or it is one of another version.
+        DamagedError: a file is missing, foreign or damaged.
     """
     return _read(directory, "")
 
@@ -61,6 +66,7 @@ def read_mean_gradient(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _read(directory: Path, path: str) -> Iterator[tuple[str, torch.Tensor]]:
+    check_store(directory)
     try:
         group = zarr.open_group(directory, path=path, mode="r")
     except FileNotFoundError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from weatherpeft.artifacts.store import PROVENANCE
+from weatherpeft.artifacts.manifest import BOOKKEEPING
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import FileKind, Key, Layout, RawField, not_hourly
@@ -42,7 +42,7 @@ def raw_files(directory: Path) -> list[Path]:
     return sorted(
         path
         for path in directory.iterdir()
-        if path.is_file() and path.name != PROVENANCE and not path.name.startswith(".")
+        if path.is_file() and path.name not in BOOKKEEPING and not path.name.startswith(".")
     )
 
 

@@ -57,7 +57,9 @@ def copy_fields(selected: Sequence[Selected], label: str, target: Path) -> None:
 def _create(path: Path, selected: Sequence[Selected]) -> None:
     """Write the metadata and coordinates of a store, without its fields."""
     import zarr
-    from zarr.codecs import BloscCodec, Crc32cCodec
+    from zarr.codecs import BloscCodec
+
+    from weatherpeft.artifacts.chunks import CODECS, with_checksum
 
     group = zarr.create_group(path, zarr_format=3)
     compressor = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=4)
@@ -73,7 +75,13 @@ def _create(path: Path, selected: Sequence[Selected]) -> None:
                 axes[name] = values, {}
         for name, (values, attributes) in axes.items():
             if name not in group:
-                group.create_array(name, data=values, dimension_names=[name], attributes={**attributes})
+                group.create_array(
+                    name,
+                    data=values,
+                    compressors=CODECS,
+                    dimension_names=[name],
+                    attributes={**attributes},
+                )
         known = ("units", "long_name", "short_name")
         group.create_array(
             str(each.array.name),
@@ -81,7 +89,7 @@ def _create(path: Path, selected: Sequence[Selected]) -> None:
             chunks=tuple(1 if name.endswith("time") else values.size for name, (values, _) in axes.items()),
             dtype="float32",
             fill_value=np.nan,
-            compressors=[compressor, Crc32cCodec()],
+            compressors=with_checksum(compressor),
             dimension_names=list(axes),
             attributes={name: str(each.array.attrs[name]) for name in known if name in each.array.attrs},
         )
@@ -140,6 +148,8 @@ def open_copy(path: Path) -> "xr.Dataset":
     """
     import zarr
     from zarr.storage import LocalStore
+
+    from weatherpeft.artifacts import chunks  # noqa: F401  names the chunk in errors
 
     try:
         group = zarr.open_group(path, mode="r")
