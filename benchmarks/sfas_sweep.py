@@ -23,13 +23,14 @@ from safetensors import safe_open
 from table import machine, save, show
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.manifest import checked
 
 REFERENCE, PUBLISHED = "linear_probe", "published"
 
 
 def touched(run: Path) -> float | None:
     """Entries of a run's delta over those of one step; None where the run has no delta."""
-    with safe_open(str(run / "tuned.safetensors"), "pt") as file:
+    with safe_open(str(checked(run / "tuned.safetensors")), "pt") as file:
         names = [name for name in file.keys() if ".sfas." in name and name.endswith(".index")]  # noqa: SIM118
         entries = sum(file.get_slice(name).get_shape()[0] for name in names)
     selected = store.read_provenance(run)["trainable_backbone"]

@@ -1,22 +1,27 @@
 """Checkpoints and saved tensors; that a resumed training is bit-identical is tested with the loop."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.manifest import DamagedError
 from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.peft.sfas.fisher_store import write_fisher
+from weatherpeft.spec import Spec
 from weatherpeft.training.checkpoint import (
     load_checkpoint,
     load_tensors,
     remove_work,
     save_checkpoint,
     save_tensors,
+    tensor_bytes,
 )
 from weatherpeft.training.fisher import _Sums
 
@@ -112,6 +117,51 @@ def test_a_checkpoint_is_replaced_when_the_new_one_is_complete(
     training.save(path, 2)
     assert resumed.load(path) == 2 and resumed.state() == training.state()
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    path, training = tmp_path / "checkpoint.pt", Running(0)
+    training.step(0)
+    training.save(path, 1)
+    content, random = path.read_bytes(), np.random.default_rng(7)
+    damaged = [content[:cut] for cut in (0, 31, len(content) // 2, len(content) - 1)]
+    for bit in random.integers(8 * len(content), size=100):
+        turned = bytearray(content)
+        turned[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(turned))
+    for each in damaged:
+        path.write_bytes(each)
+        resumed = Running(1)
+        before = resumed.state()
+        with pytest.raises(ValueError, match=f"{path}: damaged"):
+            resumed.load(path)
+        assert resumed.state() == before
+    path.write_bytes(content)
+    assert Running(1).load(path) == 1
+
+
+class Noted(Spec):
+    note: str = "made"
+
+
+@pytest.mark.parametrize("use", [load_tensors, tensor_bytes])
+def test_damaged_tensors_are_refused(tmp_path: Path, use: Callable[[Path], Any]) -> None:
+    with store.artifact(tmp_path / "run", Noted(), "weatherpeft.spec") as directory:
+        path = directory / "tuned.safetensors"
+        save_tensors({"weight": torch.randn(20, 30), "bias": torch.randn(30)}, path)
+        expected = use(path)
+    path = tmp_path / "run" / "tuned.safetensors"
+    assert str(use(path)) == str(expected)
+    content, random = path.read_bytes(), np.random.default_rng(7)
+    for bit in random.integers(8 * len(content), size=50):
+        turned = bytearray(content)
+        turned[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(turned)
+        with pytest.raises(DamagedError, match=f"{path}: damaged.*snakemake --force {tmp_path}/run "):
+            use(path)
+    path.unlink()
+    with pytest.raises(DamagedError, match=f"{path}: missing"):
+        use(path)
 
 
 def test_only_an_artifacts_own_work_is_removed(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class TestKeep:
         *,
         killed_at: int | None = None,
         losses: tuple[float, ...] = LOSSES,
+        damage: bool = False,
     ) -> list[Tensor]:
         """Biases after every step. The file ``kept`` in ``work`` is what the training keeps."""
         model = Toy()
@@ -47,8 +48,11 @@ class TestKeep:
         def write(path: Path) -> None:
             torch.save(model.bias.detach(), path)
 
-        fit(model, data, spec, work, Watch(look), loss=loss, keep=write)
-        write_kept(write, spec, work, work / "kept")
+        history = fit(model, data, spec, work, Watch(look), loss=loss, keep=write)
+        if damage:
+            best = work / "best"
+            best.write_bytes(bytes([best.read_bytes()[0] ^ 1]) + best.read_bytes()[1:])
+        write_kept(write, spec, work, work / "kept", history)
         return seen
 
     def test_the_last_or_the_best(self, samples: Samples, validation: Samples, tmp_path: Path) -> None:
@@ -79,6 +83,12 @@ class TestKeep:
         self.fit(data, tmp_path / "killed", "best")
         kept = torch.load(tmp_path / "killed" / "kept", weights_only=True)
         assert torch.equal(kept, straight[1])
+
+    def test_damaged_weights_are_not_kept(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ValueError, match=f"{tmp_path}/best: damaged"):
+            self.fit((samples, validation), tmp_path, "best", damage=True)
 
     def test_without_a_finite_loss_none_is_the_best(
         self, samples: Samples, validation: Samples, tmp_path: Path

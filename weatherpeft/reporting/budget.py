@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.manifest import checked
 from weatherpeft.reporting.figures import Image, image_of, style
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def chosen_by_fisher(run: Path, fisher: Path) -> float:
 
     pool = {str(name) for name in store.open_dataset(run / UPDATES)["parameter"].values}
     touched: dict[str, torch.Tensor] = {}
-    with safe_open(run / "tuned.safetensors", "pt") as tensors:
+    with safe_open(checked(run / "tuned.safetensors"), "pt") as tensors:
         for key in tensors.keys():
             if key.endswith(".index"):
                 touched[key.split("sfas.", 1)[1].removesuffix(".index")] = tensors.get_tensor(key)

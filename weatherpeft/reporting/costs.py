@@ -6,6 +6,7 @@ from pathlib import Path
 
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.costs import COST, SIZES
+from weatherpeft.artifacts.manifest import checked
 from weatherpeft.reporting.comparison import Compared
 from weatherpeft.reporting.pareto import Point
 from weatherpeft.reporting.plain_text import table_text
@@ -28,7 +29,7 @@ def read_costs(runs: Sequence[Path]) -> dict[str, float]:
     """
     found: dict[str, list[float]] = {}
     for run in runs:
-        record, cost = store.read_provenance(run), json.loads((run / COST).read_text())
+        record, cost = store.read_provenance(run), json.loads(checked(run / COST).read_text())
         if missing := [size for size in SIZES if not isinstance(record.get(size), int)]:
             raise ValueError(f"{run}: the record lacks {', '.join(missing)}; not of the finetune stage")
         sizes = (record["trainable_backbone"], record["touched_backbone"], record["adapter_bytes"])

@@ -106,7 +106,7 @@ def finetune(
             varying = [COST] if history else []
             with store.artifact(output, spec, __name__, inputs, facts, varying) as directory:
                 if history:
-                    write_kept(keep, training, running, directory / "tuned.safetensors")
+                    write_kept(keep, training, running, directory / "tuned.safetensors", history)
                     store.write_dataset(history.to_dataset(), directory / "history.zarr")
                     if (updates := tuned.updates()) is not None:
                         store.write_dataset(updates, directory / "updates.zarr")

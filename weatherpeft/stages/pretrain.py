@@ -87,6 +87,6 @@ def pretrain(
         if rank() == 0:
             parameters = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
             with store.artifact(output, spec, __name__, inputs, parameters) as directory:
-                write_kept(model.save, training, running, directory / "pretrained.ckpt")
+                write_kept(model.save, training, running, directory / "pretrained.ckpt", history)
                 store.write_dataset(history.to_dataset(), directory / "history.zarr")
             remove_work(work, output)

@@ -1,5 +1,6 @@
 """Checkpoints of a running training, their directories, and tuned weights as safetensors."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.manifest import checked
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter
+
+
+_BLOCK = 2**20
 
 
 def work_directory(work: Path, output: Path, spec: Spec, code: str, inputs: Sequence[Path]) -> Path:
@@ -88,6 +93,14 @@ def save_checkpoint(
     }
     with replacing(path) as stream:
         torch.save(content, stream)
+        stream.flush()
+        stream.write(bytes.fromhex(sha256(Path(stream.name))))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_checkpoint(
@@ -101,7 +114,11 @@ def load_checkpoint(
 
     Returns:
         Number of optimizer steps done.
+
+    Raises:
+        ValueError: the checkpoint is truncated or damaged.
     """
+    _check_trailer(path)
     saved = torch.load(path, map_location="cpu", weights_only=True)
     with torch.no_grad():
         for name, parameter in dense.items():
@@ -112,6 +129,22 @@ def load_checkpoint(
         adapter.load_state_dict(state["state"])
     curves.update(saved["curves"])
     return int(saved["step"])
+
+
+def _check_trailer(path: Path) -> None:
+    """Compare a checkpoint with the SHA-256 at its end, which PyTorch ignores."""
+    found = hashlib.sha256()
+    left = max(path.stat().st_size - found.digest_size, 0)
+    with path.open("rb") as stream:
+        while block := stream.read(min(left, _BLOCK)):
+            found.update(block)
+            left -= len(block)
+        intact = stream.read() == found.digest()
+    if not intact:
+        raise ValueError(
+            f"{path}: damaged, its bytes are not those that were written; without {path.parent} the job "
+            "begins anew"
+        )
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -133,10 +166,14 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def tensor_bytes(path: Path) -> dict[str, int]:
     """Size in bytes of every tensor of a safetensors file, by name."""
-    with safe_open(path, "pt") as tensors:
+    with safe_open(checked(path), "pt") as tensors:
         return {name: tensors.get_tensor(name).nbytes for name in tensors.keys()}
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file."""
-    return load_file(path)
+    """Read a safetensors file.
+
+    Raises:
+        DamagedError: the file is not the one that its artifact was made with.
+    """
+    return load_file(checked(path))

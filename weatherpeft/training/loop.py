@@ -16,7 +16,7 @@ from torch import nn
 
 from weatherpeft.interfaces import Adapter, Backbone
 from weatherpeft.samples.batch import Batch, Samples
-from weatherpeft.training.checkpoint import load_checkpoint, save_checkpoint, to_disk
+from weatherpeft.training.checkpoint import load_checkpoint, save_checkpoint, sha256, to_disk
 from weatherpeft.training.distributed import GradientMean, check_same, gather, rank, ranks, sum_over_ranks
 from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.spec import Training
@@ -90,12 +90,14 @@ class History:
         validation_step: numbers of steps after which the model was validated.
         validation_loss: mean loss of the validation samples at these steps.
         seconds: time of every step without validation and checkpoint, which is no part of the curves.
+        kept: SHA-256 of ``BEST``, in the process that writes it.
     """
 
     train_loss: list[float] = field(default_factory=list)
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list, compare=False, repr=False)
+    kept: str = field(default="", compare=False, repr=False)
 
     @property
     def best(self) -> float:
@@ -201,7 +203,7 @@ def train(
             history.validation_step.append(done)
             found = validate(model, validation, loss, training.validation_samples)
             if keep and training.keep == "best" and math.isfinite(found) and found < history.best:
-                _keep_best(keep, work)
+                history.kept = _keep_best(keep, work)
             history.validation_loss.append(found)
             _log.info(
                 "step %d of %d: training loss %.5f, validation loss %.5f",
@@ -222,7 +224,7 @@ def train(
     return history
 
 
-def write_kept(keep: Keep, training: Training, work: Path, path: Path) -> None:
+def write_kept(keep: Keep, training: Training, work: Path, path: Path, history: History) -> None:
     """Write the weights that a finished training keeps.
 
     Args:
@@ -230,21 +232,30 @@ def write_kept(keep: Keep, training: Training, work: Path, path: Path) -> None:
         training: says which weights are kept.
         work: directory of the training's checkpoint.
         path: new file.
+        history: what the training returned.
+
+    Raises:
+        ValueError: the best weights have been damaged since they were written.
     """
     if training.keep == "last":
         keep(path)
-    else:
-        shutil.copyfile(work / BEST, path)
+        return
+    shutil.copyfile(work / BEST, path)
+    if sha256(path) != history.kept:
+        raise ValueError(f"{work / BEST}: damaged; without {work} the job begins anew")
 
 
-def _keep_best(keep: Keep, work: Path) -> None:
-    """Replace the best weights so far, whole or not at all."""
-    if rank() == 0:
-        work.mkdir(parents=True, exist_ok=True)
-        partial = work / f"{BEST}.partial"
-        keep(partial)
-        to_disk(partial)
-        partial.replace(work / BEST)
+def _keep_best(keep: Keep, work: Path) -> str:
+    """Replace the best weights so far, whole or not at all, and return their SHA-256."""
+    if rank():
+        return ""
+    work.mkdir(parents=True, exist_ok=True)
+    partial = work / f"{BEST}.partial"
+    keep(partial)
+    to_disk(partial)
+    digest = sha256(partial)
+    partial.replace(work / BEST)
+    return digest
 
 
 def _backward(

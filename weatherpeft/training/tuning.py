@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from weatherpeft.artifacts.manifest import checked
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import Adapter, Backbone, BackboneSpec, PeftMethod, Task, TuningContext
 from weatherpeft.peft.adapters.composition import composed
@@ -151,12 +152,15 @@ def build_model(
         seed: seed of the random weights.
         pretrained: artifact of the pretrain stage, or a checkpoint file; None for random weights.
         statistics: artifact of the task's statistics stage; None where the backbone knows every variable.
+
+    Raises:
+        DamagedError: the weights are not those that their artifact was made with.
     """
     model = backbone.build(fields, task, seed)
     if statistics is not None:
         model.complete_statistics(*task.input_statistics(statistics, fields.measured))
     if pretrained is not None:
-        model.load(pretrained / PRETRAINED if pretrained.is_dir() else pretrained)
+        model.load(checked(pretrained / PRETRAINED if pretrained.is_dir() else pretrained))
     return model
 
 
