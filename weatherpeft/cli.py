@@ -181,6 +181,14 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
     inspector.add_argument(
         "--picture", type=Path, metavar="PATH", help="PNG to write (default: FOLDER-NAME.png, here)"
     )
+    verifier = add(
+        "verify",
+        "Read artifacts whole and compare them with their checksums; name what was made from a bad one.",
+        lambda options: lambda: _verify(options.paths),
+    )
+    verifier.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="folders or artifacts (default: results and data)"
+    )
     return parser
 
 
@@ -300,6 +308,25 @@ def _inspect(path: Path, picture: Path | None) -> None:
     path = path.resolve()
     for line in inspection(path, picture or Path(f"{path.parent.name}-{path.name}.png")):
         print(line)
+
+
+def _verify(paths: Sequence[Path]) -> None:
+    """Print a line for each artifact.
+
+    Raises:
+        ValueError: there is no artifact, or one is not as it was written.
+    """
+    from weatherpeft.artifacts.audit import audit
+
+    paths = paths or [path for path in map(Path, ("results", "data")) if path.is_dir()]
+    if not paths:
+        raise ValueError("found neither results nor data here; give a folder or an artifact")
+    count = bad = 0
+    for finding in audit(paths):
+        print(*finding.lines(), sep="\n", flush=True)
+        count, bad = count + finding.is_artifact, bad + finding.is_bad
+    if bad or not count:
+        raise ValueError(f"{bad} of {count} artifacts are not as they were written")
 
 
 def _checker(config: Path) -> Callable[[], None]:
