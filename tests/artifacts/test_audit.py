@@ -72,7 +72,7 @@ def test_a_bad_one_names_chunk_users_and_command(project: Path, capsys: pytest.C
         f"corrupt     {ALL[0]}",
         f"            {shard}, inner chunk (0, 0, 0, 0): damaged, its bytes are not those that were written",
         "            used by: results/a/runs/first, results/a/runs/second, results/a/statistics",
-        f"            make it again with: snakemake --force {ALL[0]} --configfile CONFIG",
+        f"            make it again with: snakemake --cores all --force {ALL[0]} --configfile CONFIG",
     ]
     assert printed.out.splitlines()[4:] == [f"ok          {path}" for path in ALL[1:]]
     assert "1 of 5 artifacts are not as they were written" in printed.err

@@ -46,7 +46,7 @@ class DamagedError(ValueError):
 
 def remake_command(artifact: Path) -> str:
     """The command that runs the job of an artifact again, in the folder of the experiment."""
-    return f"snakemake --force {shlex.quote(str(shown(artifact)))} --configfile CONFIG"
+    return f"snakemake --cores all --force {shlex.quote(str(shown(artifact)))} --configfile CONFIG"
 
 
 def shown(path: Path) -> Path:
