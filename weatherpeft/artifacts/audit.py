@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from weatherpeft.artifacts.claim import UNFINISHED
 from weatherpeft.artifacts.manifest import (
     MANIFEST,
     PROVENANCE,
@@ -18,8 +19,6 @@ from weatherpeft.artifacts.manifest import (
     shown,
 )
 
-UNFINISHED = ".partial"
-"""Suffix of a folder in which a job makes an artifact."""
 State = Literal["ok", "corrupt", "incomplete", "foreign"]
 _STORES = ("zarr.json", ".zgroup", ".zarray")
 
@@ -79,7 +78,7 @@ def audit(paths: Sequence[Path]) -> Iterator[Finding]:
         if not path.exists():
             raise ValueError(f"{path}: no such file or directory")
         root = artifact_of(path)
-        below = {root: "ok"} if root else dict(_below(path))
+        below: dict[Path, State] = {root: "ok"} if root else dict(_below(path))
         found |= below or {path: "foreign"}
     roots = [path for path, state in found.items() if state == "ok"]
     records = {root: _record(root) for root in roots}

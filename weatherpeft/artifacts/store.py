@@ -5,14 +5,13 @@ renamed when it is complete, so that a killed job leaves nothing that looks fini
 """
 
 import hashlib
-import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from weatherpeft.artifacts.claim import Claim
 from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
 from weatherpeft.artifacts.manifest import (
     PROVENANCE,
@@ -32,7 +31,17 @@ FIELDS = "fields"
 """Name of the array with all instantaneous fields of a regridded store; see ``field_store``."""
 _ZARR_MARKS = ("zarr.json", ".zgroup")
 _PACKAGES = ("numpy", "scipy", "xarray", "zarr", "dask", "eccodes", "torch", "microsoft-aurora", "peft")
-_log = logging.getLogger(__name__)
+
+
+class AlreadyMadeError(Exception):
+    """Another job has finished the artifact while this one waited, so that nothing is left to do.
+
+    Args:
+        output: the artifact.
+    """
+
+    def __init__(self, output: Path) -> None:
+        super().__init__(f"{output}: another job has made it meanwhile")
 
 
 @contextmanager
@@ -43,8 +52,11 @@ def artifact(
     inputs: Sequence[Path] = (),
     facts: dict[str, Any] | None = None,
     varying: Sequence[str] = (),
+    claim: Claim | None = None,
 ) -> Iterator[Path]:
     """Write a directory that appears under its final name only when it is complete.
+
+    One job writes an artifact at a time. Another one that wants to write it waits.
 
     Args:
         output: final name of the directory. An existing one is replaced.
@@ -54,35 +66,76 @@ def artifact(
         facts: further entries of the record. The caller may fill it until it leaves the context.
         varying: names of files that differ from run to run, such as times. The digest leaves them out, and
             the record names them.
+        claim: claim on ``output`` that the caller has taken; it is given back. By default one is taken.
 
     Yields:
         The directory to write into.
+
+    Raises:
+        AlreadyMadeError: another job has made the same artifact while this one waited.
+        ValueError: another job has taken this one for dead.
     """
-    temporary, replaced = (output.with_name(f".{output.name}.{state}") for state in ("partial", "replaced"))
-    for leftover in (temporary, replaced):
-        if leftover.exists():
-            _log.info("removing what an interrupted run left at %s", leftover)
-            shutil.rmtree(leftover)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
+    with claim or Claim(output).wait() as own:
+        if own.waited and is_made(output, spec, code, inputs):
+            raise AlreadyMadeError(output)
+        directory = own.folder / output.name
+        directory.mkdir()
+        yield directory
         record = {
-            "spec": spec.model_dump(mode="json"),
-            "code": fingerprint(code, spec_modules(spec)),
-            "inputs": {"/".join(path.parts[-2:]): artifact_digest(path) for path in inputs},
+            **_origin(spec, code, inputs),
             "packages": _versions(),
             **({"varying": sorted(varying)} if varying else {}),
             **(facts or {}),
         }
-        seal(temporary, record, file_digests(temporary))
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    if output.exists():  # moved away as a whole, because it would look finished when half removed
-        output.rename(replaced)
-    temporary.rename(output)
-    if replaced.exists():
-        shutil.rmtree(replaced)
+        seal(directory, record, file_digests(directory))
+        own.check()
+        if output.exists():  # moved away as a whole, because it would look finished when half removed
+            output.rename(own.folder / ".replaced")
+        directory.rename(output)
+
+
+@contextmanager
+def working(folder: Path, output: Path, spec: Spec, code: str, inputs: Sequence[Path] = ()) -> Iterator[None]:
+    """Hold the work folder of an unfinished artifact, which a job that is tried again goes on from.
+
+    Args:
+        folder: the work folder; it need not exist.
+        output: final name of the artifact.
+        spec: spec that it is made from.
+        code: module name of the stage.
+        inputs: artifacts, or files in them, that are read.
+
+    Raises:
+        AlreadyMadeError: another job has made the artifact while this one waited for the folder.
+    """
+    with Claim(folder).wait() as claim:
+        if claim.waited and is_made(output, spec, code, inputs):
+            raise AlreadyMadeError(output)
+        yield
+
+
+def is_made(output: Path, spec: Spec, code: str, inputs: Sequence[Path] = ()) -> bool:
+    """Whether an artifact is complete and made from just this.
+
+    Args:
+        output: path of the artifact.
+        spec: spec that it should be made from.
+        code: module name of the stage.
+        inputs: artifacts, or files in them, that should have been read.
+    """
+    try:
+        record = read_provenance(output)
+    except ValueError:
+        return False
+    return all(record[name] == value for name, value in _origin(spec, code, inputs).items())
+
+
+def _origin(spec: Spec, code: str, inputs: Sequence[Path]) -> dict[str, Any]:
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "code": fingerprint(code, spec_modules(spec)),
+        "inputs": {"/".join(path.parts[-2:]): artifact_digest(path) for path in inputs},
+    }
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

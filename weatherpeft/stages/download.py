@@ -36,8 +36,11 @@ def download(spec: DownloadSpec, output: Path, work: Path) -> None:
     from weatherpeft.artifacts import store
 
     underway = work / spec.digest()
-    with store.artifact(output, spec, code=__name__) as directory:
-        spec.source.fetch(spec.request, directory, underway)
-        dataset = spec.source.decode(spec.request, directory)
-        _log.info("%s holds %d variables of %s", output, len(dataset.data_vars), spec.request.period.label)
-    shutil.rmtree(underway, ignore_errors=True)
+    with store.working(underway, output, spec, code=__name__):
+        with store.artifact(output, spec, code=__name__) as directory:
+            spec.source.fetch(spec.request, directory, underway)
+            dataset = spec.source.decode(spec.request, directory)
+            _log.info(
+                "%s holds %d variables of %s", output, len(dataset.data_vars), spec.request.period.label
+            )
+        shutil.rmtree(underway, ignore_errors=True)

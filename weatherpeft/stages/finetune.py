@@ -46,17 +46,22 @@ def finetune(
     from statistics import median
 
     from weatherpeft.samples.batch import Samples
-    from weatherpeft.training.checkpoint import remove_work, save_tensors, tensor_bytes, work_directory
+    from weatherpeft.training.checkpoint import save_tensors, tensor_bytes
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train, write_kept
     from weatherpeft.training.memory import peak_memory
     from weatherpeft.training.tuning import task_loss, tuned_model
+    from weatherpeft.training.unfinished import working
 
     tuning = spec.chosen(store.read_provenance(choice) if choice else None)
     task, training = tuning.model.task, spec.training
     inputs = [*data, *forecasts, statistics, *(path for path in (pretrained, fisher, choice) if path)]
-    with process_group() as device, Interruption(time_budget_minutes) as interruption:
+    with (
+        process_group() as device,
+        Interruption(time_budget_minutes) as interruption,
+        working(work, output, spec, __name__, inputs, interruption) as running,
+    ):
         training.check_processes(ranks())
         fields = tuning.model.fields
         train_samples, validation_samples = (
@@ -75,7 +80,6 @@ def finetune(
         )
         points = training_points(task.window.target_grid, spec.held_out)
         scale = task.loss_scale(statistics, fields.measured)
-        running = work_directory(work, output, spec, __name__, inputs)
 
         def keep(path: Path) -> None:
             save_tensors(tuned.result(), path)
@@ -121,4 +125,3 @@ def finetune(
                         for name, size in tensor_bytes(directory / "tuned.safetensors").items()
                         if not name.startswith(("encoder.", "decoder."))
                     )
-            remove_work(work, output)

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from weatherpeft.artifacts import store
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.grid import Region
 from weatherpeft.fields.regions import training_points
@@ -72,19 +71,22 @@ def fisher(
     from contextlib import nullcontext
 
     from weatherpeft.samples.batch import Samples
-    from weatherpeft.training.checkpoint import remove_work, work_directory
-    from weatherpeft.training.distributed import process_group, rank, wait_for_all
+    from weatherpeft.training.distributed import process_group, wait_for_all
     from weatherpeft.training.fisher import estimate_fisher
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import single_batches
     from weatherpeft.training.memory import save_memory
     from weatherpeft.training.tuning import build_model, task_loss
+    from weatherpeft.training.unfinished import artifact, working
 
     if spec.pretrained and pretrained is None:
         raise ValueError("the Fisher information is of pretrained weights, but none are given")
     inputs = [*data, *forecasts, statistics, *([pretrained] if pretrained else [])]
-    running = work_directory(work, output, spec, __name__, inputs) if work else None
-    with process_group() as device, Interruption(time_budget_minutes) as interruption:
+    with (
+        process_group() as device,
+        Interruption(time_budget_minutes) as interruption,
+        working(work, output, spec, __name__, inputs, interruption) if work else nullcontext() as running,
+    ):
         samples = Samples(spec.task.window.frames(spec.fields, data, spec.train, forecasts))
         start = pretrained if spec.pretrained else None
         model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start, statistics).to(device)
@@ -93,10 +95,7 @@ def fisher(
         scale = spec.task.loss_scale(statistics, spec.fields.measured)
         loss = task_loss(spec.task, scale, device, points)
         batches = (batch.to(device) for batch in single_batches(samples, spec.samples, spec.seed))
-        made = store.artifact(output, spec, __name__, inputs) if rank() == 0 else nullcontext(output)
-        with made as directory:
+        with artifact(output, spec, __name__, inputs, interruption) as directory:
             path = directory / "fisher.zarr"
             estimate_fisher(model, batches, loss, path, work=running, interruption=interruption)
         wait_for_all()
-        if rank() == 0 and work:
-            remove_work(work, output)

@@ -46,16 +46,15 @@ def predict(
         pretrained: artifact or checkpoint with the pretrained weights, if the run started from them.
         forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
     """
-    from contextlib import nullcontext
-
     import numpy as np
     import torch
 
     from weatherpeft.artifacts.predictions import create_predictions, fill_predictions
     from weatherpeft.samples.batch import Samples
     from weatherpeft.training.checkpoint import load_tensors
-    from weatherpeft.training.distributed import path_of_first, process_group, rank, ranks, wait_for_all
+    from weatherpeft.training.distributed import process_group, rank, ranks, wait_for_all
     from weatherpeft.training.tuning import tuned_model
+    from weatherpeft.training.unfinished import artifact
 
     inputs = [*data, *forecasts, statistics, run, *([pretrained] if pretrained else [])]
     tuning = chosen(spec.candidates, Tuning(model=spec.model), store.read_provenance(run))
@@ -74,9 +73,8 @@ def predict(
                 name: field[0].cpu().numpy() for name, field in (fields.surface | fields.atmospheric).items()
             }
 
-        made = store.artifact(output, spec, __name__, inputs) if rank() == 0 else nullcontext(output)
-        with made as directory:
-            path = path_of_first(directory) / "predictions.zarr"
+        with artifact(output, spec, __name__, inputs) as directory:
+            path = directory / "predictions.zarr"
             if rank() == 0:
                 create_predictions(frames, predicted_variables, path)
             wait_for_all()

@@ -51,16 +51,20 @@ def pretrain(
         checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
     """
     from weatherpeft.samples.batch import Samples
-    from weatherpeft.training.checkpoint import remove_work, work_directory
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train, write_kept
     from weatherpeft.training.memory import save_memory
     from weatherpeft.training.tuning import build_model, task_loss
+    from weatherpeft.training.unfinished import working
 
     task, training = spec.task, spec.training
     inputs = [*data, statistics]
-    with process_group() as device, Interruption(time_budget_minutes) as interruption:
+    with (
+        process_group() as device,
+        Interruption(time_budget_minutes) as interruption,
+        working(work, output, spec, __name__, inputs, interruption) as running,
+    ):
         training.check_processes(ranks())
         train_samples, validation_samples = (
             Samples(task.window.frames(spec.fields, data, split))
@@ -69,7 +73,6 @@ def pretrain(
         model = build_model(spec.backbone, spec.fields, task, spec.seed, None, statistics).to(device)
         save_memory(model, training.precision, training.recompute)
         scale = task.loss_scale(statistics, spec.fields.measured)
-        running = work_directory(work, output, spec, __name__, inputs)
         history = train(
             model,
             dict(model.named_parameters()),
@@ -89,4 +92,3 @@ def pretrain(
             with store.artifact(output, spec, __name__, inputs, parameters) as directory:
                 write_kept(model.save, training, running, directory / "pretrained.ckpt", history)
                 store.write_dataset(history.to_dataset(), directory / "history.zarr")
-            remove_work(work, output)

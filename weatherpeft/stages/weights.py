@@ -62,13 +62,14 @@ def weights(spec: WeightsSpec, output: Path, work: Path) -> None:
     from weatherpeft.artifacts import store
 
     underway = work / spec.digest()
-    underway.mkdir(parents=True, exist_ok=True)
-    part = underway / "pretrained.part"
-    checksum = _fetch(spec, part)
-    facts = {"sha256": checksum, "bytes": part.stat().st_size}
-    with store.artifact(output, spec, code=__name__, facts=facts) as directory:
-        shutil.move(part, directory / "pretrained.ckpt")
-    shutil.rmtree(underway)
+    with store.working(underway, output, spec, code=__name__):
+        underway.mkdir(parents=True, exist_ok=True)
+        part = underway / "pretrained.part"
+        checksum = _fetch(spec, part)
+        facts = {"sha256": checksum, "bytes": part.stat().st_size}
+        with store.artifact(output, spec, code=__name__, facts=facts) as directory:
+            shutil.move(part, directory / "pretrained.ckpt")
+        shutil.rmtree(underway)
 
 
 def _fetch(spec: WeightsSpec, part: Path) -> str:

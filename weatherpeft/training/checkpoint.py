@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from weatherpeft.artifacts import store
+from weatherpeft.artifacts.claim import Claim
 from weatherpeft.artifacts.manifest import checked
 from weatherpeft.spec import Spec
 
@@ -39,10 +40,22 @@ def work_directory(work: Path, output: Path, spec: Spec, code: str, inputs: Sequ
     return work / f"{output.name}-{store.artifact_key(spec, code, inputs)}"
 
 
-def remove_work(work: Path, output: Path) -> None:
-    """Remove all work directories of a complete artifact, including those of changed jobs."""
+def remove_work(work: Path, output: Path, own: Path | None = None) -> None:
+    """Remove all work directories of a complete artifact, including those of changed jobs.
+
+    Args:
+        work: work directory of the experiment.
+        output: final path of the artifact.
+        own: directory that the caller holds. Directories that other living jobs hold stay.
+    """
     for directory in work.glob(f"{output.name}-{'[0-9a-f]' * 16}"):
-        shutil.rmtree(directory)
+        if directory == own:
+            shutil.rmtree(directory)
+            continue
+        claim = Claim(directory)
+        if claim.take():
+            with claim:
+                shutil.rmtree(directory)
 
 
 @contextmanager
