@@ -89,6 +89,7 @@ benchmarks: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/prefix.py
 	$(VENV)/bin/python benchmarks/precision.py
 	$(VENV)/bin/python benchmarks/data.py
+	$(VENV)/bin/python benchmarks/checksums.py
 
 # Downloaded data and results stay. Remove data/ and results/ by hand.
 .PHONY: clean

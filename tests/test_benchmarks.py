@@ -176,3 +176,17 @@ def test_data(tmp_path: Path) -> None:
     assert {"one grid", "two grids"} == whole.keys()
     for title in ("All of it", "Memory of the regrid stage"):
         assert title in printed
+
+
+@pytest.mark.slow
+def test_checksums(tmp_path: Path) -> None:
+    output = tmp_path / "table.json"
+    small = ("--resolution", "22.5", "--samples", "4", "--rounds", "1")
+    printed = run("checksums.py", *small, "--output", str(output))
+    found = json.loads(output.read_text())
+    assert found["machine"] in printed
+    assert {(row["read"], row["store"]) for row in found["rows"]} == {
+        (read, store) for read in ("chunk", "sample") for store in ("float32", "int16")
+    }
+    for row in found["rows"]:
+        assert row["ratio"] == pytest.approx(row["checked CPU ms"] / row["unchecked CPU ms"])
