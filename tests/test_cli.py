@@ -271,6 +271,7 @@ def test_help_lists_the_stages_with_their_first_lines(
         "schema Print",
         "check Validate",
         "inspect Show",
+        "verify Read",
     ):
         assert summary in text
     assert "Further lines" not in text
@@ -283,13 +284,14 @@ def listed(help_text: str) -> list[str]:
 
 
 def test_help_has_the_order_of_the_pipeline(stages: str, capsys: pytest.CaptureFixture[str]) -> None:
+    others = ["schema", "check", "inspect", "verify"]
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    assert listed(capsys.readouterr().out) == [*PIPELINE, "schema", "check", "inspect"]
+    assert listed(capsys.readouterr().out) == [*PIPELINE, *others]
     assert sorted(PIPELINE) == sorted(real_stages())
     with pytest.raises(SystemExit, match="0"):
         main(["--help"], stages)
-    assert listed(capsys.readouterr().out) == ["regrid", "fail", "tune", "schema", "check", "inspect"]
+    assert listed(capsys.readouterr().out) == ["regrid", "fail", "tune", *others]
 
 
 def test_help_of_a_stage(stages: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,10 +67,8 @@ def artifact(
     """
     claim = Claim(output)
     _take(claim, lambda: store.is_made(output, spec, code, inputs), output, interruption or Interruption())
-    first = rank() == 0
-    with (
-        store.artifact(output, spec, code, inputs, claim=claim) if first else nullcontext(output) as directory
-    ):
+    made = store.artifact(output, spec, code, inputs, claim=claim) if rank() == 0 else nullcontext(output)
+    with made as directory:
         yield path_of_first(directory)
 
 
