@@ -279,7 +279,7 @@ class _Chunks:
 
 def _verified(file: BinaryIO, length: int) -> bytes:
     """Read bytes that are followed by their checksum."""
-    from google_crc32c import value as crc32c
+    from fastcrc.crc32 import iscsi as crc32c
 
     content = file.read(max(length, 0))
     if crc32c(content).to_bytes(_CHECKSUM, "little") != file.read(_CHECKSUM):
