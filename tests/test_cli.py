@@ -301,7 +301,7 @@ def test_help_of_a_stage(stages: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert "Tune a model." in text
     assert "--method JSON|@FILE one Lora or Full. --data" in text
     assert "--workers INT (default: 2)" in text
-    assert "--data PATH [PATH ...] training data; 100% of it, in order. --output" in text
+    assert "--data PATH|@FILE [PATH|@FILE ...] training data; 100% of it, in order. --output" in text
     assert "--resume | --no-resume" in text
 
 
@@ -387,7 +387,10 @@ def test_configs_are_valid(path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("nonsense_key: 1\n", "nonsense_key: unknown key"), ("a: [\n", "config.yaml: while parsing")],
+    [
+        ("nonsense_key: 1\n", "nonsense_key: unknown key"),
+        ("a: [\n", "config.yaml:2: expected the node content"),
+    ],
 )
 def test_a_wrong_config_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str

@@ -2,8 +2,8 @@
 
 A stage is a function in ``weatherpeft.stages`` that has the name of its module. Each parameter becomes
 an option. A ``Spec`` takes JSON or ``@file``, a ``Path`` takes one path, and ``list[Path]`` takes
-several. Numbers, text, choices and switches become options of that type. A parameter is optional if it
-has a default or may be None. The docstring becomes the help.
+several, or ``@file`` with one in each line. Numbers, text, choices and switches become options of that
+type. A parameter is optional if it has a default or may be None. The docstring becomes the help.
 """
 
 import argparse
@@ -269,7 +269,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, annotation: Any, def
     elif annotation is Path:
         settings |= {"type": Path, "metavar": "PATH"}
     elif _are_paths(annotation):
-        settings |= {"type": Path, "metavar": "PATH", "nargs": "+" if default is _REQUIRED else "*"}
+        settings |= {"metavar": "PATH|@FILE", "nargs": "+" if default is _REQUIRED else "*"}
     elif annotation is bool:
         settings |= {"action": argparse.BooleanOptionalAction}
     elif annotation in (int, float, str):
@@ -285,7 +285,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, annotation: Any, def
 def _binder(
     stage: Stage, parameters: dict[str, tuple[Any, Any]]
 ) -> Callable[[argparse.Namespace], Callable[[], None]]:
-    """Make the function that validates the specs among the options and returns the call of the stage."""
+    """Make the function that reads specs and lists of paths and returns the call of the stage."""
 
     def prepare(options: argparse.Namespace) -> Callable[[], None]:
         values = {name: getattr(options, name) for name in parameters}
@@ -295,9 +295,18 @@ def _binder(
                 if text.startswith("@"):
                     text = Path(text[1:]).read_text(encoding="utf-8")
                 values[name] = TypeAdapter(annotation).validate_json(text)
+            elif _are_paths(annotation) and values[name] is not None:
+                values[name] = [path for word in values[name] for path in _paths(word)]
         return lambda: stage(**values)
 
     return prepare
+
+
+def _paths(word: str) -> list[Path]:
+    """The path that a word is, or the paths in the lines of the file that it names after ``@``."""
+    if not word.startswith("@"):
+        return [Path(word)]
+    return [Path(line) for line in Path(word[1:]).read_text(encoding="utf-8").split("\n") if line]
 
 
 def _print_schema() -> None:
@@ -334,15 +343,9 @@ def _verify(paths: Sequence[Path]) -> None:
 
 
 def _checker(config: Path) -> Callable[[], None]:
-    import yaml
+    from weatherpeft.config import load
 
-    from weatherpeft.config import Experiment
-
-    try:
-        values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{config}: {error}") from error
-    Experiment.parse(values)
+    load(config)
     return lambda: print(f"{config}: valid")
 
 

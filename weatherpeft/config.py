@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from weatherpeft.backbones import AnyBackbone
+from weatherpeft.config_file import read
 from weatherpeft.fields.regions import NamedRegion, check_regions
 from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet
 from weatherpeft.interfaces import Source, TaskData
@@ -23,7 +24,11 @@ from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.spec import Precision, Training
 
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=100)]
+"""A name that is part of file names, of job names and of Snakemake's wildcards."""
+
+_SPECIAL = '{}<>$`"\\'
+_NOT_FIRST = "-@'"
 
 
 class Pretraining(Spec):
@@ -161,7 +166,12 @@ class Experiment(Spec):
 
     @classmethod
     def parse(cls, values: Any) -> Self:
-        """See ``Spec.parse``; lists in place of a run's hyperparameters become its candidates."""
+        """See ``Spec.parse``; lists in place of a run's hyperparameters become its candidates.
+
+        Raises:
+            ValueError: a key is no text, such as a run called ``on``, which YAML reads as true.
+        """
+        _check_keys(values, "", set())
         runs = values.get("runs") if isinstance(values, Mapping) else None
         if isinstance(runs, Mapping):
             values = {**values, "runs": {name: with_candidates(run) for name, run in runs.items()}}
@@ -169,11 +179,19 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        self._check_paths()
         self._check_task()
         self._check_baselines()
         self._check_runs()
         self._check_sources()
         return self
+
+    def _check_paths(self) -> None:
+        """Refuse folders and files whose names the workflow cannot use."""
+        check_path("results", self.results)
+        check_path("data", self.data)
+        if isinstance(self.checkpoint, str):
+            check_path("checkpoint", self.checkpoint)
 
     def _check_task(self) -> None:
         """Refuse data that the task or the backbone cannot work with."""
@@ -308,14 +326,53 @@ def load(path: Path) -> Experiment:
 
     Raises:
         pydantic.ValidationError: keys are unknown, missing or wrong. The message names each of them.
-        ValueError: the file is not a YAML mapping.
+        ValueError: the file is refused (see ``config_file.read``).
     """
-    import yaml
+    return Experiment.parse(read(path))
 
-    values = yaml.safe_load(path.read_text())
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: not a YAML mapping")
-    return Experiment.parse(values)
+
+def check_path(key: str, path: str) -> None:
+    """Refuse a path that Snakemake or a shell would take for something else.
+
+    Snakemake fills in what stands in braces or angle brackets. Its executors for clusters write paths
+    between double quotes, where a shell acts on ``$`` and the like, and take a path that begins with a quote
+    as quoted already. An option begins with ``-``, a file that lists paths with ``@``.
+
+    Args:
+        key: what the path belongs to, for the message.
+        path: the path.
+
+    Raises:
+        ValueError: the path is empty or has such characters. The message names the key, the path and the
+            first of them.
+    """
+    if not path:
+        raise ValueError(f"{key}: expected a path, found an empty text")
+    if path[0] in _NOT_FIRST or path != path.strip():
+        raise ValueError(
+            f"{key}: expected a path without a space at its ends and {' '.join(_NOT_FIRST)} at its start, "
+            f"found {path!r}"
+        )
+    for character in path:
+        if character in _SPECIAL or not character.isprintable():
+            raise ValueError(
+                f"{key}: expected a path without {' '.join(_SPECIAL)} and control characters, "
+                f"found {character!r} in {path!r}"
+            )
+    if any(len(name.encode()) > 255 for name in path.split("/")):
+        raise ValueError(f"{key}: expected names of at most 255 bytes in a path, found {path!r}")
+
+
+def _check_keys(values: Any, place: str, seen: set[int]) -> None:
+    """Refuse keys that are no text. Containers that are ``seen`` already, by their identity, are skipped."""
+    if id(values) in seen or not isinstance(values, Mapping | list):
+        return
+    seen.add(id(values))
+    for key, value in values.items() if isinstance(values, Mapping) else enumerate(values):
+        if isinstance(values, Mapping) and not isinstance(key, str):
+            found = f"{place}: " if place else ""
+            raise ValueError(f"{found}the key {key!r} is no text; put it in quotes, as a run called 'on'")
+        _check_keys(value, f"{place}.{key}" if place else str(key), seen)
 
 
 def with_candidates(run: Any) -> Any:

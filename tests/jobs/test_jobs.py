@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from tests.experiments import NAMES, changed, drop, put, values
 from weatherpeft.config import Experiment
 from weatherpeft.jobs import Jobs
-from weatherpeft.spec import Spec
+from weatherpeft.sources.era5_cds import Era5Cds
+from weatherpeft.spec import Period, Spec
 from weatherpeft.tasks.downscaling import Downscaling
 
 PER_PERIOD = ("download", "regrid")
@@ -58,6 +59,41 @@ def test_every_job_gets_its_spec_through_json(name: str) -> None:
     for key, spec in specs(changed(name=name)).items():
         again = type(spec).model_validate_json(spec.canonical_json())
         assert again == spec and again.digest() == spec.digest(), key
+
+
+@pytest.mark.parametrize("years", [2, 40])
+def test_the_periods_are_listed_once_however_many(years: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = 1980 + years
+    jobs = changed_jobs(
+        put("source.spans", [{"start": "1981-01-01", "end": f"{last}-12-31"}]),
+        put("splits.train.periods", [{"start": "1981-01-01", "end": f"{last}-06-30"}]),
+        put("splits.validation.periods", [{"start": f"{last}-07-01", "end": f"{last}-07-31"}]),
+        put("splits.test.periods", [{"start": f"{last}-08-01", "end": f"{last}-12-31"}]),
+        name="precipitation.yaml",
+    )
+    labels, listed, compared = jobs.periods("train"), 0, 0
+    assert len(labels) == 12 * years - 6
+    months, overlaps = Era5Cds.periods, Period.overlaps
+
+    def count_months(self: Era5Cds) -> tuple[Period, ...]:
+        nonlocal listed
+        listed += 1
+        return months(self)
+
+    def count_overlaps(self: Period, other: Period) -> bool:
+        nonlocal compared
+        compared += 1
+        return overlaps(self, other)
+
+    monkeypatch.setattr(Era5Cds, "periods", count_months)
+    monkeypatch.setattr(Period, "overlaps", count_overlaps)
+    for label in labels:
+        jobs.download(label), jobs.regrid(label), jobs.moments(label), jobs.series(label)
+        before = jobs.series_data(label)[:-1]
+        assert before == jobs.moments_data(label)[:-1]
+        assert bool(before) == (label != labels[0])
+    assert listed == 0, "known from the first list"
+    assert compared <= 12 * years, "one list for all months"
 
 
 class TestWhatChanges:

@@ -154,14 +154,15 @@ def _read(name: str, path: Path, time_ns: int, size: int) -> _Source:
     }
     if is_package and _is_extension_package(name):
         tree.body = _without_members(tree.body, name)
+    nodes = list(ast.walk(tree))
     imports = [
         imported
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
         for _, imported in _imports(node, package)
     ]
     digest = hashlib.sha256(ast.dump(tree).encode())
-    for data in _data_files(tree, path.parent):
+    for data in _data_files(nodes, path.parent):
         digest.update(data.read_bytes())
     return _Source(digest.hexdigest()[:16], tuple(imports), exports)
 
@@ -230,11 +231,11 @@ def _names(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
 
 
-def _data_files(tree: ast.AST, folder: Path) -> list[Path]:
+def _data_files(nodes: Iterable[ast.AST], folder: Path) -> list[Path]:
     """Files of a module's folder that the module names in a string, such as a template."""
     names = {
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value)
     }
     return [folder / name for name in sorted(names) if (folder / name).is_file()]

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Literal
 
-from weatherpeft.config import Experiment
+from weatherpeft.config import Experiment, check_path
 from weatherpeft.fields.variables import accumulation
 from weatherpeft.interfaces import DataRequest, Source, Task
 from weatherpeft.jobs.paths import Paths
@@ -51,37 +51,53 @@ class DataJobs:
 
     def periods(self, *splits: SplitName) -> list[str]:
         """Labels of the source's periods that these splits need; of all splits if none is given."""
-        return self._needed(self.experiment.source, splits)
+        return self._needed(self._period, splits)
 
     def forecast_periods(self, *splits: SplitName) -> list[str]:
         """Labels of the forecasts' periods that these splits need; none if there are no forecasts."""
-        own = self.experiment.forecasts
-        return self._needed(own.source or self.experiment.source, splits) if own else []
+        return self._needed(self._forecast_period, splits)
 
-    def _needed(self, source: Source, splits: tuple[SplitName, ...]) -> list[str]:
+    def _needed(self, periods: dict[str, Period], splits: tuple[SplitName, ...]) -> list[str]:
         wanted = [period for name in splits or SPLITS for period in getattr(self._splits, name).periods]
-        return [own.label for own in source.periods() if any(own.overlaps(other) for other in wanted)]
+        return [label for label, own in periods.items() if any(own.overlaps(other) for other in wanted)]
 
     @cached_property
     def _period(self) -> dict[str, Period]:
         return {period.label: period for period in self.experiment.source.periods()}
 
+    @cached_property
+    def _forecast_period(self) -> dict[str, Period]:
+        own = self.experiment.forecasts
+        source = own.source if own and own.source else self.experiment.source
+        return {period.label: period for period in source.periods()} if own else {}
+
+    @cached_property
+    def _train_period_to(self) -> dict[date, str]:
+        """The label of each training period by its last day."""
+        return {self._period[label].end: label for label in self.periods("train")}
+
     def source_files(self) -> list[str]:
         """The user's own files that the download jobs read.
 
         Raises:
-            ValueError: a file is missing. The message names it.
+            ValueError: a file is missing or has a name that cannot be used. The message names it.
         """
-        return [str(path) for path in self.experiment.source.files()]
+        return self._files(self.experiment.source)
 
     def forecast_files(self) -> list[str]:
         """The user's own files that the download jobs read for the forecasts' own source.
 
         Raises:
-            ValueError: a file is missing. The message names it.
+            ValueError: a file is missing or has a name that cannot be used. The message names it.
         """
         own = self.experiment.forecasts
-        return [str(path) for path in own.source.files()] if own and own.source else []
+        return self._files(own.source) if own and own.source else []
+
+    def _files(self, source: Source) -> list[str]:
+        files = [str(path) for path in source.files()]
+        for file in files:
+            check_path(f"source {source.name}", file)
+        return files
 
     def raw_forecasts(self, period: str) -> str:
         """Folder of a period's raw forecasts, which is that of the analyses if their source makes both."""
@@ -143,7 +159,7 @@ class DataJobs:
         if own is None:
             raise ValueError(f"experiment {self.experiment.name} has no forecasts")
         source = own.source or self.experiment.source
-        period = next(period for period in source.periods() if period.label == label)
+        period = self._forecast_period[label]
         request = DataRequest(
             variables=own.variables,
             period=period,
@@ -182,12 +198,10 @@ class DataJobs:
 
     def _with_day_before(self, label: str, names: tuple[str, ...]) -> list[str]:
         """A regridded training period, preceded by the one into which sums among some names reach."""
-        start = self._period[label].start
-        before = [
-            other for other in self.periods("train") if self._period[other].end + timedelta(days=1) == start
-        ]
+        before = self._train_period_to.get(self._period[label].start - timedelta(days=1))
         sums = any(accumulation(name) for name in names)
-        return [self.paths.regridded.format(period=each) for each in [*(before if sums else []), label]]
+        periods = [before, label] if before and sums else [label]
+        return [self.paths.regridded.format(period=period) for period in periods]
 
     def moments(self, period: str) -> MomentsSpec:
         """Moments of a training period."""

@@ -1,19 +1,23 @@
 """Paths of the artifacts of an experiment."""
 
+import os
+
 from weatherpeft.config import Experiment
 
 
 class Paths:
     """Paths of the artifacts of an experiment.
 
-    ``{period}``, ``{run}`` and other names in braces stand for labels.
+    ``{period}``, ``{run}`` and other names in braces stand for labels. ``~`` in the configuration stands for
+    the home folder.
 
     Args:
         experiment: the configuration.
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        data, root = experiment.data, f"{experiment.results}/{experiment.name}"
+        data, results = os.path.expanduser(experiment.data), os.path.expanduser(experiment.results)
+        root = f"{results}/{experiment.name}"
         self.root = root
         self.download_work = f"{data}/work"
         self.raw = f"{data}/raw/{{period}}"

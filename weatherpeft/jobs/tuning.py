@@ -1,5 +1,7 @@
 """Jobs on models: weights, trainings, predictions, scores and the report."""
 
+import os
+
 from weatherpeft.config import Run
 from weatherpeft.fields.regions import held_out
 from weatherpeft.jobs.data import DataJobs
@@ -80,7 +82,7 @@ class Jobs(DataJobs):
             return self.pretraining_path()
         if isinstance(own.checkpoint, WeightsSpec):
             return [self.paths.weights.format(weights=own.checkpoint.label)]
-        return [str(own.checkpoint)]
+        return [os.path.expanduser(str(own.checkpoint))]
 
     # Trainings.
 

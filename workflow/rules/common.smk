@@ -8,6 +8,7 @@ from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
 from weatherpeft.cli import error_lines
 from weatherpeft.config import Experiment
 from weatherpeft.jobs import Jobs
+from weatherpeft.jobs.arguments import argument, options
 
 try:
     experiment = Experiment.parse(config)
@@ -30,26 +31,32 @@ wildcard_constraints:
     forecast=r"[a-z0-9_]+(-seed\d+)?",
 
 
+@cache
+def job_spec(job, *labels):
+    """The spec of a job."""
+    return getattr(jobs, job)(*labels)
+
+
 def spec(job):
-    """Params: the spec of a job, as JSON."""
-    return lambda wildcards: getattr(jobs, job)(*wildcards).canonical_json()
+    """Params: the spec of a job, as JSON or as a file that holds it."""
+    return lambda wildcards: argument(job_spec(job, *wildcards).canonical_json())
 
 
 def code(stage, job=None):
     """Params: a digest of the code that a stage's job runs; the job has the stage's name, if not given."""
     return lambda wildcards: code_digest(
-        f"weatherpeft.stages.{stage}", spec_modules(getattr(jobs, job or stage)(*wildcards))
+        f"weatherpeft.stages.{stage}", spec_modules(job_spec(job or stage, *wildcards))
     )
+
+
+def inputs(wildcards, input):
+    """Params: for each named input the option of that name with its paths; nothing for one without paths."""
+    return options(input.items())
 
 
 def any_of(labels):
     """A wildcard's constraint: one of these labels; where there are none, nothing matches."""
     return "|".join(sorted(labels)) or "none"
-
-
-def optional(flag, paths):
-    """An option of the command line, where there is a path to give it."""
-    return " ".join([f"--{flag}", *paths]) if paths else ""
 
 
 def launch(wildcards, resources):

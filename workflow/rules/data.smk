@@ -14,7 +14,7 @@ rule download:
         code=code("download"),
         work=paths.download_work,
     shell:
-        "weatherpeft download --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
+        "weatherpeft download --spec {params.spec:q} --output {output:q}" " --work {params.work:q} 2> {log:q}"
 
 
 rule regrid:
@@ -31,8 +31,9 @@ rule regrid:
     params:
         spec=spec("regrid"),
         code=code("regrid"),
+        inputs=inputs,
     shell:
-        "weatherpeft regrid --spec {params.spec:q} --raw {input.raw} --output {output} 2> {log}"
+        "weatherpeft regrid --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule download_forecasts:
@@ -51,7 +52,7 @@ rule download_forecasts:
         code=code("download", "download_forecasts"),
         work=paths.download_work,
     shell:
-        "weatherpeft download --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
+        "weatherpeft download --spec {params.spec:q} --output {output:q}" " --work {params.work:q} 2> {log:q}"
 
 
 rule regrid_forecasts:
@@ -68,8 +69,9 @@ rule regrid_forecasts:
     params:
         spec=spec("regrid_forecasts"),
         code=code("regrid", "regrid_forecasts"),
+        inputs=inputs,
     shell:
-        "weatherpeft regrid --spec {params.spec:q} --raw {input.raw} --output {output} 2> {log}"
+        "weatherpeft regrid --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule moments:
@@ -86,8 +88,9 @@ rule moments:
     params:
         spec=spec("moments"),
         code=code("moments"),
+        inputs=inputs,
     shell:
-        "weatherpeft moments --spec {params.spec:q} --data {input.data} --output {output} 2> {log}"
+        "weatherpeft moments --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule statistics:
@@ -104,8 +107,9 @@ rule statistics:
     params:
         spec=spec("statistics"),
         code=code("statistics"),
+        inputs=inputs,
     shell:
-        "weatherpeft statistics --spec {params.spec:q} --moments {input.moments} --output {output} 2> {log}"
+        "weatherpeft statistics --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule series:
@@ -122,8 +126,9 @@ rule series:
     params:
         spec=spec("series"),
         code=code("series"),
+        inputs=inputs,
     shell:
-        "weatherpeft series --spec {params.spec:q} --data {input.data} --output {output} 2> {log}"
+        "weatherpeft series --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule climatology:
@@ -140,8 +145,9 @@ rule climatology:
     params:
         spec=spec("climatology"),
         code=code("climatology"),
+        inputs=inputs,
     shell:
-        "weatherpeft climatology --spec {params.spec:q} --series {input.series} --output {output} 2> {log}"
+        "weatherpeft climatology --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule pack:
@@ -159,9 +165,9 @@ rule pack:
     params:
         spec=spec("pack"),
         code=code("pack"),
+        inputs=inputs,
     shell:
-        "weatherpeft pack --spec {params.spec:q} --data {input.data} --statistics {input.statistics}"
-        " --output {output} 2> {log}"
+        "weatherpeft pack --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule standardization:
@@ -179,9 +185,9 @@ rule standardization:
     params:
         spec=spec("standardization"),
         code=code("standardization"),
+        inputs=inputs,
     shell:
-        "weatherpeft standardization --spec {params.spec:q} --data {input.data}"
-        " --forecasts {input.forecasts} --output {output} 2> {log}"
+        "weatherpeft standardization --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule efi:
@@ -199,6 +205,6 @@ rule efi:
     params:
         spec=spec("efi"),
         code=code("efi"),
+        inputs=inputs,
     shell:
-        "weatherpeft efi --spec {params.spec:q} --data {input.data}"
-        " --forecasts {input.forecasts} --output {output} 2> {log}"
+        "weatherpeft efi --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"

@@ -16,11 +16,9 @@ rule baseline:
     params:
         spec=spec("baseline"),
         code=code("baseline"),
-        climatology=optional("climatology", jobs.climatology_path),
-        forecasts=optional("forecasts", jobs.regridded_forecasts("train", "test")),
+        inputs=inputs,
     shell:
-        "weatherpeft baseline --spec {params.spec:q} --data {input.data} {params.climatology} {params.forecasts}"
-        " --output {output} 2> {log}"
+        "weatherpeft baseline --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
 
 
 rule predict:
@@ -41,13 +39,11 @@ rule predict:
     params:
         spec=spec("predict"),
         code=code("predict"),
+        inputs=inputs,
         launch=launch,
-        pretrained=lambda wildcards: optional("pretrained", jobs.run_pretrained(wildcards.run)),
-        forecasts=optional("forecasts", jobs.regridded_forecasts("test")),
     shell:
-        "{params.launch} weatherpeft predict --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} --run {input.run} {params.pretrained} {params.forecasts}"
-        " --output {output} 2> {log}"
+        "{params.launch} weatherpeft predict --spec {params.spec:q} {params.inputs}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule evaluate:
@@ -67,8 +63,6 @@ rule evaluate:
     params:
         spec=spec("evaluate"),
         code=code("evaluate"),
-        climatology=optional("climatology", jobs.climatology_path),
-        efi=optional("efi", jobs.efi_path),
+        inputs=inputs,
     shell:
-        "weatherpeft evaluate --spec {params.spec:q} --data {input.data} --predictions {input.predictions}"
-        " {params.climatology} {params.efi} --output {output} 2> {log}"
+        "weatherpeft evaluate --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"

@@ -18,11 +18,8 @@ rule report:
     params:
         spec=spec("report"),
         code=code("report"),
+        inputs=inputs,
         benchmarks=paths.benchmarks,
-        pretrained=optional("pretrained", jobs.pretraining_path()),
-        forecasts=optional("forecasts", jobs.regridded_forecasts("test")),
-        fisher=optional("fisher", jobs.report_fisher()),
     shell:
-        "weatherpeft report --spec {params.spec:q} --data {input.data} --scores {input.scores}"
-        " --predictions {input.predictions} --runs {input.runs} --benchmarks {params.benchmarks}"
-        " {params.pretrained} {params.forecasts} {params.fisher} --output {output} 2> {log}"
+        "weatherpeft report --spec {params.spec:q} {params.inputs} --benchmarks {params.benchmarks:q}"
+        " --output {output:q} 2> {log:q}"

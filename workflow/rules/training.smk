@@ -13,13 +13,13 @@ rule pretrain:
     params:
         spec=spec("pretrain"),
         code=code("pretrain"),
+        inputs=inputs,
         work=paths.work,
         launch=launch,
         time_budget=time_budget,
     shell:
-        "{params.launch} weatherpeft pretrain --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} --output {output} --work {params.work}"
-        " {params.time_budget} --checkpoint-minutes 30 2> {log}"
+        "{params.launch} weatherpeft pretrain --spec {params.spec:q} {params.inputs} --output {output:q}"
+        " --work {params.work:q} {params.time_budget} --checkpoint-minutes 30 2> {log:q}"
 
 
 rule weights:
@@ -36,7 +36,7 @@ rule weights:
         code=code("weights"),
         work=paths.download_work,
     shell:
-        "weatherpeft weights --spec {params.spec:q} --output {output} --work {params.work} 2> {log}"
+        "weatherpeft weights --spec {params.spec:q} --output {output:q}" " --work {params.work:q} 2> {log:q}"
 
 
 rule fisher:
@@ -56,15 +56,13 @@ rule fisher:
     params:
         spec=spec("fisher"),
         code=code("fisher"),
+        inputs=inputs,
         work=paths.work,
         launch=launch,
         time_budget=time_budget,
-        pretrained=optional("pretrained", jobs.pretrained()),
-        forecasts=optional("forecasts", jobs.regridded_forecasts("train")),
     shell:
-        "{params.launch} weatherpeft fisher --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} {params.pretrained} {params.forecasts} --output {output}"
-        " --work {params.work} {params.time_budget} 2> {log}"
+        "{params.launch} weatherpeft fisher --spec {params.spec:q} {params.inputs} --output {output:q}"
+        " --work {params.work:q} {params.time_budget} 2> {log:q}"
 
 
 rule finetune:
@@ -88,17 +86,13 @@ rule finetune:
     params:
         spec=spec("finetune"),
         code=code("finetune"),
+        inputs=inputs,
         work=paths.work,
         launch=launch,
         time_budget=time_budget,
-        pretrained=lambda wildcards: optional("pretrained", jobs.run_pretrained(wildcards.run)),
-        fisher=lambda wildcards: optional("fisher", jobs.run_fisher(wildcards.run)),
-        forecasts=optional("forecasts", jobs.regridded_forecasts("train", "validation")),
-        choice=lambda wildcards: optional("choice", jobs.choice(wildcards.run)),
     shell:
-        "{params.launch} weatherpeft finetune --spec {params.spec:q} --data {input.data}"
-        " --statistics {input.statistics} {params.pretrained} {params.fisher} {params.forecasts} {params.choice}"
-        " --output {output} --work {params.work} {params.time_budget} --checkpoint-minutes 30 2> {log}"
+        "{params.launch} weatherpeft finetune --spec {params.spec:q} {params.inputs} --output {output:q}"
+        " --work {params.work:q} {params.time_budget} --checkpoint-minutes 30 2> {log:q}"
 
 
 use rule finetune as finetune_candidate with:
@@ -119,13 +113,10 @@ use rule finetune as finetune_candidate with:
     params:
         spec=spec("finetune_candidate"),
         code=code("finetune", "finetune_candidate"),
+        inputs=inputs,
         work=paths.work,
         launch=launch,
         time_budget=time_budget,
-        pretrained=lambda wildcards: optional("pretrained", jobs.run_pretrained(wildcards.candidate)),
-        fisher=lambda wildcards: optional("fisher", jobs.run_fisher(wildcards.candidate)),
-        forecasts=optional("forecasts", jobs.regridded_forecasts("train", "validation")),
-        choice="",
 
 
 rule choose:
@@ -144,5 +135,6 @@ rule choose:
     params:
         spec=spec("choose"),
         code=code("choose"),
+        inputs=inputs,
     shell:
-        "weatherpeft choose --spec {params.spec:q} --candidates {input.candidates} --output {output} 2> {log}"
+        "weatherpeft choose --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"

@@ -1,0 +1,147 @@
+"""Configuration files: YAML that is read as it is written, or refused with its file, line and key.
+
+The module imports nothing of the package, so that it can come before the workflow.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import yaml
+
+MOST_VALUES = 1_000_000
+"""Number of values that a file may stand for once its aliases are written out."""
+
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read the YAML or JSON file of a configuration.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Nested dicts, lists, texts, numbers and dates.
+
+    Raises:
+        ValueError: the file is not UTF-8 or not a YAML mapping, a key is no text or is there twice, or
+            aliases stand for too much. The message names the file, the line and the key.
+    """
+    import yaml
+
+    content = path.read_bytes()
+    try:
+        loader = yaml.SafeLoader(content.decode())
+        try:
+            node = loader.get_single_node()
+            if not isinstance(node, yaml.MappingNode):
+                raise ValueError(f"{path}: not a YAML mapping")
+            _count(node, "", {})
+            values: dict[str, Any] = loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start)
+        before = content[: error.start].rpartition(b"\n")[2].decode()
+        byte = content[error.start]
+        raise ValueError(
+            f"{path}:{line + 1}: expected UTF-8, found the byte 0x{byte:02x} after {before!r}; "
+            "save the file as UTF-8"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ValueError(f"{place}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
+    except _Refused as error:
+        raise ValueError(f"{path}:{error.line}: {error}") from error
+    return values
+
+
+def check_command(arguments: Sequence[str]) -> None:
+    """End the process with one line if Snakemake's command line names a file that ``read`` refuses.
+
+    Snakemake reads such files itself, before the workflow and with a traceback. In a file that says so it
+    even runs what stands there as Python. A profile calls this function, because profiles are read first.
+
+    Args:
+        arguments: the command line.
+
+    Raises:
+        SystemExit: a file is refused.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path, default=[])
+    for path in parser.parse_known_args(arguments)[0].configfile:
+        if not path.is_file():
+            continue  # Snakemake says so
+        try:
+            templated = "__use_yte__" in read(path)
+        except ValueError as error:
+            sys.exit(str(error))
+        if templated:
+            sys.exit(f"{path}: __use_yte__: a configuration is no program; unknown key")
+
+
+class _Refused(Exception):
+    """What is wrong with a node.
+
+    Args:
+        node: the node.
+        place: dotted path of the mapping or value.
+        message: what is wrong.
+    """
+
+    def __init__(self, node: "yaml.Node", place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.line = node.start_mark.line + 1
+
+
+def _count(node: "yaml.Node", place: str, counts: dict[int, int | None]) -> int:
+    """Number of values that a node stands for, aliases written out; refuses keys that YAML changes or loses.
+
+    Args:
+        node: the node.
+        place: dotted path of the node.
+        counts: of nodes that were seen, by identity; None while a node is being counted.
+    """
+    import yaml
+
+    if id(node) in counts:
+        known = counts[id(node)]
+        if known is None:
+            raise _Refused(node, place, "an alias refers to what it is part of")
+        return known
+    counts[id(node)] = None
+    children: list[tuple[str, yaml.Node]] = []
+    if isinstance(node, yaml.MappingNode):
+        keys = set()
+        for key, value in node.value:
+            if key.tag != _MERGE:
+                name = str(key.value) if isinstance(key, yaml.ScalarNode) else "that is a list or a mapping"
+                if key.tag != _TEXT:
+                    kind = key.tag.rpartition(":")[2]
+                    message = f"the key {name} is of the type {kind} in YAML; put it in quotes"
+                    raise _Refused(key, place, message)
+                if name in keys:
+                    raise _Refused(key, place, f"the key {name} is there twice")
+                keys.add(name)
+                children.append((f"{place}.{name}" if place else name, value))
+            else:
+                children.append((place, value))
+    elif isinstance(node, yaml.SequenceNode):
+        children = [(f"{place}.{index}", value) for index, value in enumerate(node.value)]
+    total = 1
+    for name, child in children:
+        total += _count(child, name, counts)
+        if total > MOST_VALUES:
+            raise _Refused(child, name, f"aliases stand for more than {MOST_VALUES} values")
+    counts[id(node)] = total
+    return total
