@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from snakemake.utils import update_config
 
 from tests.experiments import CONFIGS, NAMES, changed, drop, put, values
+from weatherpeft.cli import error_lines
 from weatherpeft.config import Experiment, Run, load
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas.spec import Sfas
@@ -37,6 +38,27 @@ def test_every_overlay_is_valid_on_the_experiment_that_it_names(path: Path) -> N
     config = values(named[1])
     update_config(config, yaml.safe_load(text))
     Experiment.parse(config)
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({True: {}}, "runs: the key True is no text; put it in quotes"),
+        ({"a": {"methods": [{2: 3}]}}, "runs.a.methods.0: the key 2 is no text"),
+    ],
+)
+def test_a_key_that_is_no_text(runs: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        changed(put("runs", runs))
+
+
+@pytest.mark.parametrize("name", ["a\n", "a b", "$(touch x)", "a;b", "ü", "-a", "a/b", "{a}", "", "a" * 101])
+@pytest.mark.parametrize("key", ["name", "runs"])
+def test_a_label_is_letters_digits_and_underscores(key: str, name: str) -> None:
+    with pytest.raises(ValidationError) as found:
+        changed(put(key, {name: {"methods": [{"name": "full"}]}} if key == "runs" else name))
+    (line,) = error_lines(found.value)
+    assert line.startswith(key) and repr(name) in line and "\n" not in line
 
 
 class TestRefusals:

@@ -117,7 +117,7 @@ def error_lines(error: ValidationError) -> list[str]:
                 message = item["msg"]
                 if isinstance(item["input"], str | int | float | None) and item["type"] != "json_invalid":
                     message += f", found {item['input']!r}"
-        place = ".".join(str(part) for part in item["loc"])
+        place = ".".join(str(part) if str(part).isprintable() else repr(part) for part in item["loc"])
         lines.append(f"{place}: {message}" if place else message)
     return lines
 

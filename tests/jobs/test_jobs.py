@@ -61,6 +61,15 @@ def test_every_job_gets_its_spec_through_json(name: str) -> None:
         assert again == spec and again.digest() == spec.digest(), key
 
 
+@pytest.mark.parametrize("name", ["a{b}.grib", "$(touch x).grib", "a\nb.grib"])
+def test_a_source_file_with_a_name_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    jobs = changed_jobs(put("source.paths", [str(tmp_path / "*.grib")]), name="real_members.yaml")
+    with pytest.raises(ValueError, match="source local: expected a path without") as found:
+        jobs.source_files()
+    assert repr(str(tmp_path / name)) in str(found.value)
+
+
 @pytest.mark.parametrize("years", [2, 40])
 def test_the_periods_are_listed_once_however_many(years: int, monkeypatch: pytest.MonkeyPatch) -> None:
     last = 1980 + years

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.workflow import Checkout
+from tests.test_config_file import powers
+from tests.workflow.workflow import CONFIG, Checkout
 from weatherpeft.cli import main
 
 Change = Callable[[dict[str, Any]], object]
@@ -76,6 +77,31 @@ def test_a_wrong_config_stops_before_any_job(
     assert done.stdout.splitlines().count(message) == 1, done.stdout
     assert "Traceback" not in done.stdout
     assert not (checkout.folder / "data").exists() and not (checkout.folder / "results").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# M\xfcnchen\n".encode("latin-1"), "expected UTF-8, found the byte 0xfc after '# M'"),
+        (b"on: 1\n", "the key on is of the type bool in YAML; put it in quotes"),
+        (powers(9, 40, "1", mapping=True).encode(), "a6.k1: aliases stand for more than 1000000 values"),
+        (
+            b"__use_yte__: true\nx: ?open('ran', 'w')\n",
+            "__use_yte__: a configuration is no program; unknown key",
+        ),
+    ],
+    ids=["Latin-1", "on", "aliases", "program"],
+)
+def test_a_file_that_cannot_be_read_as_it_is(tmp_path: Path, text: bytes, message: str) -> None:
+    checkout = Checkout.of_repository(tmp_path / "checkout")
+    path = checkout.folder / "changed.yaml"
+    path.write_bytes((checkout.folder / CONFIG).read_bytes() + text)
+    done = checkout.snakemake(config=path.name, check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if not line.startswith("Using ")]
+    assert line.startswith(path.name) and line.endswith(message)
+    assert not (checkout.folder / "ran").exists()
 
 
 @pytest.mark.slow
