@@ -5,6 +5,7 @@ The module imports nothing heavy, so that parsing the workflow stays fast. ``job
 
 from collections.abc import Mapping
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -18,12 +19,14 @@ from weatherpeft.interfaces import Source, TaskData
 from weatherpeft.peft import AnyMethod, AnyMethods
 from weatherpeft.samples.splits import Splits
 from weatherpeft.sources import AnyForecastSource, AnySource
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Count, Hours, Member, Positive, Real, Seed, Spec, Step, check_plain
 from weatherpeft.stages.baseline import Baseline
 from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.spec import Precision, Training
 
+CANDIDATES = 1000
+"""Most candidates of a run."""
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=100)]
 """A name that is part of file names, of job names and of Snakemake's wildcards."""
 
@@ -45,7 +48,7 @@ class Candidate(Spec):
 
     methods: AnyMethods
     """Methods in the order in which they are attached to the backbone."""
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    learning_rate: Positive | None = None
     """Peak learning rate of encoder and decoder; by default the experiment's."""
 
 
@@ -56,10 +59,10 @@ class Run(Spec):
     """Methods in the order in which they are attached to the backbone."""
     start: Literal["pretrained", "random"] = "pretrained"
     """Weights that the run starts from."""
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    learning_rate: Positive | None = None
     """Peak learning rate of encoder and decoder; by default the experiment's. Each method has a peak of its
     own for what it trains between them."""
-    steps: int | None = Field(default=None, gt=0)
+    steps: Count | None = None
     """Number of optimizer steps of the run; by default the experiment's."""
     precision: Precision | None = None
     """Number format that the backbone computes in; by default the experiment's."""
@@ -99,11 +102,11 @@ class Forecasts(Spec):
     """Source of the forecasts; by default the experiment's source, which then makes them as well."""
     variables: VariableSet
     """Fields of the forecasts, which may differ from those of the analyses."""
-    members: tuple[int, ...] = Field(default=tuple(range(1, 11)), min_length=2)
+    members: tuple[Member, ...] = Field(default=tuple(range(1, 11)), min_length=2)
     """Numbers of the ensemble members."""
-    lead_hours: int = Field(default=48, gt=0)
+    lead_hours: Hours = 48
     """Lead time of the forecasts in hours."""
-    step_hours: int = Field(default=24, gt=0)
+    step_hours: Step = 24
     """Hours between valid times, for sources that do not know them."""
     efi: Literal["exact", "ens10"] = "exact"
     """Form of the extreme forecast index that weights the EECRPS; ``ens10`` is that of the paper."""
@@ -118,17 +121,17 @@ class Experiment(Spec):
     """Folder of the results, in which each experiment has a folder of its own name."""
     data: str
     """Folder of the raw data, which experiments with the same source may share."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the pretraining and of every other job that does not belong to a run."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     """Seeds of the runs. Each run is trained once with each seed."""
     source: AnySource
     """Source of the analyses."""
-    step_hours: int = 6
+    step_hours: Step = 6
     """Time step of the instantaneous fields, in hours."""
     variables: VariableSet
     """Fields of the analyses."""
-    placeholders: dict[str, float] = {}
+    placeholders: dict[str, Real] = {}
     """Values, by name, of constant fields that the backbone needs and the data lacks. They do not enter the
     loss or the scores."""
     regridding: Literal["conservative", "bilinear"] = "conservative"
@@ -149,7 +152,7 @@ class Experiment(Spec):
     checkpoint: str | WeightsSpec | None = None
     """Pretrained weights in the upstream package's format, as a path or as a file to download. They take the
     place of ``pretraining``."""
-    fisher_samples: int = 32
+    fisher_samples: Count = 32
     """Number of calibration samples of the Fisher warm-up."""
     training: Training
     """Schedule of the fine-tuning."""
@@ -166,12 +169,8 @@ class Experiment(Spec):
 
     @classmethod
     def parse(cls, values: Any) -> Self:
-        """See ``Spec.parse``; lists in place of a run's hyperparameters become its candidates.
-
-        Raises:
-            ValueError: a key is no text, such as a run called ``on``, which YAML reads as true.
-        """
-        _check_keys(values, "", set())
+        """See ``Spec.parse``; lists in place of a run's hyperparameters become its candidates."""
+        check_plain(values)
         runs = values.get("runs") if isinstance(values, Mapping) else None
         if isinstance(runs, Mapping):
             values = {**values, "runs": {name: with_candidates(run) for name, run in runs.items()}}
@@ -275,8 +274,8 @@ class Experiment(Spec):
                 "pretraining: precision bfloat16 keeps frozen matrices in bfloat16, but pretraining trains "
                 "them; expected precision autocast"
             )
-        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds, default=-1) < 0:
-            raise ValueError(f"seeds must be different and not negative, at least one, found {self.seeds}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be different, found {self.seeds}")
 
     def _check_sources(self) -> None:
         """Refuse periods and forecasts that the sources do not provide."""
@@ -363,18 +362,6 @@ def check_path(key: str, path: str) -> None:
         raise ValueError(f"{key}: expected names of at most 255 bytes in a path, found {path!r}")
 
 
-def _check_keys(values: Any, place: str, seen: set[int]) -> None:
-    """Refuse keys that are no text. Containers that are ``seen`` already, by their identity, are skipped."""
-    if id(values) in seen or not isinstance(values, Mapping | list):
-        return
-    seen.add(id(values))
-    for key, value in values.items() if isinstance(values, Mapping) else enumerate(values):
-        if isinstance(values, Mapping) and not isinstance(key, str):
-            found = f"{place}: " if place else ""
-            raise ValueError(f"{found}the key {key!r} is no text; put it in quotes, as a run called 'on'")
-        _check_keys(value, f"{place}.{key}" if place else str(key), seen)
-
-
 def with_candidates(run: Any) -> Any:
     """A run whose lists of hyperparameters are written out as candidates.
 
@@ -391,6 +378,9 @@ def with_candidates(run: Any) -> Any:
     Returns:
         The run with the first candidate's values and, if there are lists, ``candidates``. What is no run
         comes back as it is.
+
+    Raises:
+        ValueError: there are more than ``CANDIDATES`` combinations.
     """
     if not isinstance(run, Mapping) or not isinstance(run.get("methods"), list) or "candidates" in run:
         return run
@@ -404,6 +394,9 @@ def with_candidates(run: Any) -> Any:
     ]
     if not places:
         return run
+    count = prod(len(parts[number][key]) for number, key in places)
+    if count > CANDIDATES:
+        raise ValueError(f"a run's lists give {count} candidates, expected at most {CANDIDATES}")
     candidates = []
     for values in product(*(parts[number][key] for number, key in places)):
         changed = [dict(part) if isinstance(part, Mapping) else part for part in parts]

@@ -1,11 +1,55 @@
-"""The base class of every specification: frozen, strict, and without unknown keys."""
+"""The base class of every specification: frozen, strict, without unknown keys; and the ranges of numbers.
+
+A number without a range of its own takes one of those below, so that each one that a user writes is finite
+and in a stated range.
+"""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+VALUES = 100_000
+"""Most values of a config, written out."""
+DEPTH = 50
+"""Most levels of a config."""
+LARGEST = 1e30
+"""Largest number of a config that has no closer range; products with weights still fit into float32."""
+Count = Annotated[int, Field(ge=1, le=10**9)]
+"""A number of things, at least one."""
+Whole = Annotated[int, Field(ge=-(10**9), le=10**9)]
+"""A whole number, negative or not."""
+Size = Annotated[int, Field(ge=1, le=2**16)]
+"""A width, a depth or a number of parts of a model."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""Seed of random numbers."""
+Member = Annotated[int, Field(ge=0, lt=10**4)]
+"""Number of an ensemble member."""
+LevelHpa = Annotated[int, Field(ge=1, le=1100)]
+"""Pressure level in hPa."""
+Step = Annotated[int, Field(ge=1, le=24)]
+"""Hours from one time of a day to the next."""
+Hours = Annotated[int, Field(ge=1, le=24 * 366)]
+"""Hours, up to a leap year."""
+Offset = Annotated[int, Field(ge=-24 * 366, le=24 * 366)]
+"""Hours before (negative) or after a time, up to a leap year."""
+Days = Annotated[int, Field(ge=1, le=366)]
+"""Days, up to a leap year."""
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+"""A finite number above 0."""
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
+"""A finite number from 0 on."""
+Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+"""A finite number."""
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+"""Degrees north, negative in the southern hemisphere."""
+Longitude = Annotated[float, Field(ge=0, lt=360)]
+"""Degrees east."""
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Decay rate of a running mean."""
 
 
 class Spec(BaseModel):
@@ -15,7 +59,9 @@ class Spec(BaseModel):
     can parse the workflow without importing torch or xarray.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @classmethod
     def parse(cls, values: Any) -> Self:
@@ -28,9 +74,11 @@ class Spec(BaseModel):
             values: nested dicts, lists, strings, numbers, dates.
 
         Raises:
-            pydantic.ValidationError: if a key is unknown, missing or of a wrong type; the message names
-                every such key.
+            pydantic.ValidationError: if a key is unknown, missing or of a wrong type, or a number is out of
+                range; the message names every such key.
+            ValueError: see ``check_plain``.
         """
+        check_plain(values)
         return cls.model_validate_json(json.dumps(values, default=str))
 
     def canonical_json(self) -> str:
@@ -40,6 +88,37 @@ class Spec(BaseModel):
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:16]
+
+
+def check_plain(values: Any) -> None:
+    """Refuse what a YAML reader returns without a complaint and what is no specification.
+
+    Aliases of aliases are a few lines of YAML and, written out, more than fits into memory. A name such as
+    ``on`` or ``1e3`` is no text unless it is quoted, and would become another one.
+
+    Raises:
+        ValueError: there are more than ``VALUES`` values, they are nested more than ``DEPTH`` deep, or a key
+            is no text. The message names the place.
+    """
+    found, left = 0, [("", values, 0)]
+    while left:
+        place, value, depth = left.pop()
+        found += 1
+        if isinstance(value, Mapping):
+            for key in value:
+                if not isinstance(key, str):
+                    raise ValueError(
+                        f"{place or 'top level'}: expected text as a key, found {key!r}; quote it"
+                    )
+        elif not isinstance(value, list | tuple):
+            continue
+        if depth > DEPTH or found + len(left) + len(value) > VALUES:
+            raise ValueError(
+                f"{place}: expected at most {VALUES} values in all, {DEPTH} deep, found more; "
+                "do aliases repeat each other?"
+            )
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        left += [(f"{place}.{key}" if place else str(key), each, depth + 1) for key, each in items]
 
 
 class Period(Spec):

@@ -4,9 +4,9 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Latitude, Longitude, Spec
 
 Axis = NDArray[np.float64]
 SNAP_TOLERANCE_DEG = 2e-3
@@ -19,22 +19,19 @@ class Region(Spec):
     Longitudes are in [0, 360). A box with ``west > east`` reaches across 0°.
     """
 
-    north: float
+    north: Latitude
     """Northern border in degrees north."""
-    south: float
+    south: Latitude
     """Southern border in degrees north, negative in the southern hemisphere."""
-    west: float
+    west: Longitude
     """Western border in degrees east, from 0 to below 360."""
-    east: float
+    east: Longitude
     """Eastern border in degrees east, from 0 to below 360."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if not -90 <= self.south <= self.north <= 90:
-            raise ValueError(f"region expects -90 <= south <= north <= 90, found {self.south}, {self.north}")
-        for name in ("west", "east"):
-            if not 0 <= getattr(self, name) < 360:
-                raise ValueError(f"region expects 0 <= {name} < 360, found {getattr(self, name)}")
+        if self.south > self.north:
+            raise ValueError(f"region expects south <= north, found {self.south}, {self.north}")
         return self
 
     @property
@@ -51,7 +48,7 @@ class Grid(Spec):
     ((32, 64), (721, 1440))
     """
 
-    resolution_deg: float
+    resolution_deg: float = Field(ge=0.01, le=90)
     """Spacing of rows and columns in degrees, a divisor of 180."""
     poles: bool = False
     """Whether rows lie on the poles, so that row centers go from -90 to 90. Otherwise they go
@@ -61,10 +58,6 @@ class Grid(Spec):
 
     @model_validator(mode="after")
     def _regular(self) -> Self:
-        if not 0 < self.resolution_deg <= 90:
-            raise ValueError(
-                f"resolution_deg: expected a value above 0 and up to 90, found {self.resolution_deg}"
-            )
         intervals = 180 / self.resolution_deg
         if abs(intervals - round(intervals)) > 1e-9:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from weatherpeft.spec import Spec
+from weatherpeft.spec import LevelHpa, Real, Spec
 
 Kind = Literal["surface", "atmospheric", "static", "accumulated"]
 
@@ -146,7 +146,7 @@ class VariableSet(Spec):
     """Sums over the hour that ends at the valid time."""
     atmospheric: Annotated[tuple[str, ...], _known("atmospheric")] = ()
     """Variables on pressure levels."""
-    levels_hpa: tuple[int, ...] = ()
+    levels_hpa: tuple[LevelHpa, ...] = ()
     """Pressure levels in hPa, in increasing order."""
     static: Annotated[tuple[str, ...], _known("static")] = ()
     """Variables that do not change with time."""
@@ -209,7 +209,7 @@ class OneField(Spec):
 
     variable: str
     """WeatherBench 2 name of the variable."""
-    level_hpa: int | None = None
+    level_hpa: LevelHpa | None = None
     """Pressure level in hPa, of an atmospheric variable."""
 
     @model_validator(mode="after")
@@ -242,7 +242,7 @@ class FieldSet(Spec):
 
     measured: VariableSet
     """Variables in the data."""
-    placeholders: dict[str, float] = {}
+    placeholders: dict[str, Real] = {}
     """Constant values of variables that the data lacks, by name. An atmospheric placeholder has all levels of
     the data, or 500 hPa where the data has none."""
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pydantic import Field
-
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Positive, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +103,7 @@ class PeftMethod(Spec, ABC):
 
     name: str
     """Selects this method."""
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    learning_rate: Positive | None = None
     """Peak learning rate of what the method trains in the backbone, or of its new heads; by default the
     experiment's."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from pydantic import Field, model_validator
 
 from weatherpeft.fields.variables import VARIABLES, VariableSet
-from weatherpeft.spec import Period, Spec
+from weatherpeft.spec import Member, Period, Spec, Step
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,11 +21,11 @@ class DataRequest(Spec):
     """Fields of the data."""
     period: Period
     """Days of the data."""
-    step_hours: int = 6
+    step_hours: Step = 6
     """Time step of the instantaneous fields in hours, from 00 UTC of the period's first day."""
-    members: tuple[int, ...] = ()
+    members: tuple[Member, ...] = ()
     """Numbers of the ensemble members; empty if the data has no member dimension."""
-    lead_hours: int = Field(default=0, ge=0)
+    lead_hours: int = Field(default=0, ge=0, le=24 * 366)
     """Lead time in hours of forecasts, whose times are valid times; 0 for analyses."""
 
     @model_validator(mode="after")

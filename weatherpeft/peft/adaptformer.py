@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from weatherpeft.peft.adapters.biases import BiasedMethod
+from weatherpeft.spec import Positive, Size
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -25,9 +24,9 @@ class AdaptFormer(BiasedMethod):
 
     name: Literal["adaptformer"]
     """Selects this method."""
-    bottleneck: int = Field(default=64, ge=1)
+    bottleneck: Size = 64
     """Width of the bottleneck."""
-    scale: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    scale: Positive = 0.1
     """Factor of what the bottleneck adds."""
 
     @property

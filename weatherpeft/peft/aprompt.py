@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from weatherpeft.peft.adapters.biases import BiasedMethod
+from weatherpeft.spec import Size
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -27,7 +26,7 @@ class APrompt(BiasedMethod):
 
     name: Literal["aprompt"]
     """Selects this method."""
-    prompts: int = Field(default=10, ge=1)
+    prompts: Size = 10
     """Number of keys and values in front of each attention window; the paper chooses it for each task."""
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from weatherpeft.peft.adapters.biases import BiasedMethod
+from weatherpeft.spec import Real, Whole
 
 if TYPE_CHECKING:
     import peft
@@ -164,7 +165,7 @@ class HuggingFace(BiasedMethod):
     """Selects this method."""
     type: Annotated[str, Field(json_schema_extra={"enum": list(OPTIONS)})] = "vera"
     """Type of the method by peft's own name, in lower case."""
-    options: dict[str, bool | int | float | str | tuple[str, ...]] = {}
+    options: dict[str, bool | Whole | Real | str | tuple[str, ...]] = {}
     """Options of the type by peft's own names; by default peft's."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("qkv", "proj")
     """Last parts of the names of the linear layers to adapt, or of the layer norms for ``ln_tuning``."""

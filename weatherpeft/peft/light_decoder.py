@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from weatherpeft.interfaces import End, PeftMethod
+from weatherpeft.spec import Size
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -32,7 +31,7 @@ class LightDecoder(PeftMethod):
 
     name: Literal["light_decoder"]
     """Selects this method."""
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (512, 512, 256)
+    hidden: tuple[Size, ...] = (512, 512, 256)
     """Widths of the hidden layers; with none, a new decoder is one linear layer."""
 
     @property

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from weatherpeft.peft.adapters.low_rank import LowRank
+from weatherpeft.spec import Positive
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -17,7 +16,7 @@ class LoraPlus(LowRank):
 
     name: Literal["lora_plus"]
     """Selects this method."""
-    ratio: float = Field(default=16.0, gt=0, allow_inf_nan=False)
+    ratio: Positive = 16.0
     """Learning rate of B over that of A; the paper recommends 16."""
 
     def peak(self, default: float, parameter: str = "") -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from weatherpeft.peft.adapters.biases import BiasedMethod
+from weatherpeft.spec import Size
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -29,7 +28,7 @@ class Vpt(BiasedMethod):
     """Selects this method."""
     depth: Literal["shallow", "deep"] = "deep"
     """Where the prompts are: in the backbone's first block, or in every block, each with its own."""
-    prompts: int = Field(default=10, ge=1)
+    prompts: Size = 10
     """Prompt tokens in each attention window; the paper chooses 1 to 200 for each task."""
 
     @property

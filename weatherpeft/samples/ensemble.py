@@ -11,7 +11,7 @@ from weatherpeft.spec import Spec
 class Ensemble(Spec):
     """An ensemble forecast as the input of a sample, and the targets at its valid time."""
 
-    members: int = Field(ge=2)
+    members: int = Field(ge=2, lt=10**4)
     """Number of members of the forecast."""
     frames: Literal["moments", "members"]
     """Input frames: the standard deviation of the members followed by their mean, or every member."""

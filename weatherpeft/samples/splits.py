@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from weatherpeft.spec import Period, Spec
+from weatherpeft.spec import Member, Period, Spec
 
 
 class Split(Spec):
@@ -13,7 +13,7 @@ class Split(Spec):
 
     periods: tuple[Period, ...]
     """Periods of the samples, which must not overlap."""
-    members: tuple[int, ...] = ()
+    members: tuple[Member, ...] = ()
     """Numbers of the ensemble members; empty if the data has no member dimension."""
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from pydantic import Field
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.samples.splits import Split
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Offset, Spec
 
 if TYPE_CHECKING:
     from weatherpeft.samples.frames import SampleFrames
@@ -22,9 +22,9 @@ class Window(Spec):
     """Grid of the input data, which is interpolated to the target grid."""
     target_grid: Grid
     """Grid of the model and of the target."""
-    input_hours: tuple[int, ...]
+    input_hours: tuple[Offset, ...]
     """Hours of the input frames relative to the sample's time, oldest first; the last is 0."""
-    target_hours: Annotated[tuple[int, ...], Field(min_length=1)]
+    target_hours: Annotated[tuple[Offset, ...], Field(min_length=1)]
     """Hours of the target frames relative to the sample's time. Each gives a sample if all of them are in the
     data."""
 

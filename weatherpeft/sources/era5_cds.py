@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.bases.spans import SpanSource, months
-from weatherpeft.spec import Period
+from weatherpeft.spec import Latitude, Period
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from weatherpeft.sources.transfer.cds_requests import Retrieval
 
+Meridian = Annotated[float, Field(ge=-180, le=360)]
 MEMBERS = 10
 """Number of members of ERA5's ensemble, which are numbered from 0."""
 MEMBERS_STEP_HOURS = 3
@@ -44,19 +45,19 @@ class Era5Cds(SpanSource):
     """Selects this source."""
     preliminary: Literal["refuse", "allow"] = "refuse"
     """Whether to accept ERA5T (expver 5), the preliminary data of the last months, which may still change."""
-    resolution_deg: float | None = Field(default=None, gt=0)
+    resolution_deg: float | None = Field(default=None, gt=0, le=90)
     """Grid spacing in degrees to which the store interpolates. By default its own: 0.25°, members 0.5°."""
-    area: tuple[float, float, float, float] | None = None
+    area: tuple[Latitude, Meridian, Latitude, Meridian] | None = None
     """North, west, south and east border in degrees; west may be negative. By default the whole globe."""
 
     @model_validator(mode="after")
     def _area(self) -> Self:
         if self.area is not None:
             north, west, south, east = self.area
-            if not (-90 <= south < north <= 90 and -180 <= west < east <= 360 and east - west <= 360):
+            if not (south < north and west < east <= west + 360):
                 raise ValueError(
-                    f"area expects north, west, south, east with -90 <= south < north <= 90 and "
-                    f"-180 <= west < east <= 360, found {self.area}"
+                    "area expects north, west, south, east with south < north and west < east <= west + 360, "
+                    f"found {self.area}"
                 )
         return self
 

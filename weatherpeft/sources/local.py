@@ -68,15 +68,18 @@ class Local(SourceDefaults):
             work: not used.
 
         Raises:
-            ValueError: a pattern matches no file, or an archive is damaged or empty. The message names it.
+            ValueError: a pattern matches no file, or an archive is refused (see ``archive.unpack``). The
+                message names it.
         """
         import shutil
+        from functools import partial
 
+        from weatherpeft.sources.formats.archive import unpack
         from weatherpeft.sources.formats.files import sniff
 
         for index, file in enumerate(self.files()):
             if sniff(file) == "ZIP archive":
-                _unpack(file, index, output)
+                unpack(file, output, partial(_free, output, index))
             else:
                 target = _free(output, index, file.name)
                 shutil.copyfile(file, target)
@@ -92,23 +95,3 @@ class Local(SourceDefaults):
 def _free(output: Path, index: int, name: str) -> Path:
     """The path in ``output`` for a file of that name; the index goes before a name that is taken."""
     return output / f"{index}_{name}" if (output / name).exists() else output / name
-
-
-def _unpack(archive: Path, index: int, output: Path) -> None:
-    """Write the files of an archive into one folder; their folders become part of their names."""
-    import shutil
-    import zlib
-    from zipfile import BadZipFile, ZipFile
-
-    try:
-        with ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir()]
-            if not members:
-                raise ValueError(f"{archive}: the ZIP archive is empty")
-            for member in members:
-                target = _free(output, index, f"{archive.stem}_{member.filename.replace('/', '_')}")
-                with opened.open(member) as source, target.open("xb") as copy:
-                    shutil.copyfileobj(source, copy)
-                _log.info("took %s of %s as %s", member.filename, archive, target.name)
-    except (BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{archive}: cannot unpack the ZIP archive ({error})") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Days, Spec, Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +25,9 @@ class ClimatologySpec(Spec):
     """WeatherBench 2 names of the variables, including sums of hours."""
     grid: Grid
     """Grid of the climatology."""
-    step_hours: int
+    step_hours: Step
     """Hours between the times of day of the climatology, from 00 UTC."""
-    window_days: int = 61
+    window_days: Days = 61
     """Length of the triangular window in days."""
 
 

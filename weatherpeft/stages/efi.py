@@ -8,7 +8,7 @@ from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.samples.ensemble_window import EnsembleWindow
 from weatherpeft.samples.splits import Split
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Days, Spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class EfiSpec(Spec):
     """Forecasts that get an index."""
     form: Literal["ens10", "exact"] = "exact"
     """Form of the index; see ``probabilistic.extreme_forecast_index``."""
-    window_days: int = 9
+    window_days: Days = 9
     """Number of days of the year, centered on that of a forecast, whose forecasts are its climate."""
 
 

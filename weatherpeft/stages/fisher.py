@@ -11,7 +11,7 @@ from weatherpeft.fields.grid import Region
 from weatherpeft.fields.regions import training_points
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.samples.splits import Split
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Count, Seed, Spec
 from weatherpeft.tasks import AnyTask
 
 
@@ -26,11 +26,11 @@ class FisherSpec(Spec):
     """Task whose loss is differentiated."""
     train: Split
     """Samples from which the calibration samples are drawn."""
-    samples: int
+    samples: Count
     """Number of calibration samples."""
     pretrained: bool
     """Whether the model starts from pretrained weights."""
-    seed: int
+    seed: Seed
     """Seed of the random weights and of the choice of samples."""
     precision: Literal["float32", "autocast"] = "float32"
     """Number format that the backbone computes in."""

@@ -7,7 +7,7 @@ from weatherpeft.artifacts import store
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.samples.splits import Splits
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Seed, Spec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.spec import Training
 
@@ -25,7 +25,7 @@ class PretrainSpec(Spec):
     """Samples of training, validation and test."""
     training: Training
     """Schedule of the training."""
-    seed: int
+    seed: Seed
     """Seed of the initial weights and of the order of the samples."""
 
 

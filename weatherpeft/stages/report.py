@@ -12,7 +12,7 @@ from weatherpeft.fields.regions import NamedRegion
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.samples.ensemble_window import AnyWindow
 from weatherpeft.samples.splits import Split
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Seed, Spec
 from weatherpeft.verification.scoring import AnyScoring
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ReportedRun(Spec):
     """Folder name of its artifacts, for example ``lora-seed0``."""
     name: str
     """Name of its row in the tables; runs with the same name differ only by their seed."""
-    seed: int
+    seed: Seed
     """Seed of the run."""
     start: Literal["pretrained", "random"]
     """Weights that the run started from."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
 from weatherpeft.samples.splits import Split
-from weatherpeft.spec import Period, Spec
+from weatherpeft.spec import Period, Spec, Step
 
 
 class SeriesSpec(Spec):
@@ -17,7 +17,7 @@ class SeriesSpec(Spec):
     valid time."""
     grid: Grid
     """Grid of the values."""
-    step_hours: int
+    step_hours: Step
     """Time step of the values in hours, from 00 UTC."""
     period: Period
     """Days whose values are written."""

@@ -4,6 +4,7 @@ from typing import Literal
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.samples.window import Window
+from weatherpeft.spec import Hours
 from weatherpeft.tasks.bases.fields import SquaredErrorTask
 
 
@@ -16,7 +17,7 @@ class Downscaling(SquaredErrorTask):
     """Coarse grid of the input."""
     target_grid: Grid
     """Fine grid of the target."""
-    history_hours: int = 6
+    history_hours: Hours = 6
     """Hours between the two input frames."""
 
     @property

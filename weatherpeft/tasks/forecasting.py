@@ -4,6 +4,7 @@ from typing import Literal
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.samples.window import Window
+from weatherpeft.spec import Hours
 from weatherpeft.tasks.bases.fields import SquaredErrorTask
 
 
@@ -14,7 +15,7 @@ class Forecasting(SquaredErrorTask):
     """Selects this task."""
     grid: Grid
     """Grid of inputs and targets."""
-    lead_time_hours: int = 6
+    lead_time_hours: Hours = 6
     """Hours from the last input frame to the target, and between the two input frames."""
 
     @property

@@ -11,7 +11,7 @@ from weatherpeft.fields.variables import STD, VARIABLES, OneField, VariableSet
 from weatherpeft.interfaces import TaskData
 from weatherpeft.samples.ensemble import Ensemble
 from weatherpeft.samples.ensemble_window import EnsembleWindow
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Hours, Positive, Spec
 from weatherpeft.verification.scoring import EnsembleScoring
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Target(OneField):
     """A field whose mean and spread are predicted."""
 
-    weight: float = Field(default=1.0, gt=0)
+    weight: Positive = 1.0
     """Weight in the loss of the field's CRPS, which has the field's own units."""
 
 
@@ -50,9 +50,9 @@ class Postprocessing(Spec):
     """Grid of forecasts and analyses."""
     frames: Literal["moments", "members"] = "moments"
     """Input frames that the model sees: the ensemble's standard deviation and mean, or every member."""
-    members: int = Field(default=10, ge=2)
+    members: int = Field(default=10, ge=2, lt=10**4)
     """Number of members of the experiment's forecasts."""
-    forecast_hours: int = Field(default=48, gt=0)
+    forecast_hours: Hours = 48
     """Lead time of the experiment's forecasts in hours."""
     targets: Annotated[tuple[Target, ...], Field(min_length=1)] = PUBLISHED
     """Fields that are predicted; by default the five fields of the paper."""

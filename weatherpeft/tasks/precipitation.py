@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.samples.window import Window
+from weatherpeft.spec import Hours
 from weatherpeft.tasks.bases.fields import FieldTask
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ class Precipitation(FieldTask):
     """Selects this task."""
     grid: Grid
     """Grid of inputs and targets; a region keeps the area weights of the global grid."""
-    history_hours: int = Field(default=12, gt=0)
+    history_hours: Hours = 12
     """Hours between the two input frames."""
-    lead_times_hours: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (12, 24, 36)
+    lead_times_hours: Annotated[tuple[Hours, ...], Field(min_length=1)] = (12, 24, 36)
     """Hours from the last input frame to the end of each six-hour sum."""
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from weatherpeft.artifacts import store
@@ -129,19 +130,25 @@ def load_checkpoint(
         Number of optimizer steps done.
 
     Raises:
-        ValueError: the checkpoint is truncated or damaged.
+        ValueError: the checkpoint is truncated or damaged, or it is none of this training. Only tensors and
+            plain values are unpickled.
     """
     _check_trailer(path)
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    with torch.no_grad():
-        for name, parameter in dense.items():
-            parameter.copy_(saved["dense"][name])
-    optimizer.load_state_dict(saved["optimizer"])
-    for adapter, state in zip(adapters, saved["adapters"], strict=True):
-        adapter.load_result(state["result"])
-        adapter.load_state_dict(state["state"])
-    curves.update(saved["curves"])
-    return int(saved["step"])
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.no_grad():
+            for name, parameter in dense.items():
+                parameter.copy_(saved["dense"][name])
+        optimizer.load_state_dict(saved["optimizer"])
+        for adapter, state in zip(adapters, saved["adapters"], strict=True):
+            adapter.load_result(state["result"])
+            adapter.load_state_dict(state["state"])
+        curves.update(saved["curves"])
+        return int(saved["step"])
+    except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, EOFError) as error:
+        raise ValueError(
+            f"{path}: no checkpoint of this training ({_first_line(error)}); remove it to start anew"
+        ) from error
 
 
 def _check_trailer(path: Path) -> None:
@@ -184,9 +191,22 @@ def tensor_bytes(path: Path) -> dict[str, int]:
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file of weights.
 
     Raises:
+        ValueError: the file is none, or a tensor is not finite. The message names it.
         DamagedError: the file is not the one that its artifact was made with.
     """
-    return load_file(checked(path))
+    checked(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: no safetensors file ({_first_line(error)})") from error
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{path}: the tensor {name} is not finite")
+    return tensors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,7 +10,7 @@ from weatherpeft.fields.grid import Region
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.peft import AnyMethods
 from weatherpeft.samples.splits import Splits
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Positive, Seed, Spec
 from weatherpeft.tasks import AnyTask
 from weatherpeft.training.spec import Training
 
@@ -28,7 +28,7 @@ class TunedModelSpec(Spec):
     """Methods in the order in which they are attached to the backbone."""
     pretrained: bool
     """Whether the model starts from pretrained instead of random weights."""
-    seed: int
+    seed: Seed
     """Seed of the run."""
 
 
@@ -37,7 +37,7 @@ class Tuning(Spec):
 
     model: TunedModelSpec
     """Backbone, task and methods."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate of encoder and decoder; by default the training's."""
 
 
@@ -50,7 +50,7 @@ class FinetuneSpec(Spec):
     """Samples of training, validation and test."""
     training: Training
     """Schedule of the training, with the peak learning rate of methods that have none of their own."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate of encoder and decoder; by default the training's."""
     candidates: tuple[Tuning, ...] = Field(default=(), exclude_if=lambda candidates: not candidates)
     """Candidates of which a choice takes the place of ``model`` and ``learning_rate``."""

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Count, Decay, NotNegative, Positive, Spec
 
 Precision = Literal["float32", "autocast", "bfloat16"]
 """Number format of the backbone between encoder and decoder, which always compute in float32.
@@ -18,11 +18,11 @@ the matrices. Methods that compute with the matrices themselves, such as ``dora`
 class Training(Spec):
     """AdamW with linear warm-up and cosine decay."""
 
-    steps: int = Field(gt=0)
+    steps: Count
     """Number of optimizer steps."""
-    batch_size: int = Field(default=1, gt=0)
+    batch_size: Count = 1
     """Number of samples per step, of all processes together."""
-    accumulation: int = Field(default=1, gt=0)
+    accumulation: Count = 1
     """Number of backward passes that evenly share the samples of a process in each step, to save memory."""
     precision: Precision = "float32"
     """Number format that the backbone computes in, in training and in prediction."""
@@ -30,23 +30,23 @@ class Training(Spec):
     """Whether only the inputs of each block, of the encoder and of the decoder are kept, and the rest is
     computed again in the backward pass. This takes less memory and about a third more time for the same
     result."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: Positive
     """Peak learning rate of the schedule."""
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0, le=10**9)
     """Number of steps of linear warm-up from 0."""
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     """Decoupled weight decay of matrices; biases and norms have none."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of AdamW's first and second moments."""
-    clip_norm: float | None = None
+    clip_norm: Positive | None = None
     """Largest norm of the gradient of all parameters that a step updates, as one vector; none by default."""
-    validate_every: int = Field(default=100, gt=0)
+    validate_every: Count = 100
     """Number of steps between validations."""
-    validation_samples: int = Field(default=16, gt=0)
+    validation_samples: Count = 16
     """Number of samples per validation, spread evenly over the validation split."""
     keep: Literal["last", "best"] = "last"
     """Weights that the run keeps: those after the last step, or those with the smallest validation loss."""
-    checkpoint_every: int = Field(default=100, gt=0)
+    checkpoint_every: Count = 100
     """Number of steps between checkpoints of the running training. A job may add further ones by time."""
 
     @model_validator(mode="after")

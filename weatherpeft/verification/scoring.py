@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.samples.ensemble import Ensemble
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Offset, Spec
 
 
 class FieldScoring(Spec):
@@ -23,7 +23,7 @@ class FieldScoring(Spec):
     """Fields that are scored."""
     grid: Grid
     """Grid of forecasts and targets."""
-    lead_hours: tuple[int, ...] = (0,)
+    lead_hours: tuple[Offset, ...] = (0,)
     """Lead times in hours that are scored."""
     climatology: tuple[str, ...] = ()
     """Variables that are also compared with their climatology."""
@@ -44,7 +44,7 @@ class EnsembleScoring(Spec):
     """Ensemble whose targets are scored."""
     grid: Grid
     """Grid of forecasts and analyses."""
-    lead_hours: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)]
+    lead_hours: Annotated[tuple[Offset, ...], Field(min_length=1, max_length=1)]
     """Lead time of the forecasts in hours."""
 
     def fields(self) -> list[tuple[str, int | None]]:

@@ -310,3 +310,10 @@ class AuroraBackbone(nn.Module):
             raise ValueError(f"{path}: not a checkpoint that torch.save wrote") from error
         except (ValueError, AssertionError, RuntimeError) as error:
             raise ValueError(f"{path}: {error}") from error
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+            EOFError,
+        ) as error:  # of what is no dictionary of tensors
+            raise ValueError(f"{path}: not the weights of an Aurora ({error!r})") from error

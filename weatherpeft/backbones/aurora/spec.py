@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.spec import Spec
+from weatherpeft.spec import Size, Spec
 
 if TYPE_CHECKING:
     from weatherpeft.backbones.aurora.model import AuroraBackbone
@@ -18,23 +18,23 @@ class Aurora(Spec):
 
     name: Literal["aurora"]
     """Selects this backbone."""
-    embed_dim: int = 512
+    embed_dim: Size = 512
     """Width of the patch embedding."""
-    encoder_depths: tuple[int, ...] = (6, 10, 8)
+    encoder_depths: tuple[Size, ...] = (6, 10, 8)
     """Number of blocks in each stage of the Swin encoder."""
-    encoder_num_heads: tuple[int, ...] = (8, 16, 32)
+    encoder_num_heads: tuple[Size, ...] = (8, 16, 32)
     """Number of attention heads in each stage of the Swin encoder."""
-    decoder_depths: tuple[int, ...] = (8, 10, 6)
+    decoder_depths: tuple[Size, ...] = (8, 10, 6)
     """Number of blocks in each stage of the Swin decoder; ``encoder_depths`` in reverse."""
-    decoder_num_heads: tuple[int, ...] = (32, 16, 8)
+    decoder_num_heads: tuple[Size, ...] = (32, 16, 8)
     """Number of attention heads in each stage of the Swin decoder."""
-    num_heads: int = 16
+    num_heads: Size = 16
     """Number of attention heads of the level aggregation in encoder and decoder."""
-    window_size: tuple[int, int, int] = (2, 6, 12)
+    window_size: tuple[Size, Size, Size] = (2, 6, 12)
     """Size of the attention window along level, latitude and longitude in tokens."""
-    latent_levels: int = 4
+    latent_levels: Size = 4
     """Number of latent pressure levels."""
-    patch_size: int = 4
+    patch_size: Size = 4
     """Number of rows and columns of a patch."""
 
     @model_validator(mode="after")

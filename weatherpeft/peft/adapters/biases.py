@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from weatherpeft.interfaces import PeftMethod
+from weatherpeft.spec import Positive
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -20,7 +19,7 @@ class BiasedMethod(PeftMethod):
 
     biases: bool = True
     """Whether the backbone's biases are trained too."""
-    bias_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    bias_learning_rate: Positive | None = None
     """Peak learning rate of the biases; by default that of the method."""
 
     def peak(self, default: float, parameter: str = "") -> float:

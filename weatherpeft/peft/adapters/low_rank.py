@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from weatherpeft.peft.adapters.biases import BiasedMethod
+from weatherpeft.spec import Positive, Size
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 class LowRank(BiasedMethod):
     """Adds ``alpha / rank · B A`` to the weights of linear layers. B starts at zero."""
 
-    rank: Annotated[int, Field(ge=1)] = 8
+    rank: Size = 8
     """Rank of the update."""
-    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    alpha: Positive = 8.0
     """Numerator of the update's scale."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("qkv", "proj")
     """Last parts of the names of the linear layers to adapt: in Aurora ``qkv`` and ``proj`` for the

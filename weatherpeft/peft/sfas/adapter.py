@@ -173,8 +173,13 @@ class SfasAdapter:
             raise ValueError(f"sfas: result does not fit the pool at {', '.join(sorted(wrong))}")
         for name in names:
             index = tensors[f"sfas.{name}.index"].to(self._pool.device)
-            entries = self._pool.parameters[name].view(-1)
-            entries[index] = tensors[f"sfas.{name}.value"].to(entries)
+            entries, values = self._pool.parameters[name].view(-1), tensors[f"sfas.{name}.value"]
+            inside = not index.is_floating_point() and bool(((index >= 0) & (index < len(entries))).all())
+            if index.ndim != 1 or index.shape != values.shape or not inside:
+                raise ValueError(
+                    f"sfas: result names entries of {name} that are not among its {len(entries)}"
+                )
+            entries[index] = values.to(entries)
             self._touched.add(index + self._pool.start[name])
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from weatherpeft.interfaces import PeftMethod
+from weatherpeft.spec import Count, Decay, NotNegative, Positive
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -75,7 +76,7 @@ class Sfas(PeftMethod):
     The last four select before the first step and keep the selection, so they take neither ``refresh`` nor
     ``budget``. Only ``fisher`` takes ``beta``; only ``fisher`` and ``gradient`` take ``noise`` and
     ``normalizer``, with |g| in place of F."""
-    gamma: Annotated[float, Field(ge=0)] = 0.2
+    gamma: NotNegative = 0.2
     """Weight of the noise at the first step."""
     noise: Literal["additive", "multiplicative", "none"] = "none"
     """Noise of the selection. ``none`` selects by Fisher information alone. ``multiplicative`` is an ablation
@@ -90,18 +91,18 @@ class Sfas(PeftMethod):
     """Memory of the Fisher information, F_t = beta·F_{t−1} + (1 − beta)·f_t, where f_t is that of this batch
     and F_0 that of the warm-up. 0 is the paper's rule. 1 never looks at a batch, which is a FISH mask if
     there is no noise."""
-    refresh: Annotated[int, Field(gt=0)] = 1
+    refresh: Count = 1
     """Number of steps from one selection to the next. In between, the same entries are trained at little more
     cost than a frozen backbone, and f of these batches does not enter F."""
-    budget: Annotated[int, Field(gt=0)] | Share | None = None
+    budget: Annotated[int, Field(gt=0, le=10**12)] | Share | None = None
     """Largest number of entries trained in the whole run, as a number or as a share of what ``count_of``
     counts. A selection takes no more new entries than are left. If none are left, the entries trained before
     compete."""
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: NotNegative | None = None
     """Decoupled weight decay of the selected entries of matrices; by default the training's."""
-    betas: tuple[Fraction, Fraction] | None = None
+    betas: tuple[Decay, Decay] | None = None
     """Decay rates of the first and second moments; by default the training's."""
-    eps: Annotated[float, Field(gt=0)] = 1e-8
+    eps: Positive = 1e-8
     """Constant that is added to the root of the second moment."""
 
     @model_validator(mode="after")

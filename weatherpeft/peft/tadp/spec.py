@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from weatherpeft.peft.adapters.biases import BiasedMethod
+from weatherpeft.spec import Size
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -23,7 +22,7 @@ class Tadp(BiasedMethod):
 
     name: Literal["tadp"]
     """Selects this method."""
-    prompts: Annotated[int, Field(ge=1)] = 30
+    prompts: Size = 30
     """Prompt tokens in each attention window: 30, 5 and 20 in the paper's three tasks."""
     internal: bool = True
     """Whether the embedding is refined along its patch and its width (the paper's HW and D adapters)."""

@@ -16,6 +16,13 @@ FileKind = Literal["GRIB", "NetCDF3", "NetCDF4", "ZIP archive", "HTML page", "em
 PRESSURE = "isobaricInhPa"
 """The type of level that ecCodes gives pressure levels in hPa."""
 
+POINTS = 2**26
+"""Most points of a field, some 0.03° on the globe: a header that claims more is not believed."""
+COORDINATES = 2**22
+"""Most values of a coordinate, and most fields of a variable in a file."""
+CHUNK_BYTES = 2**31
+"""Most bytes of a chunk, which is read as a whole."""
+
 _DIMENSIONLESS = ("(0 - 1)", "(0-1)", "0-1", "~", "Numeric", "numeric", "dimensionless", "Proportion", "")
 _CONVERSIONS = {  # (found, expected): (factor, offset)
     ("degC", "K"): (1.0, 273.15), ("celsius", "K"): (1.0, 273.15), ("hPa", "Pa"): (100.0, 0.0),
@@ -72,6 +79,16 @@ class RawField:
     member: int | None
     layout: Layout
     read: Callable[[], NDArray[np.float32]]
+
+
+def check_points(rows: int, columns: int) -> None:
+    """Refuse a field before memory is taken for it.
+
+    Raises:
+        ValueError: a field has no row or column, or more than ``POINTS`` points.
+    """
+    if rows < 1 or columns < 1 or rows * columns > POINTS:
+        raise ValueError(f"expected a field of 1 to {POINTS} points, found {rows} x {columns}")
 
 
 def canonical_layout(latitude: Axis, longitude: Axis) -> Layout:

@@ -16,6 +16,7 @@ from weatherpeft.sources.formats.fields import (
     Layout,
     RawField,
     canonical_layout,
+    check_points,
     variable_rows,
 )
 
@@ -84,7 +85,7 @@ def inventory(path: Path) -> list[Message]:
                 return messages
             try:
                 message = _header(handle)
-            except eccodes.CodesInternalError as error:
+            except (eccodes.CodesInternalError, ValueError) as error:  # ValueError: of a time
                 raise ValueError(f"{where}: cannot read the header ({error})") from error
             finally:
                 eccodes.codes_release(handle)
@@ -152,6 +153,7 @@ def _grib_layout(geometry: tuple[Any, ...]) -> Layout:
     westward, by_column, alternating, rows, columns, north, south, west, east = numbers
     if by_column or alternating:
         raise ValueError("expected rows one after another in one direction, found another scanning mode")
+    check_points(rows, columns)
     span = -((west - east) % 360) if westward else (east - west) % 360
     return canonical_layout(np.linspace(north, south, rows), west + np.linspace(0, span, columns))
 
@@ -211,11 +213,14 @@ def _read_message(path: Path, message: Message, layout: Layout) -> NDArray[np.fl
         stream.seek(message.offset)
         handle = eccodes.codes_new_from_message(stream.read(message.length))
     try:
+        held = eccodes.codes_get_size(handle, "values")
+        if held != layout.latitude.size * layout.longitude.size:
+            raise ValueError(f"expected the values of the grid {layout}, found {held} values")
         eccodes.codes_set(handle, "missingValue", _MISSING)
         values = eccodes.codes_get_values(handle)
         if eccodes.codes_get(handle, "bitmapPresent"):
             values[values == _MISSING] = np.nan
-    except eccodes.CodesInternalError as error:
+    except (eccodes.CodesInternalError, ValueError) as error:
         raise ValueError(f"{path}: cannot decode the message at byte {message.offset} ({error})") from error
     finally:
         eccodes.codes_release(handle)
@@ -231,6 +236,12 @@ def _read_simple(path: Path, message: Message, layout: Layout) -> NDArray[np.flo
     assert message.simple
     reference, binary, decimal, start = message.simple
     shape = (layout.latitude.size, layout.longitude.size)
+    held = (message.length - start) // 2
+    if held < shape[0] * shape[1]:
+        raise ValueError(
+            f"{path}: the message at byte {message.offset} has room for {held} values, expected "
+            f"{shape[0]} x {shape[1]}"
+        )
     packed = np.fromfile(path, ">u2", shape[0] * shape[1], offset=message.offset + start).reshape(shape)
     result = np.empty(shape, np.float32)
     for first in range(0, shape[0], _ROWS):

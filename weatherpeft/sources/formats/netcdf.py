@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 
 from weatherpeft.fields.variables import Variable, VariableSet
 from weatherpeft.sources.formats.fields import (
+    CHUNK_BYTES,
+    COORDINATES,
+    POINTS,
     PRESSURE,
     FileKind,
     Key,
     Layout,
     RawField,
     canonical_layout,
+    check_points,
     unit_conversion,
     variable_rows,
 )
@@ -52,10 +57,11 @@ def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterato
     if kind == "NetCDF3":
         _check_classic(path)
     try:
+        _check_sizes(path)
         dataset = xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=False)
     except OSError as error:
         raise ValueError(f"{path}: truncated or damaged {kind} ({error})") from error
-    except ValueError as error:  # xarray's messages have several lines
+    except (ValueError, RuntimeError) as error:  # xarray's messages have several lines
         raise ValueError(f"{path}: cannot decode {kind} ({' '.join(str(error).split())})") from error
     for array in dataset.data_vars.values():
         roles = _roles(array)
@@ -67,6 +73,23 @@ def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterato
                     yield from _netcdf_variable(path, array, roles, row)
                 except ValueError as error:
                     raise ValueError(f"{path}: {row.name}: {error}") from error
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse a header that claims more than any file of weather has, before memory is taken for it."""
+    import netCDF4
+
+    with netCDF4.Dataset(path) as opened:
+        for name, array in opened.variables.items():
+            if name in _ROLES and prod(array.shape) > COORDINATES:
+                raise ValueError(f"expected up to {COORDINATES} values of {name}, found shape {array.shape}")
+        for name, dimension in opened.dimensions.items():
+            if len(dimension) > POINTS:
+                raise ValueError(f"expected up to {POINTS} values along {name}, found {len(dimension)}")
+        for name, array in opened.variables.items():
+            chunks = array.chunking()
+            if isinstance(chunks, list) and prod(chunks) * getattr(array.dtype, "itemsize", 1) > CHUNK_BYTES:
+                raise ValueError(f"expected chunks of up to {CHUNK_BYTES} bytes, found {name} in {chunks}")
 
 
 def _check_classic(path: Path) -> None:
@@ -105,6 +128,7 @@ def _netcdf_variable(
     if unknown:
         raise ValueError(f"unknown dimension {unknown[0]}")
     factor, offset = unit_conversion(str(array.attrs.get("units", "none")), row.units)
+    check_points(axes["latitude"].size, axes["longitude"].size)
     layout = canonical_layout(axes["latitude"].values, axes["longitude"].values)
     array = array.transpose(..., axes["latitude"].dims[0], axes["longitude"].dims[0])
     values: dict[str, list[Any]] = {
@@ -112,6 +136,8 @@ def _netcdf_variable(
         "level": _levels(axes["level"]) if "level" in axes else [None],
         "member": axes["member"].values.reshape(-1).tolist() if "member" in axes and not static else [None],
     }
+    if prod(map(len, values.values())) > COORDINATES:
+        raise ValueError(f"expected up to {COORDINATES} fields, found {[*map(len, values.values())]}")
     versions = _expver(axes.get("expver"), len(values["time"]))
     for index in np.ndindex(*map(len, values.values())):
         place = dict(zip(values, index, strict=True))

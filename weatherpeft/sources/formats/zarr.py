@@ -4,8 +4,9 @@ A store holds arrays ``(time, [level,] latitude, longitude)``, with dimensions i
 fields ``(latitude, longitude)``. Levels are in hPa. Units are SI units unless the store states others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import (
+    CHUNK_BYTES,
+    COORDINATES,
     Key,
     Layout,
     canonical_layout,
+    check_points,
     not_hourly,
     unit_conversion,
     variable_rows,
@@ -27,6 +31,12 @@ from weatherpeft.sources.formats.files import HOURLY_TIME, valid_times
 if TYPE_CHECKING:
     import xarray as xr
 
+CODECS = {
+    *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
+    *("bitround", "bytes", "delta", "fixedscaleoffset", "quantize", "shuffle", "transpose"),
+    *("adler32", "crc32", "crc32c", "fletcher32", "sharding_indexed", "vlen-bytes", "vlen-utf8"),
+}
+"""Codecs that only compute. Others, such as ``pickle``, may run what a store tells them to."""
 GRID = ("latitude", "longitude")
 """Horizontal dimensions of a field."""
 
@@ -85,12 +95,46 @@ def open_store(url: str) -> "xr.Dataset":
 
 
 def open_zarr(store: Any, consolidated: bool) -> "xr.Dataset":
-    """A store's arrays, lazy and undecoded except for the time coordinate."""
-    import xarray as xr
+    """A store's arrays, lazy and undecoded except for the time coordinate.
 
+    Raises:
+        ValueError: an array has a codec that is not in ``CODECS`` or is larger than any array of weather. The
+            message names the array.
+    """
+    import xarray as xr
+    import zarr
+
+    group = zarr.open_group(store, mode="r", use_consolidated=consolidated)
+    for name, array in group.arrays():
+        _check_array(name, array)
     return xr.open_zarr(
         store, consolidated=consolidated, chunks=None, mask_and_scale=False, decode_timedelta=False
     )
+
+
+def _check_array(name: str, array: Any) -> None:
+    """Refuse an array by its metadata, before anything of it is read."""
+    if {"..", ""} & set(name.replace("\\", "/").split("/")):
+        raise ValueError(f"the array {name!r} leaves the store")
+    unknown = sorted(set(_codecs(array.metadata.to_dict())) - CODECS)
+    if unknown:
+        raise ValueError(f"{name}: expected codecs that are known to be harmless, found {', '.join(unknown)}")
+    if array.ndim < 2 and array.size > COORDINATES:
+        raise ValueError(f"{name}: expected up to {COORDINATES} values, found {array.size}")
+    chunk = prod(getattr(array, "shards", None) or array.chunks) * array.dtype.itemsize
+    if chunk > CHUNK_BYTES:
+        raise ValueError(f"{name}: expected chunks of up to {CHUNK_BYTES} bytes, found {chunk}")
+
+
+def _codecs(metadata: Any) -> Iterator[str]:
+    """Names of the codecs in an array's metadata of format 2 or 3, inside shards too."""
+    if not isinstance(metadata, Mapping):
+        return
+    for key in ("compressor", "filters", "codecs", "index_codecs"):
+        found = metadata.get(key) or ()
+        for codec in [found] if isinstance(found, Mapping) else found:
+            yield str(codec.get("id") or codec.get("name")).removeprefix("numcodecs.")
+            yield from _codecs(codec.get("configuration"))
 
 
 def cause(error: Exception) -> str:
@@ -165,6 +209,7 @@ def _check_layout(array: "xr.DataArray", time: str | None, label: str, row: Vari
     try:
         if packed:
             raise ValueError(f"expected plain values, found packed ones ({', '.join(packed)})")
+        check_points(array.sizes["latitude"], array.sizes["longitude"])
         canonical_layout(array["latitude"].values, array["longitude"].values)
         _conversion(array, row)
     except ValueError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from weatherpeft.sources.bases.spans import Spans, SpanSource
-from weatherpeft.spec import Period, Spec
+from weatherpeft.spec import Period, Seed, Spec
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,13 +51,13 @@ class Toy(SpanSource):
     """Triangular truncation of the dynamics."""
     resolution_deg: float = Field(default=1.25, gt=0, le=15)
     """Spacing of the raw grid in degrees: a whole number of millidegrees. The grid includes the poles."""
-    seed: int = Field(default=7, ge=0)
+    seed: Seed = 7
     """Seed of the planet (coasts, mountains, soils) and, together with a period's start, of its weather."""
-    coarse_spinup_days: int = Field(default=60, ge=0)
+    coarse_spinup_days: int = Field(default=60, ge=0, le=3660)
     """Days of the spin-up's first part: the dynamics alone, at the next lower truncation."""
-    fine_spinup_days: int = Field(default=13, ge=0)
+    fine_spinup_days: int = Field(default=13, ge=0, le=3660)
     """Days of the spin-up's second part: the dynamics alone, at the full truncation."""
-    full_spinup_days: int = Field(default=3, ge=1)
+    full_spinup_days: int = Field(default=3, ge=1, le=3660)
     """Days of the spin-up's last part: the whole atmosphere, with moisture and rain."""
     ensemble: ToyEnsemble | None = None
     """Ensemble forecasts to make beside the analyses, with the same fields and levels. By default none."""

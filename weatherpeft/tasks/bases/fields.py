@@ -9,7 +9,7 @@ from weatherpeft.fields.grid import Region
 from weatherpeft.fields.variables import VariableSet, accumulation
 from weatherpeft.interfaces import TaskData
 from weatherpeft.samples.window import Window
-from weatherpeft.spec import Spec
+from weatherpeft.spec import NotNegative, Spec
 from weatherpeft.verification.scoring import FieldScoring
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class FieldTask(Spec, ABC):
 class SquaredErrorTask(FieldTask):
     """A task that is trained by the mean squared error of all fields."""
 
-    surface_weight: float = 0.25
+    surface_weight: NotNegative = 0.25
     """Weight of the mean squared error of surface variables relative to that of upper-air variables."""
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
