@@ -233,7 +233,10 @@ def test_an_error_is_said_even_where_the_log_cannot_grow() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "weatherpeft", "check", "missing.yaml"]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True)
-    assert (done.returncode, done.stdout) == (2, "weatherpeft: error: missing.yaml: No such file or directory\n")
+    assert (done.returncode, done.stdout) == (
+        2,
+        "weatherpeft: error: missing.yaml: No such file or directory\n",
+    )
 
 
 def test_a_bug_keeps_its_traceback(stages: str) -> None:

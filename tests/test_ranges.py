@@ -169,38 +169,21 @@ def test_a_number_out_of_range_is_named(path: str, value: Any) -> None:
     assert all(key in map(str, error["loc"]) for error in caught.value.errors()), caught.value
 
 
-ALIASES = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
-    for before, name in zip("abcdefg", "bcdefgh", strict=True)
-)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (ALIASES.encode(), "expected at most 100000 values in all"),
-        (b"a: &a [*a]\n", "expected at most 100000 values in all"),
-        (b"a: " + b"[" * 2000 + b"]" * 2000, "config.yaml: "),
-        (b"a: " + b"[" * 60 + b"]" * 60, "50 deep"),
-        (b"runs: {on: {methods: [{name: full}]}}", "runs: expected text as a key, found True; quote it"),
-        (b"runs: {1: {methods: [{name: full}]}}", "runs: expected text as a key, found 1; quote it"),
-        (b"1.5: 2", "top level: expected text as a key, found 1.5"),
-        ("name: Übung".encode("latin-1"), "config.yaml: 'utf-8' codec can't decode"),
-        (b"name: \0", "config.yaml: "),
-        (b"name: 2001-13-45", "config.yaml: month must be in 1..12"),
-        (b"seed: " + b"9" * 5000, "config.yaml: Exceeds the limit"),
-        (b"- 1", "config.yaml: not a YAML mapping"),
-        (b"", "config.yaml: not a YAML mapping"),
-        (b"name: [", "config.yaml: "),
-        (b"name: !!python/object/apply:os.system [true]", "could not determine a constructor"),
+        ("a: " + "[" * 60 + "]" * 60, "50 deep"),
+        ("a: [" + "1, " * 100_000 + "]", "expected at most 100000 values in all"),
+        ("name: 2001-13-45", "config.yaml: month must be in 1..12"),
+        ("seed: " + "9" * 5000, "config.yaml: Exceeds the limit"),
     ],
-    ids=range(15),
-)  # fmt: skip
+    ids=["deep", "many", "date", "digits"],
+)
 def test_what_is_no_config_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: bytes, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
 ) -> None:
     file = tmp_path / "config.yaml"
-    file.write_bytes(text)
+    file.write_text(text)
     assert main(["check", str(file)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("weatherpeft: error: ") and message in line

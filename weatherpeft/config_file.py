@@ -41,7 +41,10 @@ def read(path: Path) -> dict[str, Any]:
             if not isinstance(node, yaml.MappingNode):
                 raise ValueError(f"{path}: not a YAML mapping")
             _count(node, "", {})
-            values: dict[str, Any] = loader.construct_document(node)
+            try:
+                values: dict[str, Any] = loader.construct_document(node)
+            except ValueError as error:  # of a date or a number
+                raise ValueError(f"{path}: {error}") from error
         finally:
             loader.dispose()
     except UnicodeDecodeError as error:
