@@ -4,12 +4,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from pydantic import PrivateAttr, TypeAdapter
 from torch import Tensor, nn
 
 from tests.backbones.small_aurora import CONTEXT, FIELDS, loss, small_aurora, small_batch, state_dict
+from weatherpeft.artifacts import store
+from weatherpeft.artifacts.manifest import DamagedError
 from weatherpeft.interfaces import Backbone, PeftMethod, TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.adapters.dense import DenseAdapter
@@ -327,3 +330,21 @@ class TestBuild:
         expected = 0.25 * mean(surface, "surface") + mean(upper, "atmospheric")
         assert found.item() == pytest.approx(expected, rel=1e-5)
         assert found.requires_grad
+
+
+def test_damaged_pretrained_weights_are_refused(tmp_path: Path) -> None:
+    """Any bit of the file: PyTorch itself would read a changed weight."""
+    spec = small_aurora().spec
+    task = Forecasting.parse({"name": "forecasting", "grid": {"resolution_deg": 11.25}})
+    with store.artifact(tmp_path / "pretrained", spec, "weatherpeft.spec") as directory:
+        small_aurora().save(directory / PRETRAINED)
+    path = tmp_path / "pretrained" / PRETRAINED
+    build_model(spec, FIELDS, task, 0, tmp_path / "pretrained")
+    content, random = path.read_bytes(), np.random.default_rng(1)
+    for bit in random.integers(8 * len(content), size=5):
+        turned = bytearray(content)
+        turned[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(turned)
+        for given in (tmp_path / "pretrained", path):
+            with pytest.raises(DamagedError, match=f"{path}: damaged.* --force {tmp_path}/pretrained "):
+                build_model(spec, FIELDS, task, 0, given)
