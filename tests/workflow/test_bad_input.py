@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_read_as_it_is(tmp_path: Path, text: bytes, messag
     done = checkout.snakemake(config=path.name, check=False)
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if not line.startswith("Using ")]
-    assert line.startswith(path.name) and line.endswith(message)
+    assert line.startswith(path.name) and message in line
     assert not (checkout.folder / "ran").exists()
 
 
