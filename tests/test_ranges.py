@@ -5,8 +5,7 @@ import json
 import math
 import pkgutil
 from collections.abc import Iterator
-from functools import cache, reduce
-from operator import getitem
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,10 @@ def test_check_names_the_key(
     config = load(CONFIGS / name).model_dump(mode="json")
     bad = [*NUMBERS, 10**40, -(10**40)][sum(map(ord, path)) % 5]
     *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-    reduce(getitem, parents, config)[last] = bad
+    part: Any = config
+    for each in parents:
+        part = part[each]
+    part[last] = bad
     file = tmp_path / "config.yaml"
     file.write_text(yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
     assert main(["check", str(file)]) == 2

@@ -54,9 +54,8 @@ def build(
     seed: int = 0,
 ) -> AuroraBackbone:
     """A model as upstream makes it: random weights, and blocks that are inert at first."""
-    task = Forecasting(
-        name="forecasting", grid=Grid(resolution_deg=11.25), lead_time_hours=lead_hours, residual=residual
-    )
+    task = Forecasting(name="forecasting", grid=Grid(resolution_deg=11.25), residual=residual)
+    task = task.model_copy(update={"lead_time_hours": lead_hours})  # a task of one's own may have 0
     return (spec or small_spec()).build(fields, task, seed)
 
 
