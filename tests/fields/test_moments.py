@@ -43,3 +43,23 @@ def test_nan_has_no_weight():
     merged = found.merged(axis=0)
     assert merged.mean == pytest.approx(np.nanmean(values), rel=1e-15)
     assert merged.standard_deviation == pytest.approx(np.nanstd(values), rel=1e-14)
+
+
+@pytest.mark.parametrize("value", [280.0, -1e-7, 1 / 3, 2.5e5, 1e-30, 0.0])
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_a_constant_has_no_spread(value, count):
+    """Whatever its sums round to: a spread of 1e-14 would be the unit of all errors."""
+    values = np.full((3, count), value, np.float32)
+    weights = RANDOM.uniform(0.5, 1.5, count)
+    parts = Moments.of(values, weights, axis=1)
+    assert Moments.stacked([parts, parts]).merged(axis=(0, 1)).standard_deviation == 0
+
+
+def test_the_smallest_spread_of_float32_counts():
+    """Of two neighbors, and of humidity at 50 hPa."""
+    pair = np.array([280.0, np.nextafter(np.float32(280), np.float32(300))], np.float32)
+    found = Moments.of(pair, np.ones(()), axis=0).standard_deviation
+    assert found == pytest.approx(np.diff(pair.astype(float))[0] / 2, rel=1e-9)
+    humidity = (2.6e-6 + 4e-8 * RANDOM.normal(size=500)).astype(np.float32)
+    found = Moments.of(humidity, np.ones(()), axis=0).standard_deviation
+    assert found == pytest.approx(humidity.astype(float).std(), rel=1e-9)

@@ -117,3 +117,19 @@ def test_weights_by_variable_and_level():
 
     expected = 14 * crps("2t") + 7 * crps("10u") + 0.1 * crps("z", 0) + 8 * crps("t", 1)
     assert weighted_crps(mean, sigma, target, weights).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("deviation", [4e-8, 1e-12, 1e-19])
+def test_small_variances_do_not_leave_float32(deviation: float) -> None:
+    """Humidity at 50 hPa varies by 4e-8. The square of 1e-19 is below what float32 holds exactly."""
+    prediction = fields({"a": 5 * deviation}, {"q": 7 * deviation})
+    target = fields({"a": 2 * deviation}, {"q": 3 * deviation})
+    scale = Fields({"a": torch.tensor(deviation)}, {"q": torch.full((3, 1, 1), deviation)})
+    field = prediction.atmospheric["q"].requires_grad_()
+    loss = normalized_squared_error(prediction, target, scale, 0.25)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.25 * 9 + 16, rel=1e-5)
+    assert field.grad is not None
+    expected = 2 * 4 / (deviation * field.numel())
+    torch.testing.assert_close(field.grad, torch.full_like(field, expected), rtol=1e-5, atol=0)
+    assert normalized_absolute_error(prediction, target, scale).item() == pytest.approx(15 / 4, rel=1e-5)

@@ -159,5 +159,7 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"narrow\.\w+ is not finite after 0 samples"):
         estimate(Toy(), [toy_batch(0) * torch.nan], tmp_path / "fisher.zarr")
     assert not (tmp_path / "fisher.zarr").exists()
+    with pytest.raises(ValueError, match="the loss of 3 samples depends on no weight of the backbone"):
+        estimate(Toy(), [toy_batch(0, 3)], tmp_path / "zero", lambda model, batch: toy_loss(model, batch) * 0)
     with pytest.raises(ValueError, match="found no Fisher store"):
         list(read_fisher(tmp_path / "fisher.zarr"))

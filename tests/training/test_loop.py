@@ -1,6 +1,7 @@
 """The training loop: against closed forms on a toy model, and killed and resumed on a small Aurora."""
 
 import math
+from copy import copy
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
@@ -189,6 +190,63 @@ class TestSamples:
         ]
         assert str(caught.value) == f"loss is {value} at step 2, sample times {times[0]}, {times[1]}"
         assert torch.isfinite(model.matrix).all()
+
+    @pytest.mark.parametrize(
+        "what", ["gradient", "last gradient", "weight", "last weight", "clipped gradient"]
+    )
+    def test_a_training_stops_at_the_first_step_that_is_not_finite(
+        self, samples: Samples, validation: Samples, tmp_path: Path, what: str
+    ) -> None:
+        """The loss itself stays finite, so that nothing else would tell."""
+        model = Toy()
+        bad = 4 if "last" in what else 3
+
+        def spoil(gradient: Tensor) -> Tensor:
+            return gradient * (math.inf if "gradient" in what and len(model.seen[True]) == bad + 1 else 1.0)
+
+        def look(step: int, rate: float) -> None:
+            if step == bad and "weight" in what:
+                model.bias.data[1] = math.nan
+
+        model.matrix.register_hook(spoil)
+        spec = training(5, batch_size=2, checkpoint_every=1, clip_norm=1.0 if "clipped" in what else None)
+        with pytest.raises(FloatingPointError) as caught:
+            fit(model, (samples, validation), spec, tmp_path, Watch(look))
+        name = "bias" if "weight" in what else "the gradient of matrix"
+        times = [each.astype("datetime64[s]").item() for each in self.times(samples, 2 * bad, 2 * bad + 2)]
+        told = f"{name} is not finite at step {bad}, sample times {times[0]}, {times[1]}"
+        assert str(caught.value) == told
+        saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert saved["step"] == bad
+        assert all(value.isfinite().all() for value in saved["dense"].values())
+
+    def test_what_an_adapter_finds_not_finite_is_told_with_the_samples(
+        self, samples: Samples, validation: Samples, tmp_path: Path
+    ) -> None:
+        def look(step: int, rate: float) -> None:
+            raise FloatingPointError(f"a gradient at step {step} is not finite")
+
+        with pytest.raises(FloatingPointError) as caught:
+            fit(Toy(), (samples, validation), training(5), tmp_path, Watch(look))
+        (time,) = (each.astype("datetime64[s]").item() for each in self.times(samples, 0, 1))
+        assert str(caught.value) == f"a gradient at step 0 is not finite, sample times {time}"
+
+    def times(self, samples: Samples, start: int, end: int) -> list[np.datetime64]:
+        return [samples.frames.samples[index].time for index in islice(samples.order(0), start, end)]
+
+    @pytest.mark.parametrize("size", [1, 2, 5])
+    def test_a_batch_may_be_greater_than_the_split(
+        self, samples: Samples, validation: Samples, tmp_path: Path, size: int
+    ) -> None:
+        """One sample, shown again and again: the mean over the batch is the loss of that sample."""
+        one = Samples(copy(samples.frames))
+        one.frames.samples = samples.frames.samples[:1]
+        models = [Toy(), Toy()]
+        fit(models[0], (one, one), training(3, batch_size=1, validation_samples=9), tmp_path / "one")
+        fit(models[1], (one, one), training(3, batch_size=size, validation_samples=9), tmp_path / "more")
+        assert [len(times) for times in models[1].seen[True]] == [size] * 3
+        assert len(models[1].seen[False]) == 1
+        assert torch.equal(models[0].matrix, models[1].matrix)
 
     def test_a_loss_of_another_process_ends_this_one_too(
         self, samples: Samples, validation: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

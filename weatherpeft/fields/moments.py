@@ -6,6 +6,9 @@ from typing import Self
 
 import numpy as np
 
+RESOLUTION = 2.0**-26
+"""Smallest standard deviation relative to the mean: a quarter of the last bit of float32."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -63,6 +66,11 @@ class Moments:
 
     @property
     def standard_deviation(self) -> np.ndarray:
-        """Square root of the weighted mean squared deviation."""
+        """Square root of the weighted mean squared deviation; zero where it is only rounding.
+
+        Values are float32. What varies by less than their resolution at the mean is constant, and sums of a
+        constant round.
+        """
         with np.errstate(invalid="ignore"):
-            return np.sqrt(self.squares / self.weight)
+            deviation = np.sqrt(self.squares / self.weight)
+            return np.where(deviation <= RESOLUTION * np.abs(self.mean), 0.0, deviation)

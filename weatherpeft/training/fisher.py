@@ -58,7 +58,7 @@ def estimate_fisher(
         Number of samples of all processes.
 
     Raises:
-        ValueError: there is no batch, or a gradient is not finite.
+        ValueError: there is no batch, a gradient is not finite, or all are zero.
         Interrupted: the estimate stopped early, after a complete batch.
     """
     if work is None:
@@ -90,17 +90,24 @@ def estimate_fisher(
     samples = int(sum_over_ranks(torch.tensor(sums.samples)))
     if not samples:
         raise ValueError("found no calibration batch, expected at least one")
+    informative = []
 
     def means(kind: str) -> Iterator[tuple[str, torch.Tensor]]:
         for (own, name), values in sums.items():
             if own == kind:
-                yield name, sum_over_ranks(values.clone()) / samples
+                mean = sum_over_ranks(values.clone()) / samples
+                informative.append(bool(mean.any()))
+                yield name, mean
 
     squares, gradients = means("square"), means("gradient")
     if rank() == 0:
         write_fisher(output, squares, samples, gradients)
     else:
         deque(chain(squares, gradients), maxlen=0)  # takes part in the sums
+    if not any(informative):
+        raise ValueError(
+            f"the loss of {samples} samples depends on no weight of the backbone: all gradients are 0"
+        )
     return samples
 
 

@@ -5,7 +5,9 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -157,9 +159,9 @@ def train(
 
     Raises:
         ValueError: the processes cannot share a step evenly, or do not hold the same weights.
-        FloatingPointError: a loss or a gradient is not finite, or no validation loss where the best weights
-            are kept. All processes raise it. The message gives the step; in the process with the loss, the
-            samples too.
+        FloatingPointError: a loss, a gradient or a weight is not finite, or no validation loss where the best
+            weights are kept. All processes raise it, and the last checkpoint stays. The message gives the
+            step and the samples; if another process has the loss, that process.
         Interrupted: the training stopped early, after a checkpoint.
     """
     training.check_processes(ranks())
@@ -184,16 +186,22 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(training, step, group["peak"])
         optimizer.zero_grad()
-        losses = [
-            _backward(model, next(batches).to(device), loss, step, number, training, gradients)
-            for number in range(training.accumulation)
-        ]
+        losses: list[list[float]] = []
+        times: list[datetime] = []
+        for number in range(training.accumulation):
+            batch = next(batches).to(device)
+            times += batch.times
+            losses.append(_backward(model, batch, loss, step, number, training, gradients))
+            del batch
         gradients.finish()
-        if training.clip_norm is not None:
-            clip(dense.values(), adapters, training.clip_norm)
-        optimizer.step()
-        for adapter, peak in zip(adapters, adapter_peaks, strict=True):
-            adapter.step(step, learning_rate(training, step, peak))
+        _check_finite("the gradient of ", _gradients(dense), step, times)
+        with _naming(times):
+            if training.clip_norm is not None:
+                clip(dense.values(), adapters, training.clip_norm)
+            optimizer.step()
+            for adapter, peak in zip(adapters, adapter_peaks, strict=True):
+                adapter.step(step, learning_rate(training, step, peak))
+        _check_finite("", dict(model.named_parameters()), step, times)
         history.seconds.append(time.monotonic() - began)
         done = step + 1
         old = checkpoint_minutes is not None and time.monotonic() - saved >= 60 * checkpoint_minutes
@@ -272,13 +280,50 @@ def _backward(
     losses = [own for (own,) in gather([value.item()])]
     for process, found in enumerate(losses):
         if not math.isfinite(found):
-            times = f"sample times {', '.join(map(str, batch.times))}"
-            place = times if process == rank() else f"in process {process}"
+            place = _told(batch.times) if process == rank() else f"in process {process}"
             raise FloatingPointError(f"loss is {found} at step {step}, {place}")
     if number == training.accumulation - 1:
         gradients.expect()
-    (value / training.accumulation).backward()
+    with _naming(batch.times):
+        (value / training.accumulation).backward()
     return losses
+
+
+def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
+    return {name: each.grad for name, each in parameters.items() if each.grad is not None}
+
+
+@torch.no_grad()
+def _check_finite(
+    what: str, tensors: Mapping[str, torch.Tensor], step: int, times: Sequence[datetime]
+) -> None:
+    """Stop at the first tensor that is not finite. The processes hold the same ones, so all of them stop.
+
+    Raises:
+        FloatingPointError: naming the tensor, the step and this process's samples.
+    """
+    held = {name: tensor for name, tensor in tensors.items() if tensor.numel()}
+    if not held:
+        return
+    # The largest value of each: one number to look at, and no copy of the weights.
+    largest = torch.stack([torch.linalg.vector_norm(each, torch.inf).double() for each in held.values()])
+    finite = largest.isfinite().tolist()
+    if not all(finite):
+        name = next(name for name, fine in zip(held, finite, strict=True) if not fine)
+        raise FloatingPointError(f"{what}{name} is not finite at step {step}, {_told(times)}")
+
+
+@contextmanager
+def _naming(times: Sequence[datetime]) -> Iterator[None]:
+    """Add the samples to what an adapter finds not finite."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error}, {_told(times)}") from error
+
+
+def _told(times: Sequence[datetime]) -> str:
+    return f"sample times {', '.join(map(str, times))}"
 
 
 @torch.no_grad()

@@ -221,3 +221,17 @@ def test_nothing_dense_is_held() -> None:
     assert all(tensor.numel() <= adapter.selected for tensor in state.values())
     dense = [v for v in vars(adapter).values() if isinstance(v, Tensor) and v.numel() >= size]
     assert not dense and adapter._touched._bytes.nbytes <= size / 8 + 1
+
+
+@pytest.mark.parametrize("normalizer", ["max", "mean", "quantile", "rank"])
+@pytest.mark.parametrize("noise", ["none", "additive", "multiplicative"])
+def test_fisher_information_of_zero_selects_k_entries(normalizer: str, noise: str) -> None:
+    """All entries are equally good: k of them are taken, and nothing is divided by zero."""
+    model = Toy()
+    spec = Sfas(**{**SPEC.model_dump(), "normalizer": normalizer, "noise": noise, "weight_decay": 0.0})
+    adapter, before = attach(model, spec), weights(model)
+    for step in range(2):
+        (toy_loss(model, toy_batch(step)) * 0).backward()
+        adapter.step(step, RATE)
+        assert len(adapter.selection) == len(set(adapter.selection.tolist())) == adapter.selected > 0
+    assert torch.equal(weights(model), before), "gradients of zero move nothing"
