@@ -14,6 +14,7 @@ import xarray as xr
 from safetensors.torch import load_file, save_file
 
 from tests import small_data as small
+from tests.artifacts.resealing import reseal
 from tests.stages.test_training_stages import PERIODS, SPLITS, Project
 from weatherpeft.artifacts import store
 from weatherpeft.stages.moments import MomentsSpec, moments
@@ -132,6 +133,7 @@ def test_prompt_attention(tmp_path: Path) -> None:
     tuned = project.finetune(tmp_path / "runs/tadp-seed0", model, project.pretrained) / "tuned.safetensors"
     weights = load_file(tuned)
     save_file({name: values * (".mix." not in name) for name, values in weights.items()}, tuned)
+    reseal(tuned.parent)
 
     output = tmp_path / "table.json"
     printed = run(

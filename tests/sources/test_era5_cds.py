@@ -18,7 +18,7 @@ import pytest
 
 from tests.loopback import recording
 from tests.sources.cds_server import KEY, DataStore, Fault, running, values
-from weatherpeft.artifacts import store as artifacts
+from weatherpeft.artifacts.manifest import MANIFEST, PROVENANCE
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.era5_cds import Era5Cds
 from weatherpeft.sources.transfer import cds_requests, checksum
@@ -388,7 +388,7 @@ def test_a_killed_job_goes_on_with_its_requests(server: DataStore, tmp_path: Pat
     (body,) = server.asked(r"GET /store/.*3\.grib")
     assert body["Range"] == "bytes=1000-"
     assert sorted(path.name for path in output.iterdir()) == sorted(
-        [*(f"{name}_200101.grib" for name in names), artifacts.PROVENANCE]
+        [*(f"{name}_200101.grib" for name in names), MANIFEST, PROVENANCE]
     )
     assert not list(work.iterdir())
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.artifacts.resealing import reseal
 from tests.stages.report_experiment import STAGE, Built, Made, spec_of
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.costs import COST
@@ -30,6 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             store.write_dataset(updates, path / "updates.zarr")
             index = {f"0.sfas.{LAYER}.index": torch.tensor([1, 2]), f"0.sfas.{LAYER}.value": torch.zeros(2)}
             save_tensors(index, path / "tuned.safetensors")
+            reseal(path)
     with store.artifact(built.root / "fisher", Made(note="fisher"), STAGE) as directory:
         write_fisher(directory / "fisher.zarr", [(LAYER, torch.tensor([0.0, 2.0, 1.0, 3.0]))], samples=1)
     return built
@@ -47,6 +49,7 @@ def test_the_digest_does_not_depend_on_seconds_and_memory(built: Built, tmp_path
     first = built.report(tmp_path / "first")
     for path in built.runs:
         (path / COST).write_text(json.dumps({"seconds_per_step": 1 + len(path.name), "peak_memory_bytes": 7}))
+        reseal(path)
     second = built.report(tmp_path / "second")
     assert (first / "times.html").read_bytes() != (second / "times.html").read_bytes()
     for name in ("scores.txt", "report.html"):

@@ -134,7 +134,7 @@ class Job:
                 loop.learning_rate, checkpoint.to_disk = rate, to_disk
         weights = {name: value.detach().clone() for name, value in state_dict(tuned.model).items()}
         states = [adapter.state_dict() for adapter in tuned.adapters]
-        curves = {name: values for name, values in vars(history).items() if name != "seconds"}
+        curves = {name: values for name, values in vars(history).items() if name not in ("seconds", "kept")}
         return {"weights": weights, "states": states, "history": curves, "shown": shown}
 
     def _strike(self, step: int, place: str) -> None:

@@ -99,7 +99,9 @@ class Batches:
         return (index % 12 for index in count(seed))
 
     def batch(self, indices: list[int]) -> Tensor:
-        return torch.cat([toy_batch(index, 1) for index in indices])
+        batch = torch.cat([toy_batch(index, 1) for index in indices])
+        vars(batch)["times"] = [self.samples[index].time for index in indices]
+        return batch
 
     def batches(self, seed: int, size: int, start: int, rank: int, world: int) -> Iterator[Tensor]:
         order = islice(self.order(seed), start * size, None)

@@ -63,7 +63,7 @@ def fisher(tmp_path: Path) -> Path:
         name: torch.rand(parameter.shape, generator=generator) * (100 if name == "idle.weight" else 1e-3)
         for name, parameter in Toy().backbone_parameters().items()
     }
-    write_fisher(tmp_path / "fisher.zarr", values.items(), samples=4)
+    write_fisher(tmp_path / "fisher.zarr", values.items(), 4, values.items())
     return tmp_path / "fisher.zarr"
 
 
