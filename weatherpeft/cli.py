@@ -124,12 +124,11 @@ def error_lines(error: ValidationError) -> list[str]:
 
 def _fail(program: str, lines: list[str], status: int) -> int:
     text = "\n".join(f"{program}: error: {line}" for line in lines)
-    for stream in (sys.stderr, sys.stdout):  # standard error may be a log on the disk that is full
-        try:
-            print(text, file=stream, flush=True)
-            break
-        except OSError:
-            continue
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # the log may lie on the disk that is full
+        sys.stderr = sys.stdout  # so that Python does not try again at its end and change the status
+        print(text, flush=True)
     return status
 
 
