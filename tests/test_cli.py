@@ -393,7 +393,12 @@ def test_configs_are_valid(path: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         ("nonsense_key: 1\n", "nonsense_key: unknown key"),
         ("a: [\n", "config.yaml:2: expected the node content"),
+        ("a: " + "[" * 60 + "]" * 60, "50 deep"),
+        ("a: [" + "1, " * 100_000 + "]", "expected at most 100000 values in all"),
+        ("name: 2001-13-45", "config.yaml: month must be in 1..12"),
+        ("seed: " + "9" * 5000, "config.yaml: Exceeds the limit"),
     ],
+    ids=["key", "no YAML", "deep", "many", "date", "digits"],
 )
 def test_a_wrong_config_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str

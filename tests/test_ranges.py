@@ -171,26 +171,6 @@ def test_a_number_out_of_range_is_named(path: str, value: Any) -> None:
     assert all(key in map(str, error["loc"]) for error in caught.value.errors()), caught.value
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: " + "[" * 60 + "]" * 60, "50 deep"),
-        ("a: [" + "1, " * 100_000 + "]", "expected at most 100000 values in all"),
-        ("name: 2001-13-45", "config.yaml: month must be in 1..12"),
-        ("seed: " + "9" * 5000, "config.yaml: Exceeds the limit"),
-    ],
-    ids=["deep", "many", "date", "digits"],
-)
-def test_what_is_no_config_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
-) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(text)
-    assert main(["check", str(file)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("weatherpeft: error: ") and message in line
-
-
 def test_too_many_candidates_are_refused_before_they_are_made() -> None:
     config = values()
     rates = [rate / 1000 for rate in range(1, 101)]

@@ -68,7 +68,7 @@ def damaged_inner_chunks(file: Path) -> list[str]:
         array: Any = zarr.open_array(folder, mode="r")
         shard = [int(part) for part in file.relative_to(folder / "c").parts]
         shards, chunks, shape = array.shards, array.chunks, array.shape
-    except Exception:  # damaged metadata is a finding of its own
+    except Exception:  # whatever Zarr makes of damaged metadata, which the caller finds by its own checksum
         return []
     damaged: list[str] = []
     if shards is None:
