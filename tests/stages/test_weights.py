@@ -19,8 +19,8 @@ from weatherpeft.artifacts import store
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.stages.weights import WeightsSpec, weights
 from weatherpeft.tasks.downscaling import Downscaling
-from weatherpeft.training.checkpoint import work_directory
 from weatherpeft.training.tuning import build_model
+from weatherpeft.training.unfinished import work_directory
 
 REVISION = "0123456789abcdef" * 2 + "01234567"
 SPEC = {"repository": "weather/aurora", "file": "small-pretrained.ckpt", "revision": REVISION}

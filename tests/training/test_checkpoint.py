@@ -18,12 +18,12 @@ from weatherpeft.spec import Spec
 from weatherpeft.training.checkpoint import (
     load_checkpoint,
     load_tensors,
-    remove_work,
     save_checkpoint,
     save_tensors,
     tensor_bytes,
 )
 from weatherpeft.training.fisher import _Sums
+from weatherpeft.training.unfinished import remove_work
 
 
 class Count(DenseAdapter):

@@ -14,10 +14,9 @@ from weatherpeft.artifacts import store
 from weatherpeft.artifacts.claim import Claim, claims
 from weatherpeft.artifacts.manifest import BOOKKEEPING, check_artifact
 from weatherpeft.spec import Spec
-from weatherpeft.training.checkpoint import remove_work, work_directory
 from weatherpeft.training.distributed import process_group, rank, wait_for_all
 from weatherpeft.training.interruption import STATUS, Interrupted, Interruption
-from weatherpeft.training.unfinished import artifact, working
+from weatherpeft.training.unfinished import artifact, remove_work, work_directory, working
 
 CODE = "weatherpeft.spec"
 

@@ -1,9 +1,8 @@
-"""Checkpoints of a running training, their directories, and tuned weights as safetensors."""
+"""Checkpoints of a running training, and tuned weights as safetensors."""
 
 import hashlib
 import os
 import pickle
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,50 +12,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from weatherpeft.artifacts import store
-from weatherpeft.artifacts.claim import Claim
 from weatherpeft.artifacts.manifest import checked
-from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter
 
 
 _BLOCK = 2**20
-
-
-def work_directory(work: Path, output: Path, spec: Spec, code: str, inputs: Sequence[Path]) -> Path:
-    """Directory of an unfinished artifact.
-
-    Its name is the artifact's, with a digest of everything that the artifact is made from. So a job that is
-    tried again finds what it left, and a changed job never does.
-
-    Args:
-        work: work directory of the experiment.
-        output: final path of the artifact.
-        spec: spec of the job.
-        code: module name of the stage.
-        inputs: artifacts that the job reads, or files in them.
-    """
-    return work / f"{output.name}-{store.artifact_key(spec, code, inputs)}"
-
-
-def remove_work(work: Path, output: Path, own: Path | None = None) -> None:
-    """Remove all work directories of a complete artifact, including those of changed jobs.
-
-    Args:
-        work: work directory of the experiment.
-        output: final path of the artifact.
-        own: directory that the caller holds. Directories that other living jobs hold stay.
-    """
-    for directory in work.glob(f"{output.name}-{'[0-9a-f]' * 16}"):
-        if directory == own:
-            shutil.rmtree(directory)
-            continue
-        claim = Claim(directory)
-        if claim.take():
-            with claim:
-                shutil.rmtree(directory)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Unfinished artifacts of trainings: one job at a time writes them, in one process or in several."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -8,9 +9,42 @@ from pathlib import Path
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.claim import Claim, pauses
 from weatherpeft.spec import Spec
-from weatherpeft.training.checkpoint import remove_work, work_directory
 from weatherpeft.training.distributed import gather, path_of_first, rank
 from weatherpeft.training.interruption import Interrupted, Interruption
+
+
+def work_directory(work: Path, output: Path, spec: Spec, code: str, inputs: Sequence[Path]) -> Path:
+    """Directory of an unfinished artifact.
+
+    Its name is the artifact's, with a digest of everything that the artifact is made from. So a job that is
+    tried again finds what it left, and a changed job never does.
+
+    Args:
+        work: work directory of the experiment.
+        output: final path of the artifact.
+        spec: spec of the job.
+        code: module name of the stage.
+        inputs: artifacts that the job reads, or files in them.
+    """
+    return work / f"{output.name}-{store.artifact_key(spec, code, inputs)}"
+
+
+def remove_work(work: Path, output: Path, own: Path | None = None) -> None:
+    """Remove all work directories of a complete artifact, including those of changed jobs.
+
+    Args:
+        work: work directory of the experiment.
+        output: final path of the artifact.
+        own: directory that the caller holds. Directories that other living jobs hold stay.
+    """
+    for directory in work.glob(f"{output.name}-{'[0-9a-f]' * 16}"):
+        if directory == own:
+            shutil.rmtree(directory)
+            continue
+        claim = Claim(directory)
+        if claim.take():
+            with claim:
+                shutil.rmtree(directory)
 
 
 @contextmanager
