@@ -7,6 +7,7 @@ type. A parameter is optional if it has a default or may be None. The docstring 
 """
 
 import argparse
+import errno
 import importlib
 import inspect
 import json
@@ -32,6 +33,8 @@ from weatherpeft.spec import Spec
 Stage = Callable[..., None]
 
 _log = logging.getLogger(__name__)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES)
+"""What a file system may refuse at any time, and libraries pass on as text."""
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 PIPELINE = (
@@ -79,19 +82,44 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
         return _fail("weatherpeft", error_lines(error), 2)
     except (ValueError, OSError) as error:
         return _fail("weatherpeft", [_one_line(error)], 2)
+    except KeyboardInterrupt:  # reading the command line imports the stage, which takes seconds
+        return _fail("weatherpeft", ["interrupted"], 130)
     if options.debug:
         logging.getLogger("weatherpeft").setLevel(logging.DEBUG)
     try:
         run()
     except (ValueError, OSError, FloatingPointError) as error:
-        _log.debug("traceback of the error below", exc_info=error)
-        lines = error_lines(error) if isinstance(error, ValidationError) else [_one_line(error)]
-        return _fail(f"weatherpeft {options.subcommand}", lines, 1)
+        return _refuse(options, error)
     except AlreadyMadeError as found:
         _log.info("%s", found)
     except KeyboardInterrupt:
         return _fail(f"weatherpeft {options.subcommand}", ["interrupted"], 130)
+    except Exception as error:
+        if refusal := _of_the_disk(error):
+            return _refuse(options, refusal)
+        raise
     return 0
+
+
+def _refuse(options: argparse.Namespace, error: Exception) -> int:
+    _log.debug("traceback of the error below", exc_info=error)
+    lines = error_lines(error) if isinstance(error, ValidationError) else [_one_line(error)]
+    if isinstance(error, OSError) and error.filename is None and getattr(options, "output", None):
+        lines = [f"while making {options.output}: {lines[0]}"]  # writing to an open file does not name it
+    return _fail(f"weatherpeft {options.subcommand}", lines, 1)
+
+
+def _of_the_disk(error: Exception) -> OSError | None:
+    """What a file system refused, where a library made another error of it; None if that is not the reason."""
+    seen: BaseException | None = error
+    while seen:
+        if isinstance(seen, OSError) and seen.errno in _DISK:
+            return seen
+        for number in _DISK:
+            if os.strerror(number) in str(seen):
+                return OSError(number, " ".join(str(seen).split()))
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def error_lines(error: ValidationError) -> list[str]:
@@ -133,8 +161,8 @@ def _fail(program: str, lines: list[str], status: int) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "config/test.yaml"
 _PARTS = ("Snakefile", "workflow", "profiles", "slurm", "weatherpeft", "config", "environment.yml")
+_SNAKEMAKE = ("snakemake", "--nocolor", "--cores", "2")
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,10 @@ class Checkout:
             commands: folder with programs that come before those of this Python's environment.
             variables: more of the process's environment, beside this process's own.
         """
-        folders = [*([commands] if commands else []), Path(sys.executable).parent, os.environ["PATH"]]
-        environment = {
-            **os.environ,
-            "PATH": os.pathsep.join(map(str, folders)),
-            "PYTHONPATH": str(self.folder),
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-            "WEATHERPEFT_LOG": "INFO",
-            **(variables or {}),
-        }
         done = subprocess.run(
             [str(word) for word in command],
             cwd=self.folder,
-            env=environment,
+            env=self.environment(commands, variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -89,13 +80,47 @@ class Checkout:
             assert done.returncode == 0, f"{command} returned {done.returncode}\n{done.stdout}{self.logs()}"
         return done
 
+    def environment(
+        self, commands: Path | None = None, variables: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """The environment of what runs in the folder; arguments as of ``run``."""
+        folders = [*([commands] if commands else []), Path(sys.executable).parent, os.environ["PATH"]]
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join(map(str, folders)),
+            "PYTHONPATH": str(self.folder),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "WEATHERPEFT_LOG": "INFO",
+            **(variables or {}),
+        }
+
+    def start(
+        self, log: Path, *options: str, config: str = CONFIG, variables: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start Snakemake, in a process group of its own, and go on.
+
+        Args:
+            log: file for all that it prints.
+            options: of Snakemake.
+            config: configuration of the experiment.
+            variables: more of the process's environment, beside this process's own.
+        """
+        with log.open("wb") as stream:
+            return subprocess.Popen(
+                [*_SNAKEMAKE, *options, "--configfile", config],
+                cwd=self.folder,
+                env=self.environment(variables=variables),
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
     def snakemake(
         self, *options: str, config: str = CONFIG, **settings: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; settings as in ``run``."""
-        return self.run(
-            "snakemake", "--nocolor", "--cores", "2", *options, "--configfile", config, **settings
-        )
+        return self.run(*_SNAKEMAKE, *options, "--configfile", config, **settings)
 
     def planned(self, config: str = CONFIG) -> set[str]:
         """Jobs that Snakemake would run, as ``rule`` or ``rule wildcard``, without ``all``."""

@@ -1,0 +1,203 @@
+"""The experiments that faults are injected into, and their jobs, one by one, as Snakemake would run them."""
+
+import ctypes
+import importlib
+import json
+import multiprocessing
+import os
+import pkgutil
+import re
+import shlex
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import weatherpeft.backbones
+import weatherpeft.stages
+from tests.workflow.test_precipitation import rain
+from tests.workflow.workflow import Checkout
+from weatherpeft.artifacts.manifest import PROVENANCE, check_artifact
+
+FORK = multiprocessing.get_context("fork")
+CRASH = 99
+"""Exit status of a job that ends with a traceback."""
+PATIENCE_S = 300
+"""Within this time a job ends, or it hangs."""
+_DAC = 0b110
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, with which root ignores permissions."""
+
+
+def downscaling(config: dict[str, Any]) -> None:
+    """The tiny experiment, with packed fields and with candidates."""
+    config["training_store"] = "int16"
+    config["runs"]["lora"] = {"methods": [{"name": "lora", "rank": [2, 3]}]}
+
+
+def ensemble(config: dict[str, Any]) -> None:
+    """Post-processing of three members, of which the small planet makes forecasts."""
+    config["source"]["ensemble"] = {"members": 3, "truncation": 15, "resolution_deg": 7.5}
+    spans = [{"start": f"200{year}-01-15", "end": f"200{year}-01-18"} for year in (1, 2, 3)]
+    config["source"]["spans"] = spans
+    config["splits"] = {
+        name: {"periods": [span]} for name, span in zip(("train", "validation", "test"), spans, strict=True)
+    }
+    config["variables"]["surface"] = ["2m_temperature", "10m_u_component_of_wind", "10m_v_component_of_wind"]
+    config["forecasts"] = {
+        "variables": {
+            "surface": [*config["variables"]["surface"], "total_precipitation_48hr"],
+            "atmospheric": ["temperature", "geopotential"],
+            "levels_hpa": [500, 850],
+        }
+    }
+    config["task"] = {"name": "postprocessing", "grid": {"resolution_deg": 11.25}}
+    config["baselines"] = ["ensemble", "emos"]
+    config["training"] |= {"steps": 2, "validate_every": 2}
+
+
+EXPERIMENTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "downscaling": downscaling,
+    "rain": rain,
+    "ensemble": ensemble,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command line of the workflow.
+
+    Attributes:
+        arguments: words after ``weatherpeft``.
+        folder: folder of the experiment, relative to which paths are.
+    """
+
+    arguments: tuple[str, ...]
+    folder: Path
+
+    @property
+    def stage(self) -> str:
+        return self.arguments[0]
+
+    @property
+    def output(self) -> Path:
+        """The artifact that it makes."""
+        return self.folder / self.arguments[self.arguments.index("--output") + 1]
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage} {self.output.name}"
+
+    def reads(self, artifact: Path) -> bool:
+        """Whether an artifact is among its inputs."""
+        return any((self.folder / word).is_relative_to(artifact) for word in self.arguments[1:-1])
+
+    def into(self, output: Path) -> "Job":
+        """The same job with another output."""
+        words = list(self.arguments)
+        words[words.index("--output") + 1] = str(output)
+        return Job(tuple(words), self.folder)
+
+    def start(self, log: Path, *, as_anyone: bool = False) -> BaseProcess:
+        """Start it in a process of its own.
+
+        Args:
+            log: file for what it prints.
+            as_anyone: whether permissions hold for it, if the user is root.
+        """
+        process = FORK.Process(target=_run, args=(self, log, as_anyone))
+        process.start()
+        return process
+
+    def run(self, log: Path, *, as_anyone: bool = False) -> int | None:
+        """Run it to its end, and return its exit status."""
+        return ended(self.start(log, as_anyone=as_anyone))
+
+    def record(self) -> dict[str, Any]:
+        """The record of what it has made, all bytes of which are compared with their checksums."""
+        check_artifact(self.output)
+        found: dict[str, Any] = json.loads((self.output / PROVENANCE).read_bytes())
+        return found
+
+    def remove_output(self) -> None:
+        shutil.rmtree(self.output, ignore_errors=True)
+
+    def leftovers(self) -> list[Path]:
+        """What of an unfinished artifact lies beside it or in the work folder."""
+        found = [*self.output.parent.glob(f".{self.output.name}.*")]
+        if "--work" in self.arguments:
+            work = self.folder / self.arguments[self.arguments.index("--work") + 1]
+            found += work.glob(f"{self.output.name}-*")
+        return found
+
+
+def ended(process: BaseProcess) -> int | None:
+    """Wait for a job, and return its exit status, negative for a signal."""
+    process.join(PATIENCE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise AssertionError("the job hangs")
+    return process.exitcode
+
+
+def _run(job: Job, log: Path, as_anyone: bool) -> None:
+    from weatherpeft.cli import main
+
+    os.setsid()
+    os.chdir(job.folder)
+    stream = log.open("w", buffering=1)
+    sys.stdout = sys.stderr = stream
+    if as_anyone and os.geteuid() == 0:
+        _obey_permissions()
+    try:
+        status = main(job.arguments)
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        status = CRASH
+    stream.flush()
+    os._exit(status)
+
+
+def _obey_permissions() -> None:
+    """Give up what lets root read and write everything."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capget(header, sets) == 0:
+        sets[0] &= ~_DAC
+        if libc.capset(header, sets) == 0:
+            return
+    raise OSError(ctypes.get_errno(), "capset")
+
+
+def import_all() -> None:
+    """Import what jobs need, before they are forked; each one would take seconds for it."""
+    import matplotlib.pyplot  # noqa: F401
+
+    for package in (weatherpeft.stages, weatherpeft.backbones):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
+def jobs_of(checkout: Checkout, config: str) -> list[Job]:
+    """All jobs of an experiment in the order in which Snakemake names them."""
+    text = checkout.snakemake("--dry-run", "--printshellcmds", "--forceall", config=config).stdout
+    lines = re.findall(r"^Shell command: +weatherpeft (.+) 2> \S+$", text, re.MULTILINE)
+    jobs = [Job(tuple(shlex.split(line)), checkout.folder) for line in lines]
+    assert jobs and len({job.output for job in jobs}) == len(jobs)
+    return jobs
+
+
+def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.01)

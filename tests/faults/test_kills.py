@@ -1,0 +1,144 @@
+"""Jobs and whole workflows that are killed at random moments: a rerun ends as if nothing had been."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.conftest import Built, Tally
+from tests.faults.experiment import EXPERIMENTS, Job, ended
+from tests.workflow.workflow import Checkout
+
+JOB_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+JOBS_A_BATCH = 10
+KILLS_A_WORKFLOW = 6
+
+
+@pytest.mark.slow
+@pytest.mark.batches(3, 40)
+def test_jobs(
+    copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
+) -> None:
+    """Of each job: up to three kills within the time that it takes, then a rerun to its end."""
+    log = tmp_path / "log"
+    for job in dice.sample(copy[1], JOBS_A_BATCH):
+        expected = job.record()
+        job.remove_output()
+        began = time.monotonic()
+        assert job.run(log) == 0, f"{job.name}: {log.read_text()}"
+        duration = time.monotonic() - began
+        assert job.record() == expected, job.name
+        job.remove_output()
+        for _ in range(dice.randint(1, 3)):
+            how = dice.choice(JOB_SIGNALS)
+            process = job.start(log)
+            process.join(dice.uniform(0, 1.05 * duration))
+            if process.pid and process.is_alive():
+                os.kill(process.pid, how)
+            status = ended(process)
+            assert status in (0, -how, 75, 130), f"{job.name}: {log.read_text()}"
+            if job.output.exists():
+                assert job.record() == expected, job.name
+            else:
+                assert status != 0, f"{job.name} says that it is done"
+            tally(f"one job: {how.name}", "survived")
+            if job.output.exists():
+                break
+        if not job.output.exists():
+            assert job.run(log) == 0, f"{job.name}: {log.read_text()}"
+        assert job.record() == expected, job.name
+        assert not job.leftovers()
+
+
+def tree(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all that it has started."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_tree(snakemake: psutil.Process, dice: random.Random) -> None:
+    for process in tree(snakemake):
+        process.kill()
+
+
+def kill_snakemake(snakemake: psutil.Process, dice: random.Random) -> None:
+    """Its jobs go on, and meet those of the next one."""
+    snakemake.kill()
+
+
+def kill_job(snakemake: psutil.Process, dice: random.Random) -> None:
+    jobs = [process for process in tree(snakemake)[1:] if "--output" in _command(process)]
+    if jobs:
+        dice.choice(jobs).kill()
+
+
+def terminate(snakemake: psutil.Process, dice: random.Random) -> None:
+    snakemake.terminate()
+
+
+def interrupt(snakemake: psutil.Process, dice: random.Random) -> None:
+    """As Ctrl-C in a terminal, which all processes of the group get."""
+    os.killpg(snakemake.pid, signal.SIGINT)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+WAYS: dict[str, Callable[[psutil.Process, random.Random], None]] = {
+    "workflow: SIGKILL of the whole tree": kill_tree,
+    "workflow: SIGKILL of Snakemake alone": kill_snakemake,
+    "workflow: SIGKILL of one job": kill_job,
+    "workflow: SIGTERM of Snakemake": terminate,
+    "workflow: Ctrl-C": interrupt,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.batches(1, 12)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_workflows(
+    name: str,
+    batch: int,
+    build: Callable[[str], Built],
+    dice: random.Random,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    tally: Tally,
+) -> None:
+    """From nothing, started again after each kill, until it is done. Each way of killing has its turn."""
+    if name != next(iter(EXPERIMENTS)) and not request.config.getoption("--long"):
+        pytest.skip("with --long only")
+    built = build(name)
+    checkout = Checkout.of_repository(tmp_path / "killed")
+    config = checkout.changed_config(EXPERIMENTS[name])
+    log = tmp_path / "log"
+    ways = dice.sample(list(WAYS), len(WAYS))
+    for number in range(KILLS_A_WORKFLOW):
+        process = checkout.start(log, "--notemp", config=config)
+        snakemake = psutil.Process(process.pid)
+        try:
+            process.wait(dice.uniform(5, 20))
+        except subprocess.TimeoutExpired:
+            way = ways[number % len(ways)]
+            WAYS[way](snakemake, dice)
+            tally(way, "survived")
+        process.wait(600)
+        assert "Traceback" not in log.read_text() + checkout.logs()
+        if process.returncode == 0:
+            break
+        checkout.snakemake("--unlock", config=config)
+    checkout.snakemake("--notemp", config=config)
+    assert checkout.records() == built.checkout.records()
+    assert checkout.planned(config) == set()

@@ -1,0 +1,92 @@
+"""Two jobs that make the same artifact at once, and two Snakemakes that share data and results."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Built, Tally
+from tests.faults.experiment import FORK, Job, ended
+from tests.workflow.workflow import Checkout
+
+PAIRS_A_BATCH = 6
+
+
+def _racer(job: Job, log: Path, barrier: object, delay: float) -> None:
+    from tests.faults import experiment
+
+    barrier.wait()  # type: ignore[attr-defined]
+    time.sleep(delay)
+    experiment._run(job, log, as_anyone=False)
+
+
+@pytest.mark.slow
+@pytest.mark.batches(2, 12)
+def test_pairs_of_jobs(
+    copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
+) -> None:
+    """Trainings share their work folder too."""
+    for job in dice.sample(copy[1], PAIRS_A_BATCH):
+        expected = job.record()
+        job.remove_output()
+        barrier = FORK.Barrier(2)
+        logs = [tmp_path / f"log-{number}" for number in range(2)]
+        pair = [
+            FORK.Process(target=_racer, args=(job, log, barrier, dice.choice([0, 0, 0.01, 0.1, 0.5])))
+            for log in logs
+        ]
+        for process in pair:
+            process.start()
+        statuses = [ended(process) for process in pair]
+        said = "\n".join(log.read_text() for log in logs)
+        assert statuses == [0, 0], f"{job.name}: {said}"
+        assert job.record() == expected, job.name
+        assert not job.leftovers()
+        tally("two jobs, one artifact", "survived")
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.batches(1, 4)
+def test_two_snakemakes(
+    batch: int, build: Callable[[str], Built], dice: random.Random, tmp_path: Path, tally: Tally
+) -> None:
+    """Two clones with the same data and results.
+
+    Before Snakemake starts a job it removes what another one has made meanwhile. So a job may fail because an input is
+    gone, and Snakemake itself because a folder is. But no job uses anything wrong, and a rerun is complete.
+    """
+    built = build("downscaling")
+    clones = [Checkout.of_repository(tmp_path / f"clone-{number}") for number in range(2)]
+    for top in ("data", "results"):
+        (tmp_path / top).mkdir()
+        for clone in clones:
+            (clone.folder / top).symlink_to(tmp_path / top)
+    config = clones[0].changed_config(_changed(built))
+    (clones[1].folder / config).write_text((clones[0].folder / config).read_text())
+    logs = [tmp_path / f"log-{number}" for number in range(2)]
+    running = []
+    for clone, log in zip(clones, logs, strict=True):
+        running.append(clone.start(log, "--notemp", config=config))
+        time.sleep(dice.uniform(0, 5))
+    for process in running:
+        process.wait(1200)
+    for clone, log in zip(clones, logs, strict=True):
+        assert "Traceback" not in clone.logs(), log.read_text()
+        clone.snakemake("--notemp", config=config)
+    assert clones[0].records() == built.checkout.records()
+    tally("two Snakemakes, one folder of results", "survived")
+
+
+def _changed(built: Built) -> Callable[[dict[str, object]], None]:
+    import yaml
+
+    text = (built.checkout.folder / built.config).read_text()
+
+    def change(values: dict[str, object]) -> None:
+        values.clear()
+        values.update(yaml.safe_load(text))
+
+    return change
