@@ -16,13 +16,15 @@ from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.spec import Spec
 from weatherpeft.training.checkpoint import (
-    load_checkpoint,
+    NEWEST,
+    OLDER,
     load_tensors,
+    read_checkpoint,
     save_checkpoint,
     save_tensors,
     tensor_bytes,
 )
-from weatherpeft.training.fisher import _Sums
+from weatherpeft.training.fisher_sums import FisherSums
 from weatherpeft.training.unfinished import remove_work
 
 
@@ -70,11 +72,11 @@ class Running:
         self.adapters[0].step(number, 0.1)
         self.curves["train_loss"].append(loss.item())
 
-    def save(self, path: Path, step: int) -> None:
-        save_checkpoint(path, step, self.dense, self.optimizer, self.adapters, self.curves)
+    def save(self, work: Path, step: int) -> None:
+        save_checkpoint(work, step, self.dense, self.optimizer, self.adapters, self.curves)
 
     def load(self, path: Path) -> int:
-        return load_checkpoint(path, self.dense, self.optimizer, self.adapters, self.curves)
+        return read_checkpoint(path).load(self.dense, self.optimizer, self.adapters, self.curves)
 
     def state(self) -> list[Any]:
         (adapter,) = self.adapters
@@ -86,9 +88,9 @@ def test_everything_that_goes_on_is_in_a_checkpoint(tmp_path: Path) -> None:
     straight, resumed = Running(0), Running(1)
     for number in range(3):
         straight.step(number)
-    straight.save(tmp_path / "new" / "checkpoint.pt", 3)
+    straight.save(tmp_path / "new", 3)
     assert straight.state() != resumed.state()
-    assert resumed.load(tmp_path / "new" / "checkpoint.pt") == 3
+    assert resumed.load(tmp_path / "new" / NEWEST) == 3
     assert resumed.state() == straight.state()
     for training in (straight, resumed):
         for number in (3, 4):
@@ -96,12 +98,10 @@ def test_everything_that_goes_on_is_in_a_checkpoint(tmp_path: Path) -> None:
     assert resumed.state() == straight.state()
 
 
-def test_a_checkpoint_is_replaced_when_the_new_one_is_complete(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, training = tmp_path / "checkpoint.pt", Running(0)
+def test_a_complete_checkpoint_exists_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Running(0)
     training.step(0)
-    training.save(path, 1)
+    training.save(tmp_path, 1)
     expected = training.state()
 
     def killed(_: object, target: BinaryIO) -> None:
@@ -111,18 +111,23 @@ def test_a_checkpoint_is_replaced_when_the_new_one_is_complete(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch, "save", killed)
         training.step(1)
-        training.save(path, 2)
+        training.save(tmp_path, 2)
     resumed = Running(1)
-    assert resumed.load(path) == 1 and resumed.state() == expected
-    training.save(path, 2)
-    assert resumed.load(path) == 2 and resumed.state() == training.state()
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert not (tmp_path / NEWEST).exists()
+    assert resumed.load(tmp_path / OLDER) == 1 and resumed.state() == expected
+    training.save(tmp_path, 2)
+    assert resumed.load(tmp_path / OLDER) == 1 and resumed.state() == expected
+    assert resumed.load(tmp_path / NEWEST) == 2 and resumed.state() == training.state()
+    training.step(2)
+    training.save(tmp_path, 3)
+    assert [resumed.load(tmp_path / name) for name in (OLDER, NEWEST)] == [2, 3]
+    assert {file.name for file in tmp_path.iterdir()} == {OLDER, NEWEST}
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    path, training = tmp_path / "checkpoint.pt", Running(0)
+    path, training = tmp_path / NEWEST, Running(0)
     training.step(0)
-    training.save(path, 1)
+    training.save(tmp_path, 1)
     content, random = path.read_bytes(), np.random.default_rng(7)
     damaged = [content[:cut] for cut in (0, 31, len(content) // 2, len(content) - 1)]
     for bit in random.integers(8 * len(content), size=100):
@@ -133,7 +138,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         path.write_bytes(each)
         resumed = Running(1)
         before = resumed.state()
-        with pytest.raises(ValueError, match=f"{path}: damaged"):
+        with pytest.raises(DamagedError, match=f"{path}: damaged"):
             resumed.load(path)
         assert resumed.state() == before
     path.write_bytes(content)
@@ -203,13 +208,13 @@ def test_files_have_the_permissions_that_the_user_asks_for(umask: int, expected:
     try:
         for _ in range(2):
             save_tensors({"a": torch.ones(1)}, tmp_path / "tuned.safetensors")
-        Running(0).save(tmp_path / "checkpoint.pt", 1)
-        _Sums(tmp_path / "work", {("square", "w"): nn.Parameter(torch.ones(2))}).complete(1)
+        Running(0).save(tmp_path, 1)
+        FisherSums(tmp_path / "work", {("square", "w"): nn.Parameter(torch.ones(2))}).complete(1)
         write_fisher(tmp_path / "fisher.zarr", [("w", torch.ones(2))], samples=1)
     finally:
         os.umask(before)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"tuned.safetensors", "checkpoint.pt", "sums-0", "progress.json"} <= {path.name for path in files}
+    assert {"tuned.safetensors", "checkpoint.pt", "sums-1", "sums-1.json"} <= {path.name for path in files}
     assert {path.name: path.stat().st_mode & 0o777 for path in files} == {
         path.name: expected for path in files
     }

@@ -15,7 +15,7 @@ from torch import nn
 from tests.backbones.small_aurora import build
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import Backbone
-from weatherpeft.training.checkpoint import load_checkpoint, load_tensors
+from weatherpeft.training.checkpoint import load_tensors, read_checkpoint
 
 
 def safetensors(header: dict[str, Any] | bytes, data: bytes = b"", length: int | None = None) -> bytes:
@@ -104,7 +104,7 @@ def test_pickles(tmp_path: Path, model: Backbone, content: str) -> None:
     )  # as of a checkpoint of ours
     weight = nn.Parameter(torch.zeros(2))
     with pytest.raises(ValueError) as caught:
-        load_checkpoint(path, {}, torch.optim.AdamW([weight]), (), {})
+        read_checkpoint(path).load({}, torch.optim.AdamW([weight]), (), {})
     assert str(caught.value).startswith(f"{path}: no checkpoint of this training (")
     with pytest.raises(ValueError) as caught:
         model.load(path)

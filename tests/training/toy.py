@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from weatherpeft.interfaces import Adapter, Backbone
 from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.samples.batch import Batch, Samples
-from weatherpeft.training.loop import History, Keep, Loss, Peaks, train
+from weatherpeft.training.best import Keep
+from weatherpeft.training.loop import History, Loss, Peaks, train
 from weatherpeft.training.spec import Training
 
 

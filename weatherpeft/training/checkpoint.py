@@ -5,6 +5,7 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,13 +13,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from weatherpeft.artifacts.manifest import checked
+from weatherpeft.artifacts.manifest import DamagedError, checked
 
 if TYPE_CHECKING:
     from weatherpeft.interfaces import Adapter
 
 
+NEWEST, OLDER = "checkpoint.pt", "checkpoint-older.pt"
+"""Files in the work directory with the newest checkpoint and the one before."""
+DAMAGED = "damaged, its bytes are not those that were written"
 _BLOCK = 2**20
+_FOREIGN = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, EOFError)
+"""What reading and loading something else raises."""
 
 
 @contextmanager
@@ -42,24 +48,29 @@ def to_disk(path: Path) -> None:
 
 
 def save_checkpoint(
-    path: Path,
+    work: Path,
     step: int,
     dense: Mapping[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     adapters: "Sequence[Adapter]",
     curves: Mapping[str, Any],
 ) -> None:
-    """Write everything that a training needs to go on, atomically.
+    """Write everything that a training needs to go on, and keep the checkpoint before.
+
+    There is a complete one at any moment, and never more than two, the unfinished one included.
 
     Args:
-        path: path of the checkpoint, which is replaced when the new file is complete.
+        work: work directory of the training.
         step: number of optimizer steps done.
         dense: parameters that AdamW trains.
         optimizer: AdamW.
         adapters: methods that update further parameters.
         curves: lists of numbers so far.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / NEWEST
+    if path.exists():
+        path.replace(work / OLDER)
     content = {
         "step": step,
         "dense": {name: parameter.detach() for name, parameter in dense.items()},
@@ -79,38 +90,65 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def load_checkpoint(
-    path: Path,
-    dense: Mapping[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    adapters: "Sequence[Adapter]",
-    curves: dict[str, Any],
-) -> int:
-    """Load a checkpoint into the arguments, which are those of ``save_checkpoint``.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose bytes are those that were written.
 
-    Returns:
-        Number of optimizer steps done.
+    Attributes:
+        path: its file.
+        content: what ``save_checkpoint`` wrote, on the CPU.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def load(
+        self,
+        dense: Mapping[str, torch.nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        adapters: "Sequence[Adapter]",
+        curves: dict[str, Any],
+    ) -> int:
+        """Load it into the arguments, which are those of ``save_checkpoint``.
+
+        Returns:
+            Number of optimizer steps done.
+
+        Raises:
+            ValueError: it is none of this training.
+        """
+        try:
+            with torch.no_grad():
+                for name, parameter in dense.items():
+                    parameter.copy_(self.content["dense"][name])
+            optimizer.load_state_dict(self.content["optimizer"])
+            for adapter, state in zip(adapters, self.content["adapters"], strict=True):
+                adapter.load_result(state["result"])
+                adapter.load_state_dict(state["state"])
+            curves.update(self.content["curves"])
+            return int(self.content["step"])
+        except _FOREIGN as error:
+            raise _none_of_this_training(self.path, error) from error
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, after a comparison with its SHA-256. Only tensors and plain values are unpickled.
 
     Raises:
-        ValueError: the checkpoint is truncated or damaged, or it is none of this training. Only tensors and
-            plain values are unpickled.
+        DamagedError: it is truncated or damaged.
+        ValueError: it is no checkpoint.
     """
     _check_trailer(path)
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        with torch.no_grad():
-            for name, parameter in dense.items():
-                parameter.copy_(saved["dense"][name])
-        optimizer.load_state_dict(saved["optimizer"])
-        for adapter, state in zip(adapters, saved["adapters"], strict=True):
-            adapter.load_result(state["result"])
-            adapter.load_state_dict(state["state"])
-        curves.update(saved["curves"])
-        return int(saved["step"])
-    except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, EOFError) as error:
-        raise ValueError(
-            f"{path}: no checkpoint of this training ({_first_line(error)}); remove it to start anew"
-        ) from error
+        return Checkpoint(path, dict(torch.load(path, map_location="cpu", weights_only=True)))
+    except _FOREIGN as error:
+        raise _none_of_this_training(path, error) from error
+
+
+def _none_of_this_training(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path}: no checkpoint of this training ({_first_line(error)}); remove it to start anew"
+    )
 
 
 def _check_trailer(path: Path) -> None:
@@ -123,10 +161,7 @@ def _check_trailer(path: Path) -> None:
             left -= len(block)
         intact = stream.read() == found.digest()
     if not intact:
-        raise ValueError(
-            f"{path}: damaged, its bytes are not those that were written; without {path.parent} the job "
-            "begins anew"
-        )
+        raise DamagedError(path, DAMAGED, None)
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

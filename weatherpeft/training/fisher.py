@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -18,12 +17,9 @@ from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.samples.batch import Batch
-from weatherpeft.training.checkpoint import replacing, to_disk
 from weatherpeft.training.distributed import rank, ranks, sum_over_ranks
+from weatherpeft.training.fisher_sums import FisherSums
 from weatherpeft.training.interruption import Interrupted, Interruption
-
-_Key = tuple[str, str]
-"""What is summed, ``square`` or ``gradient``, and the parameter's name."""
 
 
 def estimate_fisher(
@@ -42,8 +38,9 @@ def estimate_fisher(
     So only one layer's gradient at a time is in memory beside the weights.
 
     A killed estimate that is called again with the same arguments goes on after its last complete batch and
-    ends with the same bytes. Each of several processes adds up its own batches without waiting for the
-    others. At the end their sums are added, and the first process writes the store.
+    ends with the same bytes. Where the sums of that batch are damaged, it goes on from those before or begins
+    anew. Each of several processes adds up its own batches without waiting for the others. At the end their
+    sums are added, and the first process writes the store.
 
     Args:
         model: model in the mode (train or eval) in which it is judged; it is left as it was.
@@ -68,7 +65,7 @@ def estimate_fisher(
             )
     parameters = model.backbone_parameters()
     kept = {(kind, name): value for kind in ("square", "gradient") for name, value in parameters.items()}
-    sums = _Sums(work / f"{rank()}-of-{ranks()}", kept)
+    sums = FisherSums(work / f"{rank()}-of-{ranks()}", kept)
     interruption = interruption or Interruption()
 
     def add(name: str, gradient: torch.Tensor, square: torch.Tensor | None) -> None:
@@ -109,63 +106,6 @@ def estimate_fisher(
             f"the loss of {samples} samples depends on no weight of the backbone: all gradients are 0"
         )
     return samples
-
-
-class _Sums:
-    """Sums by kind and parameter in files.
-
-    Whenever the process or the node ends, they are those of complete batches.
-
-    There are two files of all sums. The batches write them in turns.
-
-    Attributes:
-        batches: number of complete batches.
-        samples: number of samples in them.
-    """
-
-    def __init__(self, directory: Path, parameters: Mapping[_Key, nn.Parameter]) -> None:
-        """Go on from what the directory holds."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self._progress = directory / "progress.json"
-        self.batches, self.samples = 0, 0
-        if self._progress.exists():
-            self.batches, self.samples = json.loads(self._progress.read_text())
-        sizes = {name: parameter.numel() for name, parameter in parameters.items()}
-        self._paths = [directory / f"sums-{turn}" for turn in (0, 1)]
-        self._files: list[dict[_Key, torch.Tensor]] = []
-        for path in self._paths:
-            path.touch()  # torch alone would hide it from other users
-            everything = torch.from_file(
-                str(path), shared=True, size=sum(sizes.values()), dtype=torch.float64
-            )
-            parts = zip(parameters.items(), everything.split(list(sizes.values())), strict=True)
-            self._files.append({name: part.view(parameter.shape) for (name, parameter), part in parts})
-        self._missing = set(sizes)
-
-    def add(self, name: _Key, mean: torch.Tensor, count: int) -> None:
-        """Add ``count`` times a mean to a sum, as part of the current batch."""
-        old, new = self._turns()
-        torch.add(old[name], mean.to("cpu", torch.float64), alpha=count, out=new[name])
-        self._missing.discard(name)
-
-    def complete(self, count: int) -> None:
-        """Complete the current batch of ``count`` samples."""
-        old, new = self._turns()
-        for name in self._missing:
-            new[name].copy_(old[name])
-        to_disk(self._paths[(self.batches + 1) % 2])
-        self._missing = set(new)
-        self.batches, self.samples = self.batches + 1, self.samples + count
-        with replacing(self._progress) as stream:
-            stream.write(json.dumps([self.batches, self.samples]).encode())
-
-    def items(self) -> Iterable[tuple[_Key, torch.Tensor]]:
-        """Keys and sums of the complete batches."""
-        return self._turns()[0].items()
-
-    def _turns(self) -> tuple[dict[_Key, torch.Tensor], dict[_Key, torch.Tensor]]:
-        """The sums of the complete batches, zero before the first batch, and those being written."""
-        return self._files[self.batches % 2], self._files[(self.batches + 1) % 2]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,17 +15,16 @@ import torch
 import xarray as xr
 from torch import nn
 
+from weatherpeft.artifacts.manifest import DamagedError
 from weatherpeft.interfaces import Adapter, Backbone
 from weatherpeft.samples.batch import Batch, Samples
-from weatherpeft.training.checkpoint import load_checkpoint, save_checkpoint, sha256, to_disk
+from weatherpeft.training.best import Keep, check_best, copy_best, remove_best, write_best
+from weatherpeft.training.checkpoint import NEWEST, OLDER, Checkpoint, read_checkpoint, save_checkpoint
 from weatherpeft.training.distributed import GradientMean, check_same, gather, rank, ranks, sum_over_ranks
 from weatherpeft.training.interruption import Interrupted, Interruption
 from weatherpeft.training.spec import Training
 
-BEST = "best"
-"""File in the work directory with the weights of the smallest validation loss so far."""
 Loss = Callable[[Backbone, Batch], torch.Tensor]
-Keep = Callable[[Path], None]
 _log = logging.getLogger(__name__)
 
 
@@ -92,7 +90,7 @@ class History:
         validation_step: numbers of steps after which the model was validated.
         validation_loss: mean loss of the validation samples at these steps.
         seconds: time of every step without validation and checkpoint, which is no part of the curves.
-        kept: SHA-256 of ``BEST``, in the process that writes it.
+        kept: SHA-256 of the best weights so far, in the process that writes them.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -138,8 +136,9 @@ def train(
     """Train a model in place, in one process or in several.
 
     The result is a function of the arguments. A killed training that is called again with the same ``work``
-    directory goes on from its last checkpoint and ends with the same weights. It may go on in another number
-    of processes. Results of different numbers of processes are the same except for rounding.
+    directory goes on from its last checkpoint and ends with the same weights. Where that one is damaged, it
+    goes on from the one before or begins anew. It may go on in another number of processes. Results of
+    different numbers of processes are the same except for rounding.
 
     Args:
         model: model on its device.
@@ -150,12 +149,12 @@ def train(
         loss: loss of a model on a batch.
         training: schedule.
         seed: seed of the order of the samples.
-        work: directory of the checkpoint, of this training alone and the same for all processes.
+        work: directory of the checkpoints, of this training alone and the same for all processes.
         interruption: tells whether to stop before the last step; by default never.
         checkpoint_minutes: age of the last checkpoint in minutes after which another one is written.
         peaks: peak learning rates of parameters and adapters; by default the training's.
         keep: writes the weights as they are to a path. Where the training keeps the best ones, it is called
-            for ``BEST`` in the work directory after each validation with a smaller loss than all before.
+            after each validation with a smaller loss than all before.
 
     Raises:
         ValueError: the processes cannot share a step evenly, or do not hold the same weights.
@@ -170,10 +169,10 @@ def train(
     optimizer = optimizer_of(dense, training, peaks.dense)
     adapter_peaks = peaks.adapters or [training.learning_rate] * len(adapters)
     history, first = History(), 0
-    checkpoint = work / "checkpoint.pt"
-    if checkpoint.exists():
-        first = load_checkpoint(checkpoint, dense, optimizer, adapters, history.__dict__)
+    if (checkpoint := _sound_checkpoint(work, training.keep)) is not None:
+        first = checkpoint.load(dense, optimizer, adapters, history.__dict__)
         _log.info("resuming at step %d of %d", first, training.steps)
+    kept_before = history.kept
     parameters, saved = list(model.parameters()), time.monotonic()
     check_same(f"what the training starts from at step {first}", first, parameters)
     interruption = interruption or Interruption()
@@ -211,7 +210,7 @@ def train(
             history.validation_step.append(done)
             found = validate(model, validation, loss, training.validation_samples)
             if keep and training.keep == "best" and math.isfinite(found) and found < history.best:
-                history.kept = _keep_best(keep, work)
+                history.kept = write_best(keep, work) if rank() == 0 else ""
             history.validation_loss.append(found)
             _log.info(
                 "step %d of %d: training loss %.5f, validation loss %.5f",
@@ -223,7 +222,9 @@ def train(
         if old or stop or done % training.checkpoint_every == 0:
             check_same(f"the model after step {done}", done, parameters)
             if rank() == 0:
-                save_checkpoint(checkpoint, done, dense, optimizer, adapters, history.__dict__)
+                save_checkpoint(work, done, dense, optimizer, adapters, history.__dict__)
+                remove_best(work, {kept_before, history.kept})
+                kept_before = history.kept
             saved = time.monotonic()
         if stop and done < training.steps:
             raise Interrupted(interruption.reason or "another process", f"{done} of {training.steps} steps")
@@ -232,38 +233,45 @@ def train(
     return history
 
 
+def _sound_checkpoint(work: Path, keep: str) -> Checkpoint | None:
+    """The newest checkpoint that is as it was written, and so are its best weights, in all processes.
+
+    An older one takes the place of a damaged one, which is logged.
+    """
+    for path in (work / NEWEST, work / OLDER):
+        found = None
+        try:
+            if path.exists():
+                checkpoint = read_checkpoint(path)
+                if keep == "best":
+                    check_best(work, checkpoint.content["curves"]["kept"])
+                found = checkpoint
+        except DamagedError as error:
+            _log.warning("%s; the training goes on from an older checkpoint or begins anew", error)
+        if all(sound for (sound,) in gather([found is not None])):
+            if rank() == 0:
+                path.replace(work / NEWEST)
+            return found
+    return None
+
+
 def write_kept(keep: Keep, training: Training, work: Path, path: Path, history: History) -> None:
     """Write the weights that a finished training keeps.
 
     Args:
         keep: writes the weights as they are to a path.
         training: says which weights are kept.
-        work: directory of the training's checkpoint.
+        work: directory of the training's checkpoints.
         path: new file.
         history: what the training returned.
 
     Raises:
-        ValueError: the best weights have been damaged since they were written.
+        DamagedError: the best weights have been damaged since they were written.
     """
     if training.keep == "last":
         keep(path)
-        return
-    shutil.copyfile(work / BEST, path)
-    if sha256(path) != history.kept:
-        raise ValueError(f"{work / BEST}: damaged; without {work} the job begins anew")
-
-
-def _keep_best(keep: Keep, work: Path) -> str:
-    """Replace the best weights so far, whole or not at all, and return their SHA-256."""
-    if rank():
-        return ""
-    work.mkdir(parents=True, exist_ok=True)
-    partial = work / f"{BEST}.partial"
-    keep(partial)
-    to_disk(partial)
-    digest = sha256(partial)
-    partial.replace(work / BEST)
-    return digest
+    else:
+        copy_best(work, history.kept, path)
 
 
 def _backward(
