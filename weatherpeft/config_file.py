@@ -1,6 +1,7 @@
 """Configuration files: YAML that is read as it is written, or refused with its file, line and key.
 
-The module imports nothing of the package, so that it can come before the workflow.
+Folders that Snakemake cannot work in are refused here, too. The module imports nothing of the package, so
+that it can come before the workflow.
 """
 
 import argparse
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 MOST_VALUES = 1_000_000
 """Number of values that a file may stand for once its aliases are written out."""
 
+_FORMATTED = "{}"
+"""Characters of a path that Snakemake takes for names to fill in."""
+_BETWEEN_QUOTES = _FORMATTED + '$`"\\%'
+"""Those, and what a shell acts on between double quotes, and what Slurm fills in in the name of a log."""
+_NO_QUOTES = "@+=:,./-_"
+"""Characters, beside letters and digits, that are themselves in a shell without quotes."""
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 
@@ -72,17 +79,18 @@ def check_command(arguments: Sequence[str]) -> None:
     """End the process with one line if Snakemake's command line names a file that ``read`` refuses.
 
     Snakemake reads such files itself, before the workflow and with a traceback. In a file that says so it
-    even runs what stands there as Python. A profile calls this function, because profiles are read first.
+    even runs what stands there as Python. Nor can it be in a folder with braces in its name. A profile calls
+    this function, because profiles are read first.
 
     Args:
         arguments: the command line.
 
     Raises:
-        SystemExit: a file is refused.
+        SystemExit: a file or a folder is refused.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path, default=[])
-    for path in parser.parse_known_args(arguments)[0].configfile:
+    options = _options(arguments)
+    _check_characters([options.snakefile.absolute()], _FORMATTED, "Snakemake")
+    for path in options.configfile:
         if not path.is_file():
             continue  # Snakemake says so
         try:
@@ -91,6 +99,51 @@ def check_command(arguments: Sequence[str]) -> None:
             sys.exit(str(error))
         if templated:
             sys.exit(f"{path}: __use_yte__: a configuration is no program; unknown key")
+
+
+def check_slurm(arguments: Sequence[str], python: str = sys.executable) -> None:
+    """End the process with one line if a path would run as a command when a job goes to Slurm.
+
+    Snakemake's executor for Slurm writes the command of a job between double quotes, and this Python's path
+    in it without quotes. Paths in configs are checked with the configs.
+
+    Args:
+        arguments: Snakemake's command line.
+        python: path of the Python that runs Snakemake.
+
+    Raises:
+        SystemExit: a path is refused.
+    """
+    options = _options(arguments)
+    paths = [Path(), options.snakefile, options.directory, *options.configfile]
+    _check_characters([path.absolute() for path in paths], _BETWEEN_QUOTES, "the shell of a job on Slurm")
+    for character in python:
+        if not character.isalnum() and character not in _NO_QUOTES:
+            sys.exit(
+                f"{python!r}: expected a Python whose path has letters, digits and {' '.join(_NO_QUOTES)} "
+                f"alone, found {character!r}, which the shell of a job on Slurm would act on; install the "
+                "environment in another folder"
+            )
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    """The paths in Snakemake's command line."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path, default=[])
+    parser.add_argument("--snakefile", "-s", nargs="?", type=Path, default=Path(), const=Path())
+    parser.add_argument("--directory", "-d", nargs="?", type=Path, default=Path(), const=Path())
+    return parser.parse_known_args(arguments)[0]
+
+
+def _check_characters(paths: Sequence[Path], special: str, actor: str) -> None:
+    """End the process if a path has a character that somebody acts on."""
+    for path in paths:
+        for character in str(path):
+            if character in special or not character.isprintable():
+                sys.exit(
+                    f"{str(path)!r}: expected a path without {' '.join(special)} and control characters, "
+                    f"found {character!r}, which {actor} would act on; use another folder"
+                )
 
 
 class _Refused(Exception):

@@ -22,8 +22,10 @@ from weatherpeft.cli import main
 from weatherpeft.config import check_path
 from weatherpeft.jobs.arguments import options
 
-FOLDER = 'wörk\'shop "$(touch x)"; touch x & #1'
+FOLDER = 'wörk\'shop "$(touch x)"; `touch x` & \\ <run> %j #1'
 """Of the checkout, whose name no config decides."""
+SLURM_FOLDER = "wörk'shop; touch x & (b) *?[a-z] <run> #1"
+"""The same without what is refused for Slurm."""
 DATA, RESULTS = "dä ta; touch x & (b) 'c' *?[a-z] #1", "~re sults|touch x!^%=,'"
 REFUSED = ["$(touch x)", "`touch x`", '"', "\n", "{run}", "<run>", "\\"]
 WORDS = [*REFUSED, "; touch x", "&", "|", "'", " ", "ü", "--", "@", "*", "~"]
@@ -87,7 +89,7 @@ def test_what_is_not_refused_is_one_word_everywhere(path: str) -> None:
 
 @pytest.mark.slow
 def test_commands_of_a_plan_are_what_was_written(tmp_path: Path) -> None:
-    checkout = Checkout.of_repository(tmp_path / FOLDER)
+    checkout = Checkout.of_repository(tmp_path / SLURM_FOLDER)
     weights = checkout.folder / "wei ghts; touch x 'é'.ckpt"
     weights.touch()
     change = {"data": DATA, "results": RESULTS, "checkpoint": weights.name}
