@@ -11,6 +11,8 @@ from torch import Tensor
 from tests.training.toy import Killed, Toy, Watch, fit, training
 from weatherpeft.artifacts.manifest import DamagedError
 from weatherpeft.samples.batch import Batch, Samples
+from weatherpeft.training.best import check_best
+from weatherpeft.training.checkpoint import NEWEST, read_checkpoint
 from weatherpeft.training.loop import write_kept
 
 
@@ -65,12 +67,29 @@ class TestKeep:
         assert not torch.equal(kept["best"], kept["last"])
         assert not list((tmp_path / "last").glob("best*"))
 
-    def test_losses_that_are_not_finite_are_passed_over(
+    @pytest.mark.parametrize("keep", ["last", "best"])
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_a_validation_that_is_not_finite_ends_the_training(
+        self, samples: Samples, validation: Samples, tmp_path: Path, value: float, keep: str
+    ) -> None:
+        """Also a retry, which goes on from the checkpoint before."""
+        time = validation.frames.samples[0].time.astype("datetime64[s]").item()
+        for _ in range(2):
+            with pytest.raises(FloatingPointError) as caught:
+                self.fit((samples, validation), tmp_path, keep, losses=(5.0, 2.0, 3.0, value, 1.0))
+            assert str(caught.value) == f"validation loss is {value} after step 4, sample times {time}"
+            checkpoint = read_checkpoint(tmp_path / NEWEST).content
+            assert checkpoint["step"] == 3 and checkpoint["curves"]["validation_loss"] == [5.0, 2.0, 3.0]
+            assert not (tmp_path / "kept").exists()
+        if keep == "best":
+            check_best(tmp_path, checkpoint["curves"]["kept"])
+
+    def test_the_last_step_is_no_exception(
         self, samples: Samples, validation: Samples, tmp_path: Path
     ) -> None:
-        losses = (math.nan, 3.0, -math.inf, 2.0, math.nan)
-        biases = self.fit((samples, validation), tmp_path, "best", losses=losses)
-        assert torch.equal(torch.load(tmp_path / "kept", weights_only=True), biases[3])
+        with pytest.raises(FloatingPointError, match="^validation loss is nan after step 5, "):
+            self.fit((samples, validation), tmp_path, "last", losses=(5.0, 2.0, 3.0, 2.0, math.nan))
+        assert not (tmp_path / "kept").exists()
 
     @pytest.mark.parametrize("killed_at", [2, 3, 4, 5])
     def test_a_killed_training_keeps_the_same(
@@ -90,9 +109,3 @@ class TestKeep:
     ) -> None:
         with pytest.raises(DamagedError, match=f"{tmp_path}/best-[0-9a-f]+: damaged"):
             self.fit((samples, validation), tmp_path, "best", damage=True)
-
-    def test_without_a_finite_loss_none_is_the_best(
-        self, samples: Samples, validation: Samples, tmp_path: Path
-    ) -> None:
-        with pytest.raises(FloatingPointError, match="no validation had a finite loss"):
-            self.fit((samples, validation), tmp_path, "best", losses=(math.nan,) * 5)

@@ -283,11 +283,18 @@ class TestValidation:
             model.loss(_, batch)
             return torch.tensor(next(values))
 
-        found = validate(cast(Backbone, model), validation, loss, number)
+        found = validate(cast(Backbone, model), validation, loss, number, 0)
         times = [validation.frames.samples[index].time for index in expected]
         assert [np.datetime64(batch[0], "ns") for batch in model.seen[False]] == times
         assert found == pytest.approx(np.mean([4.0**power for power in range(len(times))]))
         assert model.training
+
+    def test_the_sample_that_is_not_finite_is_named(self, validation: Samples) -> None:
+        values = iter([1.0, -math.inf, math.inf])
+        time = validation.frames.samples[3].time.astype("datetime64[s]").item()
+        with pytest.raises(FloatingPointError) as caught:
+            validate(cast(Backbone, Toy()), validation, lambda _, batch: torch.tensor(next(values)), 3, 40)
+        assert str(caught.value) == f"validation loss is -inf after step 40, sample times {time}"
 
     def test_it_leaves_the_training_as_it_is(
         self, samples: Samples, validation: Samples, tmp_path: Path

@@ -101,8 +101,8 @@ class History:
 
     @property
     def best(self) -> float:
-        """Smallest finite validation loss; infinity where there is none."""
-        return min(filter(math.isfinite, self.validation_loss), default=math.inf)
+        """Smallest validation loss; infinity where there is none."""
+        return min(self.validation_loss, default=math.inf)
 
     def to_dataset(self) -> xr.Dataset:
         """Curves with dims ``step`` and ``validation_step``."""
@@ -158,9 +158,9 @@ def train(
 
     Raises:
         ValueError: the processes cannot share a step evenly, or do not hold the same weights.
-        FloatingPointError: a loss, a gradient or a weight is not finite, or no validation loss where the best
-            weights are kept. All processes raise it, and the last checkpoint stays. The message gives the
-            step and the samples; if another process has the loss, that process.
+        FloatingPointError: a loss, a gradient, a weight or a validation loss is not finite. All processes
+            raise it, and the last checkpoint stays. The message gives the step and the samples; if another
+            process has the loss, that process.
         Interrupted: the training stopped early, after a checkpoint.
     """
     training.check_processes(ranks())
@@ -208,8 +208,8 @@ def train(
         history.train_loss.append(float(np.mean(list(zip(*losses, strict=True)))))
         if done % training.validate_every == 0 or done == training.steps:
             history.validation_step.append(done)
-            found = validate(model, validation, loss, training.validation_samples)
-            if keep and training.keep == "best" and math.isfinite(found) and found < history.best:
+            found = validate(model, validation, loss, training.validation_samples, done)
+            if keep and training.keep == "best" and found < history.best:
                 history.kept = write_best(keep, work) if rank() == 0 else ""
             history.validation_loss.append(found)
             _log.info(
@@ -228,8 +228,6 @@ def train(
             saved = time.monotonic()
         if stop and done < training.steps:
             raise Interrupted(interruption.reason or "another process", f"{done} of {training.steps} steps")
-    if training.keep == "best" and not math.isfinite(history.best):
-        raise FloatingPointError("no validation had a finite loss, so no weights are the best")
     return history
 
 
@@ -356,8 +354,19 @@ def clip(parameters: Iterable[nn.Parameter], adapters: Sequence[Adapter], larges
 
 
 @torch.no_grad()
-def validate(model: Backbone, samples: Samples, loss: Loss, count: int) -> float:
-    """Mean loss of samples that are spread evenly over a split; each process computes some of them."""
+def validate(model: Backbone, samples: Samples, loss: Loss, count: int, done: int) -> float:
+    """Mean loss of samples that are spread evenly over a split; each process computes some of them.
+
+    Args:
+        model: model on its device.
+        samples: samples of the split.
+        loss: loss of a model on a batch.
+        count: number of samples of all processes together.
+        done: number of steps that the model has been trained for.
+
+    Raises:
+        FloatingPointError: a loss is not finite. All processes raise it, naming the step and the sample.
+    """
     device = next(model.parameters()).device
     model.eval()
     chosen = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
@@ -365,7 +374,12 @@ def validate(model: Backbone, samples: Samples, loss: Loss, count: int) -> float
     for number in range(rank(), len(chosen), ranks()):
         values[number] = loss(model, samples.batch([int(chosen[number])]).to(device)).item()
     model.train()
-    return float(np.mean(sum_over_ranks(values).numpy()))
+    for index, value in zip(chosen, sum_over_ranks(values).tolist(), strict=True):
+        if not math.isfinite(value):
+            time, _ = samples.frames.told(samples.frames.samples[int(index)])
+            told = _told([time.astype("datetime64[s]").item()])
+            raise FloatingPointError(f"validation loss is {value} after step {done}, {told}")
+    return float(np.mean(values.numpy()))
 
 
 def single_batches(samples: Samples, count: int, seed: int) -> Iterator[Batch]:
