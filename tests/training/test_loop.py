@@ -220,6 +220,13 @@ class TestSamples:
         assert saved["step"] == bad
         assert all(value.isfinite().all() for value in saved["dense"].values())
 
+    def test_large_numbers_are_finite(self, samples: Samples, validation: Samples, tmp_path: Path) -> None:
+        """Also where their norm is not."""
+        model = Toy()
+        model.bias.data.fill_(0.9 * torch.finfo(torch.float64).max)
+        fit(model, (samples, validation), training(2), tmp_path, loss=lambda _, batch: model.matrix.sum())
+        assert not nn.utils.get_total_norm(list(model.parameters())).isfinite()
+
     def test_what_an_adapter_finds_not_finite_is_told_with_the_samples(
         self, samples: Samples, validation: Samples, tmp_path: Path
     ) -> None:

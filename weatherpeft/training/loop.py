@@ -174,6 +174,7 @@ def train(
         _log.info("resuming at step %d of %d", first, training.steps)
     kept_before = history.kept
     parameters, saved = list(model.parameters()), time.monotonic()
+    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
     check_same(f"what the training starts from at step {first}", first, parameters)
     interruption = interruption or Interruption()
     gradients = GradientMean(list(dense.values()))
@@ -193,14 +194,13 @@ def train(
             losses.append(_backward(model, batch, loss, step, number, training, gradients))
             del batch
         gradients.finish()
-        _check_finite("the gradient of ", _gradients(dense), step, times)
         with _naming(times):
             if training.clip_norm is not None:
                 clip(dense.values(), adapters, training.clip_norm)
             optimizer.step()
             for adapter, peak in zip(adapters, adapter_peaks, strict=True):
                 adapter.step(step, learning_rate(training, step, peak))
-        _check_finite("", dict(model.named_parameters()), step, times)
+        _check_finite(trained, step, times)
         history.seconds.append(time.monotonic() - began)
         done = step + 1
         old = checkpoint_minutes is not None and time.monotonic() - saved >= 60 * checkpoint_minutes
@@ -295,28 +295,22 @@ def _backward(
     return losses
 
 
-def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
-    return {name: each.grad for name, each in parameters.items() if each.grad is not None}
-
-
 @torch.no_grad()
-def _check_finite(
-    what: str, tensors: Mapping[str, torch.Tensor], step: int, times: Sequence[datetime]
-) -> None:
-    """Stop at the first tensor that is not finite. The processes hold the same ones, so all of them stop.
+def _check_finite(trained: Mapping[str, nn.Parameter], step: int, times: Sequence[datetime]) -> None:
+    """Stop if a weight is not finite after a step. The processes hold the same ones, so all of them stop.
+
+    AdamW makes each weight NaN whose gradient is not finite, so that one pass over the weights is enough.
 
     Raises:
-        FloatingPointError: naming the tensor, the step and this process's samples.
+        FloatingPointError: naming the gradient or else the weight, the step and this process's samples.
     """
-    held = {name: tensor for name, tensor in tensors.items() if tensor.numel()}
-    if not held:
+    if bool(nn.utils.get_total_norm(trained.values(), foreach=True).isfinite()):
         return
-    # The largest value of each: one number to look at, and no copy of the weights.
-    largest = torch.stack([torch.linalg.vector_norm(each, torch.inf).double() for each in held.values()])
-    finite = largest.isfinite().tolist()
-    if not all(finite):
-        name = next(name for name, fine in zip(held, finite, strict=True) if not fine)
-        raise FloatingPointError(f"{what}{name} is not finite at step {step}, {_told(times)}")
+    # Something is not finite, or all is, but too large for a norm.
+    gradients = {f"the gradient of {name}": each.grad for name, each in trained.items()}
+    for name, tensor in {**gradients, **trained}.items():
+        if tensor is not None and not bool(tensor.isfinite().all()):
+            raise FloatingPointError(f"{name} is not finite at step {step}, {_told(times)}")
 
 
 @contextmanager
