@@ -110,7 +110,7 @@ def _refuse(options: argparse.Namespace, error: Exception) -> int:
 
 
 def _of_the_disk(error: Exception) -> OSError | None:
-    """What a file system refused, where a library made another error of it; None if that is not the reason."""
+    """What a file system refused, if a library made another error of it."""
     seen: BaseException | None = error
     while seen:
         if isinstance(seen, OSError) and seen.errno in _DISK:

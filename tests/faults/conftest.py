@@ -3,8 +3,8 @@
     pytest tests/faults            # minutes
     pytest tests/faults --long     # hours
 
-A trial *survives* if what it leaves is, byte by byte, what comes out without the fault. It is *refused* if the
-job ends with one line that names the file, the key or the artifact at fault, and nothing wrong is used.
+A trial *survives* if what it leaves is, byte by byte, what comes out without the fault. It is *refused* if
+the job ends with one line that names the file, the key or the artifact at fault, and nothing wrong is used.
 """
 
 import fcntl

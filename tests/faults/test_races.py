@@ -55,8 +55,9 @@ def test_two_snakemakes(
 ) -> None:
     """Two clones with the same data and results.
 
-    Before Snakemake starts a job it removes what another one has made meanwhile. So a job may fail because an input is
-    gone, and Snakemake itself because a folder is. But no job uses anything wrong, and a rerun is complete.
+    Before Snakemake starts a job it removes what another one has made meanwhile. So a job may fail because an
+    input is gone, and Snakemake itself because a folder is. But no job uses anything wrong, and a rerun is
+    complete.
     """
     built = build("downscaling")
     clones = [Checkout.of_repository(tmp_path / f"clone-{number}") for number in range(2)]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from weatherpeft.artifacts.manifest import DamagedError
+from weatherpeft.peft.sfas.file_tensors import mapped
 from weatherpeft.training.checkpoint import DAMAGED, replacing, to_disk
 
 Key = tuple[str, str]
@@ -93,7 +94,7 @@ class _Turn:
     def values(self) -> torch.Tensor:
         """The sums, whose changes are those of the file; a new file holds zeros."""
         self.path.touch()  # torch alone would hide it from other users
-        return torch.from_file(str(self.path), shared=True, size=self.size, dtype=torch.float64)
+        return mapped(self.path, self.size, torch.float64)
 
     def remove(self) -> None:
         """Remove the file and its record."""

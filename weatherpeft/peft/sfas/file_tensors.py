@@ -3,9 +3,30 @@
 import ctypes
 import os
 from mmap import MADV_DONTNEED
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import torch
+
+
+def mapped(path: Path, size: int, dtype: torch.dtype) -> torch.Tensor:
+    """A flat tensor ``(size,)`` whose values are those of a file. What the file lacks is zero.
+
+    Args:
+        path: the file; it exists.
+        size: number of entries.
+        dtype: type of the entries.
+
+    Raises:
+        OSError: the disk has no room for it. A file with holes would end the process when they are filled.
+    """
+    if size:
+        with path.open("r+b") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, size * dtype.itemsize)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
+    return torch.from_file(str(path), shared=True, size=size, dtype=dtype)
 
 
 class FileTensors(dict[str, torch.Tensor]):
@@ -23,7 +44,7 @@ class FileTensors(dict[str, torch.Tensor]):
     def add(self, name: str, size: int, dtype: torch.dtype) -> torch.Tensor:
         """Add a tensor of zeros ``(size,)``."""
         with NamedTemporaryFile(prefix=self._prefix) as file:
-            self[name] = torch.from_file(file.name, shared=True, size=size, dtype=dtype)
+            self[name] = mapped(Path(file.name), size, dtype)
         return self[name]
 
     def let_go(self, name: str) -> None:
