@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,72 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.loopback import recording
-from tests.sources.cds_server import KEY, DataStore, Fault, running, values
+from tests.sources import era5_requests
+from tests.sources.cds_server import KEY, DataStore, Fault, values
+from tests.sources.era5_requests import BODY, DAYS, POLL, SUBMIT, fetched, refused, request, source
 from weatherpeft.artifacts.manifest import MANIFEST, PROVENANCE
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.era5_cds import Era5Cds
 from weatherpeft.sources.transfer import cds_requests, checksum
 from weatherpeft.spec import Period
 from weatherpeft.stages.download import DownloadSpec, download
 
-DAYS = {"start": "2001-01-30", "end": "2001-01-31"}
-BODY = r"GET /store/"
-POLL = r"GET .*/jobs/[\w-]+$"
-SUBMIT = r"POST .*/execution$"
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DataStore]:
-    """A store that the client finds by its own variables, with waits that suit a test."""
-    monkeypatch.setattr(cds_requests, "BACKOFF_S", (0.005, 0.01))
-    monkeypatch.setattr(cds_requests, "POLL_S", (0.005, 0.01))
-    monkeypatch.setattr(cds_requests, "ATTEMPTS", 4)
-    monkeypatch.setattr(cds_requests, "BLOCK", 100)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    with running() as store:
-        monkeypatch.setenv("ECMWF_DATASTORES_URL", store.url)
-        monkeypatch.setenv("ECMWF_DATASTORES_KEY", KEY)
-        yield store
-
-
-@pytest.fixture(autouse=True)
-def key_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """After each test: not in a log of any level of ours, nor in a file."""
-    caplog.set_level(logging.DEBUG, "weatherpeft")
-    yield
-    assert KEY not in "".join(record.getMessage() for record in caplog.get_records("call"))
-    for path in tmp_path.rglob("*"):
-        if path.is_file() and not path.is_relative_to(tmp_path / "home"):
-            assert KEY.encode() not in path.read_bytes(), path
-
-
-def source(**changes: Any) -> Era5Cds:
-    return Era5Cds.parse({"name": "era5_cds", "spans": [DAYS], **changes})
-
-
-def request(members: list[int] | None = None, step_hours: int = 6, **variables: Any) -> DataRequest:
-    chosen = variables or {"surface": ["2m_temperature"]}
-    return DataRequest.parse(
-        {"variables": chosen, "period": DAYS, "members": members or [], "step_hours": step_hours}
-    )
-
-
-def fetched(folder: Path, wanted: DataRequest | None = None, **changes: Any) -> Any:
-    """Fetch into ``folder/raw`` by way of ``folder/work``, and decode."""
-    wanted = wanted or request()
-    raw = folder / "raw"
-    raw.mkdir(parents=True)
-    source(**changes).fetch(wanted, raw, folder / "work")
-    return source(**changes).decode(wanted, raw)
-
-
-def refused(folder: Path, message: str, wanted: DataRequest | None = None, **changes: Any) -> None:
-    """A fetch must fail with a message and leave no file under a final name."""
-    with pytest.raises(ValueError, match=message) as error:
-        fetched(folder, wanted, **changes)
-    assert KEY not in str(error.value)
-    assert not list((folder / "raw").iterdir()) and not list((folder / "work").glob("*.grib"))
+server, key_is_nowhere = era5_requests.server, era5_requests.key_is_nowhere  # fixtures of this file, too
 
 
 def test_jobs_are_calendar_months_clipped_to_the_spans() -> None:
@@ -413,78 +356,6 @@ def test_a_finished_file_serves_the_same_request_only(server: DataStore, tmp_pat
         assert len(server.jobs) == jobs
         assert source().decode(request(), raw).sizes["latitude"] == rows
     assert source().decode(request(), tmp_path / "first").sizes["latitude"] == 13
-
-
-def test_the_older_clients_file_holds_url_and_key(
-    server: DataStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("URL", "KEY"):
-        monkeypatch.delenv(f"ECMWF_DATASTORES_{name}")
-    with pytest.raises(ValueError, match="no access .* ECMWF_DATASTORES_KEY.* found none"):
-        fetched(tmp_path / "none")
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / ".cdsapirc").write_text(f"url: {server.url}\nkey: {KEY}\n")
-    fetched(tmp_path / "old")
-    (home / ".ecmwfdatastoresrc").write_text(f"url: {server.url}\nkey: another\n")
-    refused(tmp_path / "new", r"401 .*no such token: \*\*\*")
-
-
-def test_a_refused_key_is_not_repeated(
-    server: DataStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    secret = "a-key-of-another-store"
-    monkeypatch.setenv("ECMWF_DATASTORES_KEY", f" {secret}\n")
-    with pytest.raises(ValueError, match=r"401 .*authentication failed.*\*\*\*") as error:
-        fetched(tmp_path)
-    assert secret not in f"{error.value} {error.value.__cause__} {caplog.text}"
-    assert "no such token" in caplog.text  # the client's own log is ours
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-@pytest.mark.parametrize("status", [302, 307, 308])
-@pytest.mark.parametrize("place", [r"/messages", r"GET .*/processes/", SUBMIT, POLL, r"/results"])
-def test_a_redirect_does_not_take_the_key_along(
-    server: DataStore, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, status: int, host: str
-) -> None:
-    asked: list[tuple[str, dict[str, str]]] = []
-    with recording(asked) as url:
-        elsewhere = url.replace("127.0.0.1", host)
-        server.faults = [Fault(place, status, times=99, headers={"Location": f"{elsewhere}/here"})]
-        if place == "/messages":  # not needed
-            fetched(tmp_path)
-        else:
-            refused(tmp_path, "^2m_temperature of 2001-01: (the server's answer is not that|link not found)")
-    assert asked and KEY not in str(asked)
-    assert f"the key stays behind: {elsewhere}/here is another server than {server.url}" in caplog.text
-
-
-def test_a_link_does_not_get_the_key(server: DataStore, tmp_path: Path) -> None:
-    asked: list[tuple[str, dict[str, str]]] = []
-    with recording(asked) as url:
-        server.url = f"{url}/api"  # which the store's answers name
-        refused(tmp_path, "^2m_temperature of 2001-01: the server's answer is not that of a data store")
-    assert [line.partition("?")[0] for line, _ in asked] == [
-        "GET /api/retrieve/v1/jobs/00000000-0000-4000-8000-000000000001"
-    ]
-    assert KEY not in str(asked)
-
-
-def test_a_redirect_at_the_store_itself_keeps_the_key(server: DataStore, tmp_path: Path) -> None:
-    job = f"{server.url}/retrieve/v1/jobs/00000000-0000-4000-8000-000000000001"
-    server.faults = [Fault(POLL, 307, headers={"Location": job})]
-    fetched(tmp_path)
-
-
-def test_nothing_is_asked_without_tls(
-    server: DataStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for place in (SUBMIT, POLL, BODY):
-        server.faults = [Fault(place, 307, headers={"Location": "http://store.invalid/x?signature=1"})]
-        message = "^2m_temperature of 2001-01: http://store.invalid: expected https"
-        refused(tmp_path / place[-5:-1], message)
-    monkeypatch.setenv("ECMWF_DATASTORES_URL", "http://store.invalid/api")
-    refused(tmp_path / "url", "^http://store.invalid: expected https")
 
 
 def test_checksum_of_a_file_in_one_piece_or_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
