@@ -34,14 +34,14 @@ class Training:
         self._data = data
         self.steps: list[int] = []
 
-    def run(self, work: Path, killed_at: int | None = None) -> bytes:
+    def run(self, work: Path, killed_at: int | None = None, every: int = 2, best: float = 1.027) -> bytes:
         """What the training keeps, and its curves."""
         model = Toy()
         self.steps.clear()
 
         def loss(_: Any, batch: Batch) -> Tensor:
             value = model.loss(_, batch)
-            return value if model.training else (model.bias[1] + 1.027).abs()
+            return value if model.training else (model.bias[1] + best).abs()
 
         def look(step: int, rate: float) -> None:
             if step == killed_at:
@@ -49,11 +49,12 @@ class Training:
             self.steps.append(step)
 
         def write(path: Path) -> None:
+            assert len(list(work.glob("best-*"))) <= 3, "of two checkpoints and the best since"
             torch.save([model.bias.detach(), model.matrix.detach()], path)
 
-        spec = training(8, keep="best", validate_every=1, validation_samples=1, checkpoint_every=2)
+        spec = training(8, keep="best", validate_every=1, validation_samples=1, checkpoint_every=every)
         history = fit(model, self._data, spec, work, Watch(look), loss=loss, keep=write)
-        assert int(np.argmin(history.validation_loss)) == 2
+        assert int(np.argmin(history.validation_loss)) == (2 if best == 1.027 else 7)
         write_kept(write, spec, work, work / "kept", history)
         return (work / "kept").read_bytes() + repr(history).encode()
 
@@ -116,6 +117,12 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_sound_one(
         flip_a_bit(work / NEWEST, random)
     assert toy.run(work) == expected and toy.steps[0] == 2
     assert len(list(work.glob("best-*"))) == 1, "others are removed"
+
+
+def test_best_weights_do_not_pile_up(samples: Samples, validation: Samples, tmp_path: Path) -> None:
+    """Each validation finds better ones, and there is no checkpoint until the last step."""
+    Training((samples, validation)).run(tmp_path, every=8, best=2.0)
+    assert len(list(tmp_path.glob("best-*"))) == 1
 
 
 class TestFisher:

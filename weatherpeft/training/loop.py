@@ -172,7 +172,7 @@ def train(
     if (checkpoint := _sound_checkpoint(work, training.keep)) is not None:
         first = checkpoint.load(dense, optimizer, adapters, history.__dict__)
         _log.info("resuming at step %d of %d", first, training.steps)
-    kept_before = history.kept
+    of_checkpoints: tuple[str, ...] = (history.kept,)  # SHA-256 of their best weights
     parameters, saved = list(model.parameters()), time.monotonic()
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
     check_same(f"what the training starts from at step {first}", first, parameters)
@@ -210,7 +210,9 @@ def train(
             history.validation_step.append(done)
             found = validate(model, validation, loss, training.validation_samples, done)
             if keep and training.keep == "best" and found < history.best:
-                history.kept = write_best(keep, work) if rank() == 0 else ""
+                if rank() == 0:
+                    history.kept = write_best(keep, work)
+                    remove_best(work, (*of_checkpoints, history.kept))
             history.validation_loss.append(found)
             _log.info(
                 "step %d of %d: training loss %.5f, validation loss %.5f",
@@ -223,8 +225,8 @@ def train(
             check_same(f"the model after step {done}", done, parameters)
             if rank() == 0:
                 save_checkpoint(work, done, dense, optimizer, adapters, history.__dict__)
-                remove_best(work, {kept_before, history.kept})
-                kept_before = history.kept
+                of_checkpoints = (of_checkpoints[-1], history.kept)
+                remove_best(work, of_checkpoints)
             saved = time.monotonic()
         if stop and done < training.steps:
             raise Interrupted(interruption.reason or "another process", f"{done} of {training.steps} steps")
