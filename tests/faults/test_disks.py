@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or not for this user: one line, nothing half-written, a rerun is complete."""
+"""Disks that are full, read-only or not for this user: one line, nothing half-written, a good rerun."""
 
 import os
 import random
