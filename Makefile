@@ -1,7 +1,7 @@
 # make demo         run the whole workflow on the toy planet, from data to the score table
 # make demo-all     also run precipitation forecasting and ensemble post-processing on toy planets
 # make test         run lint and every test
-# make test-faults  kill, damage, fill and race; print how each fault ended. LONG=1: for hours
+# make test-faults  kill, damage, fill and race; print how each fault ended. LONG=1: for an hour
 # make test-slurm   run the test on a real Slurm; it installs Debian's packages, so run it as root
 # make benchmarks   measure memory and time of sparse tuning, the prompt prefix, precisions and the data path
 # Each target sets up what it needs in .venv. A second run skips what is done.
@@ -27,7 +27,7 @@ help:
 	@echo "make demo    run config/default.yaml from data to report"
 	@echo "make demo-all    run make demo, then config/precipitation_toy.yaml and config/postprocessing_toy.yaml"
 	@echo "make test    run lint, then every test"
-	@echo "make test-faults  inject faults and print how they ended (LONG=1: for hours)"
+	@echo "make test-faults  inject faults and print how they ended (LONG=1: for an hour)"
 	@echo "make test-slurm  run the test on a real two-node Slurm on this machine (as root, Debian)"
 	@echo "make lint    check style, types and import directions, and run the workflow's own linter"
 	@echo "make benchmarks  compare sparse tuning, prompt prefix, precision and data with the plain ways (about 30 minutes)"
@@ -82,7 +82,7 @@ $(TESTED): $(INSTALLED) $(SOURCES)
 # Faults that each have a test of their own elsewhere count too. A skipped fault says why.
 .PHONY: test-faults
 test-faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 pytest -rs --numprocesses $(WORKERS) $(if $(LONG),--long) tests/faults \
+	OMP_NUM_THREADS=1 pytest -rs --numprocesses $(WORKERS) $(if $(LONG),--long $(LONG)) tests/faults \
 		tests/sources/formats/test_hostile_files.py tests/sources/formats/test_archive.py \
 		tests/training/test_hostile_weights.py tests/test_ranges.py tests/test_config_file.py tests/test_config.py \
 		tests/workflow/test_names.py tests/workflow/test_bad_input.py

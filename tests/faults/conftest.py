@@ -1,7 +1,7 @@
 """Faults: how many of each kind were tried, and how they ended.
 
     pytest tests/faults            # minutes
-    pytest tests/faults --long     # hours
+    pytest tests/faults --long 1   # an hour; greater numbers take longer
 
 A trial *survives* if what it leaves is, byte by byte, what comes out without the fault. It is *refused* if
 the job ends with one line that names the file, the key or the artifact at fault, and nothing wrong is used.
@@ -41,12 +41,12 @@ REFUSALS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="faults for hours instead of minutes")
+    parser.addoption("--long", type=int, default=0, metavar="N", help="all faults, for N hours or so")
     parser.addoption("--seed", type=int, default=0, help="of the faults' times and places")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--long", default=False):
+    if not config.getoption("--long", default=0):
         skip = pytest.mark.skip(reason="with --long only")
         for item in items:
             if item.get_closest_marker("long"):
@@ -54,10 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with the argument ``batch`` runs that often, by its mark ``batches(short, long)``."""
+    """A test with the argument ``batch`` runs that often, by its mark ``batches(short, long)``, with ``--long N`` N times ``long``."""
     if "batch" in metafunc.fixturenames:
         (mark,) = metafunc.definition.iter_markers("batches")
-        metafunc.parametrize("batch", range(mark.args[metafunc.config.getoption("--long", default=False)]))
+        short, long = mark.args
+        rounds = metafunc.config.getoption("--long", default=0)
+        metafunc.parametrize("batch", range(rounds * long or short))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -150,7 +152,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
 @pytest.fixture(scope="session", params=EXPERIMENTS)
 def built(request: pytest.FixtureRequest, build: Callable[[str], Built]) -> Built:
     """Each experiment; without ``--long`` only the first."""
-    if request.param != next(iter(EXPERIMENTS)) and not request.config.getoption("--long", default=False):
+    if request.param != next(iter(EXPERIMENTS)) and not request.config.getoption("--long", default=0):
         pytest.skip("with --long only")
     return build(request.param)
 

@@ -64,7 +64,7 @@ STEPS = (0, -1, -600, 3 * 3600, -2 * DAY, 90 * DAY, 400 * DAY)
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.batches(1, 4)
+@pytest.mark.batches(1, 2)
 def test_of_the_node(
     batch: int, build: Callable[[str], Built], dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:
@@ -106,7 +106,7 @@ def _put(ahead: Path, seconds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.batches(1, 4)
+@pytest.mark.batches(1, 2)
 @pytest.mark.parametrize("future", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_of_the_file_server(
     batch: int,

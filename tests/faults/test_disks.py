@@ -51,7 +51,7 @@ def fill(disk: Path, free: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.batches(1, 8)
+@pytest.mark.batches(1, 3)
 def test_full(
     disk: tuple[Path, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:
@@ -96,7 +96,7 @@ def test_read_only(
 
 
 @pytest.mark.slow
-@pytest.mark.batches(1, 4)
+@pytest.mark.batches(1, 3)
 def test_no_permission(
     copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:

@@ -59,7 +59,7 @@ DAMAGES: dict[str, tuple[Callable[[Path, random.Random], Path], int]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.batches(2, 12)
+@pytest.mark.batches(1, 9)
 def test_damage(
     copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:

@@ -21,7 +21,7 @@ KILLS_A_WORKFLOW = 6
 
 
 @pytest.mark.slow
-@pytest.mark.batches(3, 40)
+@pytest.mark.batches(2, 8)
 def test_jobs(
     copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:
@@ -106,7 +106,7 @@ WAYS: dict[str, Callable[[psutil.Process, random.Random], None]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.batches(1, 12)
+@pytest.mark.batches(1, 4)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_workflows(
     name: str,
@@ -118,7 +118,7 @@ def test_workflows(
     tally: Tally,
 ) -> None:
     """From nothing, started again after each kill, until it is done. Each way of killing has its turn."""
-    if name != next(iter(EXPERIMENTS)) and not request.config.getoption("--long"):
+    if name != next(iter(EXPERIMENTS)) and not request.config.getoption("--long", default=0):
         pytest.skip("with --long only")
     built = build(name)
     checkout = Checkout.of_repository(tmp_path / "killed")

@@ -23,7 +23,7 @@ def _racer(job: Job, log: Path, barrier: object, delay: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.batches(2, 12)
+@pytest.mark.batches(1, 6)
 def test_pairs_of_jobs(
     copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:
@@ -49,7 +49,7 @@ def test_pairs_of_jobs(
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.batches(1, 4)
+@pytest.mark.batches(1, 3)
 def test_two_snakemakes(
     batch: int, build: Callable[[str], Built], dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:
