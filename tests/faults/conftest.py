@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with the argument ``batch`` runs as often as its mark says, with ``--long N`` N times as often."""
+    """A test with the argument ``batch`` runs as often as its mark says, N times with ``--long N``."""
     if "batch" in metafunc.fixturenames:
         (mark,) = metafunc.definition.iter_markers("batches")
         short, long = mark.args
