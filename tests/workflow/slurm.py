@@ -90,7 +90,7 @@ def cluster(folder: Path) -> Iterator[None]:
         key = folder / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
-        _start(
+        start(
             "munged",
             "--force",  # the folder may lie in one that others may write to
             f"--key-file={key}",
@@ -99,9 +99,9 @@ def cluster(folder: Path) -> Iterator[None]:
             f"--log-file={folder}/munged.log",
             f"--seed-file={folder}/munge.seed",
         )
-        _start("slurmctld", "-c")
+        start("slurmctld", "-c")
         for node in NODES:
-            _start("slurmd", "-c", "-N", node)
+            start("slurmd", "-c", "-N", node)
         idle = {f"{node} idle" for node in NODES}
         wait(lambda: set(_output("sinfo", "-h", "-N", "-o", "%N %t").splitlines()) == idle, folder)
         yield
@@ -156,12 +156,24 @@ def _configure(folder: Path) -> None:
     )
 
 
-def _start(program: str, *options: str) -> None:
+def start(program: str, *options: str) -> None:
+    """Start a daemon."""
     path = shutil.which(program, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))
     assert path
     # In a session of its own, output closed: it outlives this call.
     done = subprocess.run([path, *options], start_new_session=True, capture_output=True, text=True)
     assert done.returncode == 0, f"{program} returned {done.returncode}: {done.stderr}"
+
+
+def stop(folder: Path, daemon: str) -> None:
+    """End a daemon of the cluster in a folder: ``munged``, ``slurmctld``, or ``slurmd-`` and a node."""
+    file = folder / f"{daemon}.pid"
+    process = Path("/proc", file.read_text().strip() if file.exists() else "none")
+    if process.exists() and (process / "comm").read_text().strip() in PROGRAMS:
+        os.kill(int(process.name), signal.SIGTERM)
+        end = time.monotonic() + PATIENCE_S
+        while process.exists() and time.monotonic() < end:
+            time.sleep(0.05)
 
 
 def _output(*command: str) -> str:
@@ -176,12 +188,6 @@ def _stop(folder: Path) -> None:
         while _output("squeue", "-h", "-t", "RUNNING,COMPLETING") and time.monotonic() < end:
             time.sleep(0.1)
     for name in ("slurmd-n1", "slurmd-n2", "slurmctld", "munged"):
-        file = folder / f"{name}.pid"
-        process = Path("/proc", file.read_text().strip() if file.exists() else "none")
-        if process.exists() and (process / "comm").read_text().strip() in PROGRAMS:
-            os.kill(int(process.name), signal.SIGTERM)
-            end = time.monotonic() + PATIENCE_S
-            while process.exists() and time.monotonic() < end:
-                time.sleep(0.05)
+        stop(folder, name)
     for name in ("slurm.conf", "gres.conf"):
         (ETC / name).unlink(missing_ok=True)
