@@ -72,24 +72,30 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table of all kinds."""
+    """The table of all kinds. Trials of a test that fails do not count, but the failure does."""
     table: dict[str, Counter[str]] = {}
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
-        if getattr(report, "when", None) == "call":
+        if getattr(report, "failed", False):
+            name = report.nodeid.rpartition("::")[2].partition("[")[0]
+            table.setdefault(name, Counter())["failed"] += 1
+        elif getattr(report, "when", None) == "call":
             for name, value in report.user_properties:
                 if name == "fault":
                     kind, _, outcome = value.partition("|")
                     table.setdefault(kind, Counter())[outcome] += 1
     if table:
-        width = max(map(len, table))
+        rows = sorted(table.items())
+        rows.append(("all", sum((counts for _, counts in rows), Counter())))
+        width = max(len(kind) for kind, _ in rows)
         terminalreporter.section("faults")
-        terminalreporter.line(f"{'kind':<{width}}  tried  survived  refused by name")
-        for kind, counts in sorted(table.items()):
-            numbers = f"{counts.total():>5}  {counts['survived']:>8}  {counts['refused']:>15}"
-            terminalreporter.line(f"{kind:<{width}}  {numbers}")
-        total = sum((counts for counts in table.values()), Counter())
-        line = f"{total.total():>5}  {total['survived']:>8}  {total['refused']:>15}"
-        terminalreporter.line(f"{'all':<{width}}  {line}")
+        for kind, *cells in [
+            ("kind", "tried", *OUTCOMES, "failed"),
+            *(
+                (kind, counts.total(), *(counts[name] for name in (*OUTCOMES, "failed")))
+                for kind, counts in rows
+            ),
+        ]:
+            terminalreporter.line(f"{kind:<{width}}" + "".join(f"{cell:>10}" for cell in cells))
 
 
 @pytest.fixture
