@@ -62,27 +62,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("batch", range(rounds * long or short))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    report = yield
-    kind = REFUSALS.get(getattr(item, "originalname", ""))
-    if kind and report.when == "call" and report.passed:
-        report.user_properties.append(("fault", f"{kind}|refused"))
-    return report
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table of all kinds. Trials of a test that fails do not count, but the failure does."""
     table: dict[str, Counter[str]] = {}
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        function = getattr(report, "nodeid", "").rpartition("::")[2].partition("[")[0]
         if getattr(report, "failed", False):
-            name = report.nodeid.rpartition("::")[2].partition("[")[0]
-            table.setdefault(name, Counter())["failed"] += 1
-        elif getattr(report, "when", None) == "call":
-            for name, value in report.user_properties:
-                if name == "fault":
-                    kind, _, outcome = value.partition("|")
-                    table.setdefault(kind, Counter())[outcome] += 1
+            table.setdefault(function, Counter())["failed"] += 1
+        elif getattr(report, "when", None) == "call" and report.passed:
+            trials = [value for name, value in report.user_properties if name == "fault"]
+            trials += [f"{REFUSALS[function]}|refused"] if function in REFUSALS else []
+            for kind, _, outcome in (trial.partition("|") for trial in trials):
+                table.setdefault(kind, Counter())[outcome] += 1
     if table:
         rows = sorted(table.items())
         rows.append(("all", sum((counts for _, counts in rows), Counter())))
