@@ -41,7 +41,7 @@ def downscaling(config: dict[str, Any]) -> None:
 
 def ensemble(config: dict[str, Any]) -> None:
     """Post-processing of three members, of which the small planet makes forecasts."""
-    config["source"]["ensemble"] = {"members": 3, "truncation": 15, "resolution_deg": 7.5}
+    config["source"]["ensemble"] = {"members": 3, "truncation": 21, "resolution_deg": 7.5}
     spans = [{"start": f"200{year}-01-15", "end": f"200{year}-01-18"} for year in (1, 2, 3)]
     config["source"]["spans"] = spans
     config["splits"] = {
