@@ -242,6 +242,14 @@ def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
         store.read_provenance(artifact)
 
 
+def test_a_record_that_is_missing_is_damage(tmp_path: Path) -> None:
+    artifact = make_forecast(tmp_path)
+    (artifact / manifest.PROVENANCE).unlink()
+    for use in (store.read_provenance, store.artifact_digest, read_forecast):
+        with pytest.raises(DamagedError, match=r"provenance\.json: missing; make it again with: snakemake"):
+            use(artifact)
+
+
 def test_a_store_of_others_needs_no_record(tmp_path: Path) -> None:
     store.write_dataset(forecast(), tmp_path / "theirs.zarr")
     variables = VariableSet(surface=("2m_temperature",))

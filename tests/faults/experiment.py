@@ -27,6 +27,8 @@ from weatherpeft.artifacts.manifest import PROVENANCE, check_artifact
 FORK = multiprocessing.get_context("fork")
 CRASH = 99
 """Exit status of a job that ends with a traceback."""
+INTERRUPTED = 130
+"""Exit status of a job that Ctrl-C has ended."""
 PATIENCE_S = 300
 """Within this time a job ends, or it hangs."""
 _DAC = 0b110
@@ -148,20 +150,20 @@ def ended(process: BaseProcess) -> int | None:
 def _run(job: Job, log: Path, as_anyone: bool) -> None:
     from weatherpeft.cli import main
 
-    os.setsid()
-    os.chdir(job.folder)
-    stream = log.open("w", buffering=1)
-    sys.stdout = sys.stderr = stream
-    if as_anyone and os.geteuid() == 0:
-        _obey_permissions()
+    status = CRASH
     try:
+        os.setsid()
+        os.chdir(job.folder)
+        sys.stdout = sys.stderr = log.open("w", buffering=1)
+        if as_anyone and os.geteuid() == 0:
+            _obey_permissions()
         status = main(job.arguments)
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 1
+    except KeyboardInterrupt:  # before or after the job itself, which answers it with one line
+        status = INTERRUPTED
     except BaseException:
         traceback.print_exc()
-        status = CRASH
-    stream.flush()
     os._exit(status)
 
 

@@ -162,6 +162,8 @@ def read_manifest(root: Path) -> Manifest:
         DamagedError: record and checksums do not agree.
     """
     if not (root / PROVENANCE).is_file():
+        if (root / MANIFEST).is_file():
+            raise DamagedError(root / PROVENANCE, "missing", root)
         raise ValueError(f"{shown(root)}: no {PROVENANCE}; not a complete artifact of weatherpeft")
     if not (root / MANIFEST).is_file():
         again = remake_command(root)

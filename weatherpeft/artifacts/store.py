@@ -15,6 +15,7 @@ from weatherpeft.artifacts.claim import Claim
 from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
 from weatherpeft.artifacts.manifest import (
     PROVENANCE,
+    artifact_of,
     check_store,
     file_digests,
     read_manifest,
@@ -156,9 +157,8 @@ def artifact_digest(path: Path) -> str:
     Raises:
         ValueError: there is no such file or Zarr store, and no record here or in a directory above.
     """
-    for directory in (path, *path.parents):
-        if (directory / PROVENANCE).is_file():
-            return str(read_provenance(directory)["digest"])
+    if (directory := artifact_of(path)) is not None:
+        return str(read_provenance(directory)["digest"])
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
