@@ -51,13 +51,14 @@ def ensemble(config: dict[str, Any]) -> None:
     }
     config["variables"]["surface"] = ["2m_temperature", "10m_u_component_of_wind", "10m_v_component_of_wind"]
     config["forecasts"] = {
+        "members": [1, 2, 3],
         "variables": {
             "surface": [*config["variables"]["surface"], "total_precipitation_48hr"],
             "atmospheric": ["temperature", "geopotential"],
             "levels_hpa": [500, 850],
         }
     }
-    config["task"] = {"name": "postprocessing", "grid": {"resolution_deg": 11.25}}
+    config["task"] = {"name": "postprocessing", "grid": {"resolution_deg": 11.25}, "members": 3}
     config["baselines"] = ["ensemble", "emos"]
     config["training"] |= {"steps": 2, "validate_every": 2}
 
