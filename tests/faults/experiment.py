@@ -44,7 +44,8 @@ def downscaling(config: dict[str, Any]) -> None:
 def ensemble(config: dict[str, Any]) -> None:
     """Post-processing of three members, of which the small planet makes forecasts."""
     config["source"]["ensemble"] = {"members": 3, "truncation": 21, "resolution_deg": 7.5}
-    spans = [{"start": f"200{year}-01-15", "end": f"200{year}-01-18"} for year in (1, 2, 3)]
+    last_days = {1: 24, 2: 18, 3: 18}  # EMOS has four coefficients to fit
+    spans = [{"start": f"200{year}-01-15", "end": f"200{year}-01-{day}"} for year, day in last_days.items()]
     config["source"]["spans"] = spans
     config["splits"] = {
         name: {"periods": [span]} for name, span in zip(("train", "validation", "test"), spans, strict=True)
