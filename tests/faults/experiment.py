@@ -57,7 +57,7 @@ def ensemble(config: dict[str, Any]) -> None:
             "surface": [*config["variables"]["surface"], "total_precipitation_48hr"],
             "atmospheric": ["temperature", "geopotential"],
             "levels_hpa": [500, 850],
-        }
+        },
     }
     config["task"] = {"name": "postprocessing", "grid": {"resolution_deg": 11.25}, "members": 3}
     config["baselines"] = ["ensemble", "emos"]
