@@ -315,6 +315,7 @@ def _restarted(training: Training, node: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_walltime(training: Training, tally: Tally) -> None:
     """Slurm ends the job."""
     snakemake = training.start()

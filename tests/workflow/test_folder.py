@@ -20,7 +20,13 @@ def slurm_of_words(folder: Path) -> Path:
     """A folder with a Slurm that refuses all jobs, and writes the words of its command line to a file."""
     folder.mkdir()
     sbatch = f"for word; do printf '%s\\0' \"$word\"; done > {folder}/words; exit 1"
-    for name, script in {"sbatch": sbatch, "squeue": ":", "sacct": "exit 1", "scontrol": ":"}.items():
+    for name, script in {
+        "sbatch": sbatch,
+        "squeue": ":",
+        "sacct": "exit 1",
+        "sinfo": ":",
+        "scontrol": ":",
+    }.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
     return folder
