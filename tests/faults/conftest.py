@@ -24,6 +24,9 @@ from tests.workflow.workflow import Checkout
 
 Tally = Callable[[str, str], None]
 OUTCOMES = ("survived", "refused")
+_FIRST, *_OTHERS = EXPERIMENTS
+EACH = [_FIRST, *(pytest.param(name, marks=pytest.mark.long) for name in _OTHERS)]
+"""Parameters: the experiments, all but the first with ``--long`` only."""
 REFUSALS = {
     "test_grib": "hostile GRIB file",
     "test_netcdf": "hostile NetCDF file",
@@ -118,10 +121,9 @@ class Built:
     checkout: Checkout
     config: str
 
-    def copy(self, folder: Path) -> tuple[Checkout, list[Job]]:
-        """A copy to inject faults into, and its jobs."""
-        checkout = self.checkout.copy(folder)
-        return checkout, jobs_of(checkout, self.config)
+    def jobs(self, folder: Path) -> list[Job]:
+        """The jobs of a copy to inject faults into."""
+        return jobs_of(self.checkout.copy(folder), self.config)
 
 
 def _built(name: str, folder: Path) -> Built:
@@ -146,16 +148,14 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
     return partial(_built, folder=folder)
 
 
-@pytest.fixture(scope="session", params=EXPERIMENTS)
+@pytest.fixture(scope="session", params=EACH)
 def built(request: pytest.FixtureRequest, build: Callable[[str], Built]) -> Built:
-    """Each experiment; without ``--long`` only the first."""
-    if request.param != next(iter(EXPERIMENTS)) and not request.config.getoption("--long", default=0):
-        pytest.skip("with --long only")
+    """Each experiment, complete."""
     return build(request.param)
 
 
 @pytest.fixture(scope="module")
-def copy(built: Built, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, list[Job]]:
-    """A copy of it for the tests of a module, with its jobs. A test leaves it as it was."""
+def jobs(built: Built, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    """The jobs of a copy for the tests of a module. A test leaves the copy as it was."""
     import_all()
-    return built.copy(tmp_path_factory.mktemp("copy") / "experiment")
+    return built.jobs(tmp_path_factory.mktemp("copy") / "experiment")

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import weatherpeft.backbones
 import weatherpeft.stages
 from tests.workflow.test_precipitation import rain
 from tests.workflow.workflow import Checkout
 from weatherpeft.artifacts.manifest import PROVENANCE, check_artifact
+from weatherpeft.cli import main
 
 FORK = multiprocessing.get_context("fork")
 CRASH = 99
@@ -113,7 +114,7 @@ class Job:
             log: file for what it prints.
             as_anyone: whether permissions hold for it, if the user is root.
         """
-        process = FORK.Process(target=_run, args=(self, log, as_anyone))
+        process = FORK.Process(target=run_and_exit, args=(self, log, as_anyone))
         process.start()
         return process
 
@@ -149,9 +150,8 @@ def ended(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
-def _run(job: Job, log: Path, as_anyone: bool) -> None:
-    from weatherpeft.cli import main
-
+def run_and_exit(job: Job, log: Path, as_anyone: bool = False) -> NoReturn:
+    """Run a job in this process, which ends with it; arguments as of ``Job.start``."""
     status = CRASH
     try:
         os.setsid()

@@ -2,17 +2,19 @@
 
 import os
 import random
-import shutil
+import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import Built, Tally
 from tests.faults.experiment import Job, import_all
-from tests.workflow.workflow import Checkout
 
+OF_EXPERIMENT = r"\b(data|results)/test/"
+"""In the path of each of its artifacts and work folders."""
 SPARE = 2**26
 """Bytes of the small disk beside what the experiment needs."""
 
@@ -23,9 +25,8 @@ def used(path: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def disk(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Job]]]:
-    """A file system of its own, with a copy of the experiment."""
-    import_all()
+def disk(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file system of its own."""
     place = tmp_path_factory.mktemp("disk")
     size = used(built.checkout.folder) + SPARE
     command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(place)]
@@ -36,114 +37,115 @@ def disk(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     if done.returncode:
         pytest.skip(f"a small disk can only be made by root: {done.stderr.strip()}")
     try:
-        yield place, built.copy(place / "experiment")[1]
+        yield place
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def fill(disk: Path, free: int) -> Path:
+@pytest.fixture(scope="module")
+def jobs_there(built: Built, disk: Path) -> list[Job]:
+    """The jobs of a copy on that file system. A test leaves the copy as it was."""
+    import_all()
+    return built.jobs(disk / "experiment")
+
+
+@contextmanager
+def filled(disk: Path, free: int) -> Iterator[None]:
     """Fill a disk but for some bytes."""
     ballast = disk / "ballast"
     state = os.statvfs(disk)
     with ballast.open("wb") as stream:
         os.posix_fallocate(stream.fileno(), 0, max(state.f_bavail * state.f_frsize - free, 1))
-    return ballast
+    try:
+        yield
+    finally:
+        ballast.unlink()
 
 
-@pytest.mark.slow
-@pytest.mark.batches(1, 3)
-def test_full(
-    disk: tuple[Path, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
-) -> None:
-    """In each job, with any number of bytes left, up to what it needs. Its log is on the full disk too."""
-    place, jobs = disk
-    for job in jobs:
-        expected = job.record()
-        need = used(job.output)
-        job.remove_output()
-        log = place / "log"
-        log.unlink(missing_ok=True)
-        ballast = fill(place, dice.choice([0, dice.randint(0, 2 * need)]))
-        try:
-            printed = tmp_path / "printed"
-            status = job.run(printed)
-        finally:
-            ballast.unlink()
-        tally("disk full", _ended(job, status, printed.read_text(), expected, "No space left on device"))
-        _again(job, expected, tmp_path / "log")
+@contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    """Let nobody write."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
 
-@pytest.mark.slow
-@pytest.mark.batches(1, 2)
-def test_read_only(
-    disk: tuple[Path, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
-) -> None:
-    place, jobs = disk
-    for job in jobs if batch else dice.sample(jobs, 8):
-        expected = job.record()
-        job.remove_output()
-        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-        try:
-            status = job.run(tmp_path / "log")
-        finally:
-            subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
-        assert status != 0
-        tally(
-            "disk read-only",
-            _ended(job, status, (tmp_path / "log").read_text(), expected, "Read-only file system"),
-        )
-        _again(job, expected, tmp_path / "log")
+@contextmanager
+def forbidden(place: Path, mode: int) -> Iterator[None]:
+    """Give a file or a folder other permissions."""
+    before = place.stat().st_mode
+    place.chmod(mode)
+    try:
+        yield
+    finally:
+        place.chmod(before)
 
 
-@pytest.mark.slow
-@pytest.mark.batches(1, 3)
-def test_no_permission(
-    copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
-) -> None:
-    """An input, one of its files, or the folder of the output, is not for this user."""
-    jobs = copy[1]
-    for job in dice.sample(jobs, 10):
-        inputs = [other.output for other in jobs if other != job and job.reads(other.output)]
-        places: list[tuple[Path, int]] = [(job.output.parent, 0o500)]
-        for artifact in inputs:
-            files = [path for path in artifact.rglob("*") if path.is_file() and path.name[0] != "."]
-            places += [(artifact, 0), (dice.choice(files), 0)]
-        place, mode = dice.choice(places)
-        before = place.stat().st_mode
-        expected = job.record()
-        kept = tmp_path / "kept"
-        job.output.rename(kept)
-        place.chmod(mode)
-        try:
-            status = job.run(tmp_path / "log", as_anyone=True)
-        finally:
-            place.chmod(before)
-        said = (tmp_path / "log").read_text()
-        outcome = _ended(job, status, said, expected, "Permission denied", place)
-        tally("no permission: input" if mode == 0 else "no permission: output", outcome)
-        job.remove_output()
-        kept.rename(job.output)
+def outcome(job: Job, fault: AbstractContextManager[None], log: Path, why: str, place: str) -> str:
+    """How a job ends under a fault, and that it ends right when the fault is over.
 
-
-def _ended(
-    job: Job, status: int | None, said: str, expected: object, why: str, place: Path | None = None
-) -> str:
-    """The outcome of a job: complete all the same, or refused in one line that names a place and why."""
+    Args:
+        job: a job whose output is complete.
+        fault: what is wrong while the job runs.
+        log: file for what it prints.
+        why: what it must say, if it does not survive.
+        place: pattern of the path that it must name then.
+    """
+    expected = job.record()
+    job.remove_output()
+    with fault:
+        status = job.run(log, as_anyone=True)
+    said = log.read_text()
     if status == 0:
         assert job.record() == expected, job.name
         return "survived"
     assert not job.output.exists(), job.name
     errors = [line for line in said.splitlines() if "error:" in line]
     assert status in (1, 2) and len(errors) == 1 and why in errors[0], f"{job.name}: {status} {said}"
-    named = str((place or job.folder).relative_to(job.folder.parent if place is None else job.folder))
-    assert named in errors[0] or (place is None and "/" in errors[0]), f"{job.name}: {errors[0]}"
+    assert re.search(place, errors[0]), f"{job.name}: {errors[0]}"
+    assert job.run(log) == 0, f"{job.name}: {log.read_text()}"
+    assert job.record() == expected, job.name
+    assert not job.leftovers()
     return "refused"
 
 
-def _again(job: Job, expected: object, log: Path) -> None:
-    """Run a job where nothing is in its way; what the fault has left is cleaned up."""
-    if not job.output.exists():
-        assert job.run(log) == 0, f"{job.name}: {log.read_text()}"
-    assert job.record() == expected, job.name
-    assert not job.leftovers()
-    shutil.rmtree(job.folder / "tmp", ignore_errors=True)
+@pytest.mark.slow
+@pytest.mark.batches(1, 3)
+def test_full(
+    disk: Path, jobs_there: list[Job], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
+) -> None:
+    """In each job, with any number of bytes left, up to twice what it needs."""
+    for job in jobs_there:
+        free = dice.choice([0, dice.randint(0, 2 * used(job.output))])
+        fault = filled(disk, free)
+        tally("disk full", outcome(job, fault, tmp_path / "log", "No space left on device", OF_EXPERIMENT))
+
+
+@pytest.mark.slow
+@pytest.mark.batches(1, 2)
+def test_read_only(
+    disk: Path, jobs_there: list[Job], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
+) -> None:
+    for job in jobs_there if batch else dice.sample(jobs_there, 8):
+        found = outcome(job, read_only(disk), tmp_path / "log", "Read-only file system", OF_EXPERIMENT)
+        assert found == "refused", job.name
+        tally("disk read-only", found)
+
+
+@pytest.mark.slow
+@pytest.mark.batches(1, 3)
+def test_no_permission(
+    jobs: list[Job], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
+) -> None:
+    """An input, one of its files, or the folder of the output, is not for this user."""
+    for job in dice.sample(jobs, 10):
+        places: list[tuple[Path, int]] = [(job.output.parent, 0o500)]
+        for artifact in (other.output for other in jobs if other != job and job.reads(other.output)):
+            files = [path for path in artifact.rglob("*") if path.is_file() and path.name[0] != "."]
+            places += [(artifact, 0), (dice.choice(files), 0)]
+        place, mode = dice.choice(places)
+        named = re.escape(str(place.relative_to(job.folder)))
+        found = outcome(job, forbidden(place, mode), tmp_path / "log", "Permission denied", named)
+        tally("no permission: input" if mode == 0 else "no permission: output", found)

@@ -9,7 +9,6 @@ import pytest
 
 from tests.faults.conftest import Tally
 from tests.faults.experiment import Job
-from tests.workflow.workflow import Checkout
 from weatherpeft.artifacts.manifest import MANIFEST
 
 OUTPUTS_OF_SNAKEMAKE = (".snakemake_timestamp",)
@@ -35,9 +34,9 @@ def remove(file: Path, dice: random.Random) -> Path:
 
 
 def swap(file: Path, dice: random.Random) -> Path:
-    """The bytes of another file, as long as they are."""
+    """Random bytes in place of its first ones, up to 4096; its length stays."""
     content = file.read_bytes()
-    file.write_bytes(bytes(dice.randrange(256) for _ in range(min(len(content), 4096))))
+    file.write_bytes(dice.randbytes(min(len(content), 4096)) + content[4096:])
     return file
 
 
@@ -60,11 +59,9 @@ DAMAGES: dict[str, tuple[Callable[[Path, random.Random], Path], int]] = {
 
 @pytest.mark.slow
 @pytest.mark.batches(1, 9)
-def test_damage(
-    copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
-) -> None:
+def test_damage(jobs: list[Job], batch: int, dice: random.Random, tmp_path: Path, tally: Tally) -> None:
     """``verify`` finds each. A job that reads the artifact refuses it, or has not needed the damaged file."""
-    checkout, jobs = copy
+    folder = jobs[0].folder
     log, saved = tmp_path / "log", tmp_path / "saved"
     for trial in range(TRIALS_A_BATCH):
         maker = jobs[(TRIALS_A_BATCH * batch + trial) % len(jobs)]
@@ -75,8 +72,8 @@ def test_damage(
         shutil.copytree(artifact, saved)
         try:
             file = DAMAGES[kind][0](file, dice)
-            place = f"{kind}: {file.relative_to(checkout.folder)}"
-            verify = Job(("verify", str(artifact.relative_to(checkout.folder))), checkout.folder)
+            place = f"{kind}: {file.relative_to(folder)}"
+            verify = Job(("verify", str(artifact.relative_to(folder))), folder)
             assert verify.run(log) == 1, f"{place}: {log.read_text()}"
             found = log.read_text()
             # A damaged list, or a record that does not agree with it, may have either of them named.

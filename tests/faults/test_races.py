@@ -3,38 +3,37 @@
 import random
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import Built, Tally
-from tests.faults.experiment import FORK, Job, ended
+from tests.faults.experiment import EXPERIMENTS, FORK, Job, ended, run_and_exit
 from tests.workflow.workflow import Checkout
 
 PAIRS_A_BATCH = 6
 
 
-def _racer(job: Job, log: Path, barrier: object, delay: float) -> None:
-    from tests.faults import experiment
-
-    barrier.wait()  # type: ignore[attr-defined]
+def racer(job: Job, log: Path, barrier: Barrier, delay: float) -> None:
+    barrier.wait()
     time.sleep(delay)
-    experiment._run(job, log, as_anyone=False)
+    run_and_exit(job, log)
 
 
 @pytest.mark.slow
 @pytest.mark.batches(1, 6)
 def test_pairs_of_jobs(
-    copy: tuple[Checkout, list[Job]], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
+    jobs: list[Job], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
 ) -> None:
     """Trainings share their work folder too."""
-    for job in dice.sample(copy[1], PAIRS_A_BATCH):
+    for job in dice.sample(jobs, PAIRS_A_BATCH):
         expected = job.record()
         job.remove_output()
         barrier = FORK.Barrier(2)
         logs = [tmp_path / f"log-{number}" for number in range(2)]
         pair = [
-            FORK.Process(target=_racer, args=(job, log, barrier, dice.choice([0, 0, 0.01, 0.1, 0.5])))
+            FORK.Process(target=racer, args=(job, log, barrier, dice.choice([0, 0, 0.01, 0.1, 0.5])))
             for log in logs
         ]
         for process in pair:
@@ -65,8 +64,7 @@ def test_two_snakemakes(
         (tmp_path / top).mkdir()
         for clone in clones:
             (clone.folder / top).symlink_to(tmp_path / top)
-    config = clones[0].changed_config(_changed(built))
-    (clones[1].folder / config).write_text((clones[0].folder / config).read_text())
+    config, _ = (clone.changed_config(EXPERIMENTS["downscaling"]) for clone in clones)
     logs = [tmp_path / f"log-{number}" for number in range(2)]
     running = []
     for clone, log in zip(clones, logs, strict=True):
@@ -79,15 +77,3 @@ def test_two_snakemakes(
         clone.snakemake("--notemp", config=config)
     assert clones[0].records() == built.checkout.records()
     tally("two Snakemakes, one folder of results", "survived")
-
-
-def _changed(built: Built) -> Callable[[dict[str, object]], None]:
-    import yaml
-
-    text = (built.checkout.folder / built.config).read_text()
-
-    def change(values: dict[str, object]) -> None:
-        values.clear()
-        values.update(yaml.safe_load(text))
-
-    return change
