@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 
 import weatherpeft.backbones.aurora.ensemble  # noqa: F401  upstream, before the meta device
 from weatherpeft.config import Experiment, load
 from weatherpeft.interfaces import Backbone, TuningContext
+from weatherpeft.peft.dora import Dora
 from weatherpeft.training.tuning import attach
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -46,6 +48,19 @@ def trained(name: str, run: str) -> int:
 )
 def test_a_runs_count_is_the_published(name: str, run: str, millions: float) -> None:
     assert f"{trained(name, run) / 1e6:.2f}" == f"{millions:.2f}"
+
+
+def test_dora_has_a_magnitude_for_each_output_where_the_paper_counts_inputs() -> None:
+    """The paper's 3.75 M are LoRA's and one for each input of the same layers; see docs/decisions.md."""
+    own = load(CONFIG / "downscaling.yaml")
+    model = build(own)
+    tuned = attach(model, [Dora(name="dora", rank=8)], TuningContext(steps=0, seed=0))
+    layers = [each for each in model.modules() if isinstance(each, LoraLayer)]
+    of_lora = trained("downscaling", "lora")
+    of_dora = tuned.counts()["trainable_backbone"]
+    assert of_dora == of_lora + sum(layer.out_features for layer in layers)
+    assert f"{of_dora / 1e6:.2f}" == "3.87"
+    assert f"{(of_lora + sum(layer.in_features for layer in layers)) / 1e6:.2f}" == "3.75"
 
 
 def test_four_percent_of_post_processing_count_the_heads_too() -> None:
