@@ -56,7 +56,9 @@ def test_dora_has_a_magnitude_for_each_output_where_the_paper_counts_inputs() ->
     assert isinstance(model, torch.nn.Module)
     tuned = attach(model, [Dora(name="dora", rank=8)], TuningContext(steps=0, seed=0))
     layers = [each.get_base_layer() for each in model.modules() if isinstance(each, LoraLayer)]
-    outputs, inputs = (sum(layer.weight.shape[axis] for layer in layers) for axis in (0, 1))
+    linears = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
+    outputs = sum(layer.out_features for layer in linears)
+    inputs = sum(layer.in_features for layer in linears)
     of_lora, of_dora = trained("downscaling", "lora"), tuned.counts()["trainable_backbone"]
     assert of_dora == of_lora + outputs
     assert f"{of_dora / 1e6:.2f}" == "3.87"
