@@ -110,7 +110,7 @@ def test_a_job_that_waits_finds_what_the_other_made(tmp_path: Path) -> None:
     output = tmp_path / "made"
     job = started(make, output, "same", lambda: time.sleep(0.1))
     until(lambda: list(tmp_path.glob(".made.*")))
-    with pytest.raises(store.AlreadyMadeError, match=f"{output}: another job has made it meanwhile"):
+    with pytest.raises(store.AlreadyMadeError, match=f"{output}: another job has made it already"):
         make(output)
     assert content(output) == {f"same {job.pid}"}
     job.join()

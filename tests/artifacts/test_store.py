@@ -49,7 +49,7 @@ class TestCompleteOrAbsent:
 
     def test_an_exception_leaves_what_stood_there(self, tmp_path: Path) -> None:
         output = make(tmp_path / "made", "old")
-        with pytest.raises(ValueError), store.artifact(output, Made(), CODE) as directory:
+        with pytest.raises(ValueError), store.artifact(output, Made(note="second"), CODE) as directory:
             (directory / "content.txt").write_text("half")
             raise ValueError("bad data")
         assert content(tmp_path) == {"made/content.txt": "old"}
@@ -89,12 +89,25 @@ with store.artifact(Path({str(tmp_path)!r}) / "made", Spec(), {CODE!r}) as direc
         assert content(tmp_path) == {"made/content.txt": "new"}
         assert store.read_provenance(output)["spec"] == {"note": "second"}
 
+    def test_what_is_made_from_the_same_stays(self, tmp_path: Path) -> None:
+        output = make(tmp_path / "made", "text")
+        with pytest.raises(store.AlreadyMadeError), store.artifact(output, Made(), CODE):
+            raise AssertionError("there is nothing to do")
+        assert content(tmp_path) == {"made/content.txt": "text"}
+
+    def test_what_is_damaged_is_replaced(self, tmp_path: Path) -> None:
+        output = make(tmp_path / "made", "text")
+        (output / "content.txt").write_text("tent")
+        make(output, "text")
+        assert content(tmp_path) == {"made/content.txt": "text"}
+
     def test_a_run_that_is_killed_while_it_replaces_leaves_no_half_artifact(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         output = make(tmp_path / "made", "old")
         monkeypatch.setattr("shutil.rmtree", self._killed)
-        with pytest.raises(KeyboardInterrupt), store.artifact(output, Made(), CODE) as directory:
+        second = Made(note="second")
+        with pytest.raises(KeyboardInterrupt), store.artifact(output, second, CODE) as directory:
             (directory / "content.txt").write_text("new")
         # absent, or as complete as its record says
         assert not output.exists() or store.content_digest(output) == store.artifact_digest(output)

@@ -390,7 +390,7 @@ def test_left_over_job_runs(training: Training, tally: Tally) -> None:
     training.release()
     training.finish(second)
     assert training.states() == ["COMPLETED", "COMPLETED"]
-    assert "another job has made it meanwhile" in training.log and " of 6" not in training.log
+    assert "another job has made it already" in training.log and " of 6" not in training.log
     tally("Slurm: Snakemake killed, its job runs", "survived")
 
 
@@ -415,7 +415,7 @@ def test_left_over_job_starts_late(training: Training, state: str, tally: Tally)
     """When the run is complete.
 
     At its end Snakemake removes the empty folder of the job's log, without which Slurm cannot start the job.
-    As long as it has other jobs, the folder stays. Then the job removes the run and makes it again.
+    As long as it has other jobs, the folder stays. Then the job finds the run. Either way the run stays.
     """
     training.release()
     job = _left_pending(training)
@@ -428,7 +428,7 @@ def test_left_over_job_starts_late(training: Training, state: str, tally: Tally)
     before = run.stat().st_ino
     subprocess.run(["scontrol", "release", job["JobId"]], check=True)
     until(lambda: training.states() == [state, "COMPLETED"])
-    assert (run.stat().st_ino == before) == (state == "FAILED")
+    assert run.stat().st_ino == before
     assert training.checkout.records() == training.expected
     tally("Slurm: Snakemake killed, its job pends", "survived")
 

@@ -1,6 +1,7 @@
 """A small made-up experiment whose scores are chosen by hand, for tests of the report."""
 
 import json
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,7 @@ class Built:
             {"rmse": (dims, rmse), "bias": (dims, -rmse / 4)},
             coords={"time": self.times.astype("datetime64[ns]"), "channel": list(channels)},
         )
+        shutil.rmtree(path, ignore_errors=True)
         with store.artifact(path, Made(note=label), STAGE) as directory:
             store.write_dataset(dataset, directory / "scores.zarr")
         return path

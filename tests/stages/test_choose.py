@@ -1,6 +1,7 @@
 """Stage ``choose``: the smallest validation loss, of the weights that a training keeps."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +82,7 @@ def test_a_loss_that_is_not_finite_is_never_chosen(tmp_path: Path) -> None:
 
 def test_a_candidate_that_diverged_is_never_chosen(tmp_path: Path) -> None:
     spec, paths = made(tmp_path, {"a": [1.0], "b": [7.0]})
+    shutil.rmtree(paths[0])
     with store.artifact(paths[0], spec.candidates[0], "weatherpeft.stages.finetune", facts={"diverged": ""}):
         pass
     choose(spec, paths, tmp_path / "run")

@@ -1,5 +1,6 @@
 """Stages ``series`` and ``climatology``: sums of hours, training times, periods, real rain."""
 
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +64,7 @@ def write(dataset: xr.Dataset, days: Period, folder: Path, grid: Grid = GRID) ->
     """The part of the data of some days, as an artifact of the regrid stage."""
     output = folder / "regridded" / days.label
     span = slice(str(days.start), str(days.end))
+    shutil.rmtree(output, ignore_errors=True)
     with store.artifact(output, days, "weatherpeft.spec") as directory:
         part = dataset.sel(time=span, hourly_time=span)
         write_store(part, grid, variables_of(part), directory / f"{grid.label}.zarr")

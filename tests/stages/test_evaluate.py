@@ -1,5 +1,6 @@
 """Scores, against loops in plain Python, of predictions of this package and of others."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ def forecast(data: Path, members: tuple[int, ...] = ()) -> xr.Dataset:
 
 
 def artifact(predictions: xr.Dataset, path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)
     with store.artifact(path, FEBRUARY, "weatherpeft.spec") as directory:
         store.write_dataset(predictions, directory / "predictions.zarr")
     return path

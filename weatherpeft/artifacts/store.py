@@ -17,6 +17,7 @@ from weatherpeft.artifacts.manifest import (
     PROVENANCE,
     artifact_of,
     check_store,
+    faults,
     file_digests,
     read_manifest,
     seal,
@@ -35,14 +36,14 @@ _PACKAGES = ("numpy", "scipy", "xarray", "zarr", "dask", "eccodes", "torch", "mi
 
 
 class AlreadyMadeError(Exception):
-    """Another job has finished the artifact while this one waited, so that nothing is left to do.
+    """The artifact is there, whole and made from just this, so that nothing is left to do.
 
     Args:
         output: the artifact.
     """
 
     def __init__(self, output: Path) -> None:
-        super().__init__(f"{output}: another job has made it meanwhile")
+        super().__init__(f"{output}: another job has made it already")
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def artifact(
     One job writes an artifact at a time. Another one that wants to write it waits.
 
     Args:
-        output: final name of the directory. An existing one is replaced.
+        output: final name of the directory. An existing one is replaced, unless it is made from just this.
         spec: spec that the artifact is made from.
         code: module name of the stage, whose code digest is recorded.
         inputs: artifacts, or files in them, that were read.
@@ -73,11 +74,11 @@ def artifact(
         The directory to write into.
 
     Raises:
-        AlreadyMadeError: another job has made the same artifact while this one waited.
+        AlreadyMadeError: the same artifact is there.
         ValueError: another job has taken this one for dead.
     """
     with claim or Claim(output).wait() as own:
-        if own.waited and is_made(output, spec, code, inputs):
+        if is_made(output, spec, code, inputs):
             raise AlreadyMadeError(output)
         directory = own.folder / output.name
         directory.mkdir()
@@ -107,16 +108,16 @@ def working(folder: Path, output: Path, spec: Spec, code: str, inputs: Sequence[
         inputs: artifacts, or files in them, that are read.
 
     Raises:
-        AlreadyMadeError: another job has made the artifact while this one waited for the folder.
+        AlreadyMadeError: the same artifact is there.
     """
-    with Claim(folder).wait() as claim:
-        if claim.waited and is_made(output, spec, code, inputs):
+    with Claim(folder).wait():
+        if is_made(output, spec, code, inputs):
             raise AlreadyMadeError(output)
         yield
 
 
 def is_made(output: Path, spec: Spec, code: str, inputs: Sequence[Path] = ()) -> bool:
-    """Whether an artifact is complete and made from just this.
+    """Whether an artifact is complete, undamaged and made from just this.
 
     Args:
         output: path of the artifact.
@@ -128,7 +129,8 @@ def is_made(output: Path, spec: Spec, code: str, inputs: Sequence[Path] = ()) ->
         record = read_provenance(output)
     except ValueError:
         return False
-    return all(record[name] == value for name, value in _origin(spec, code, inputs).items())
+    same = all(record[name] == value for name, value in _origin(spec, code, inputs).items())
+    return same and not any(faults(output))
 
 
 def _origin(spec: Spec, code: str, inputs: Sequence[Path]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def working(
         The directory; it need not exist.
 
     Raises:
-        AlreadyMadeError: another job has made the artifact while this one waited.
+        AlreadyMadeError: the same artifact is there.
         Interrupted: the job must end while it waits.
     """
     running = work_directory(work, output, spec, code, inputs)
@@ -96,7 +96,7 @@ def artifact(
         The directory to write into, the same in all processes.
 
     Raises:
-        AlreadyMadeError: another job has made the artifact while this one waited.
+        AlreadyMadeError: the same artifact is there.
         Interrupted: the job must end while it waits.
     """
     claim = Claim(output)
@@ -116,7 +116,7 @@ def _take(claim: Claim, is_made: Callable[[], bool], output: Path, interruption:
         if stop:
             raise Interrupted(interruption.reason or "another process", f"waiting for {output}")
         time.sleep(pause)
-    made = rank() == 0 and claim.waited and is_made()
+    made = rank() == 0 and is_made()
     if any(made for (made,) in gather([made])):
         if rank() == 0:
             claim.release()

@@ -9,6 +9,7 @@ from weatherpeft.cli import error_lines
 from weatherpeft.config import Experiment
 from weatherpeft.jobs import Jobs
 from weatherpeft.jobs.arguments import argument, options
+from weatherpeft.jobs.outputs import keep_whole_outputs
 
 try:
     experiment = Experiment.parse(config)
@@ -20,6 +21,7 @@ except ValidationError as error:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
+keep_whole_outputs()
 paths = jobs.paths
 code_digest = cache(fingerprint)  # hundreds of jobs run the same code
 
