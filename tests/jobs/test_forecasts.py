@@ -55,7 +55,7 @@ def test_a_source_of_their_own_has_jobs_of_its_own(tmp_path: Path) -> None:
     for kind in ("sfc", "pl"):
         ens10_layout.write(folder / f"output.{kind}.20180115", (2001,), (1, 2))
     spans = [{"start": "2001-01-01", "end": "2003-12-31"}]
-    source = {"name": "ens10", "folder": str(folder), "spans": spans, "days": ["0115"]}
+    source = {"name": "ens10", "folder": str(folder), "spans": spans, "days": ["0115"], "plausible": "warn"}
     own = jobs(tmp_path, None, {"source": source})
     assert own.forecast_periods() == ["20010101-20011231", "20020101-20021231", "20030101-20031231"]
     assert own.forecast_periods("test") == ["20030101-20031231"]

@@ -42,7 +42,7 @@ def raw_dataset() -> xr.Dataset:
                 random.normal(280, 9, (times.size, *SOURCE.shape)).astype(np.float32),
                 {"units": "K"},
             ),
-            "tp": (flat, random.random((times.size, *SOURCE.shape)).astype(np.float32), {"units": "m"}),
+            "tp": (flat, random.random((times.size, *SOURCE.shape)).astype(np.float32) / 9, {"units": "m"}),
             "lsm": (flat[1:], random.random(SOURCE.shape).astype(np.float32), {"units": "(0 - 1)"}),
         },
         {**coordinates, **axes},
@@ -126,7 +126,7 @@ def with_classes_and_sea(raw_dataset: xr.Dataset) -> xr.Dataset:
     """Soil types, and a sea surface temperature that is not defined in the north."""
     random = np.random.default_rng(5)
     raw_dataset["slt"] = raw_dataset["lsm"].copy(data=random.integers(0, 8, SOURCE.shape).astype(np.float32))
-    sst = raw_dataset["t2m"].where(raw_dataset["latitude"] < 30).assign_attrs(units="K")
+    sst = (190 + raw_dataset["t2m"] / 3).where(raw_dataset["latitude"] < 30).assign_attrs(units="K")
     return raw_dataset.assign(sst=sst)
 
 

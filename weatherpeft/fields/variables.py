@@ -4,12 +4,13 @@ Names are those of WeatherBench 2. Short names, param ids and units are those of
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from weatherpeft.spec import LevelHpa, Real, Spec
+from weatherpeft.fields.plausible import PLAUSIBLE, VARYING, AnyRange, Range
+from weatherpeft.spec import LARGEST, LevelHpa, Real, Spec
 
 Kind = Literal["surface", "atmospheric", "static", "accumulated"]
 
@@ -32,6 +33,8 @@ class Variable:
         forecast_hours: hours of the forecast, for a sum since its start; otherwise 0.
         sum_hours: number of hourly fields in a sum that ends at the valid time; otherwise 0.
         minimum: least possible value, to which predictions are raised; None where there is none.
+        plausible: range of the values on Earth; None where nobody has said. See ``plausible.PLAUSIBLE``.
+        varies: whether no field of many points has the same value everywhere.
     """
 
     name: str
@@ -46,6 +49,14 @@ class Variable:
     forecast_hours: int = 0
     sum_hours: int = 0
     minimum: float | None = None
+    plausible: AnyRange | None = None
+    varies: bool = False
+
+    def plausible_at(self, level_hpa: int | None) -> Range:
+        """The plausible range at a level; where nobody has said, that of any number but fill values."""
+        if self.plausible is None:
+            return -LARGEST, LARGEST
+        return self.plausible(level_hpa) if callable(self.plausible) else self.plausible
 
 
 _ROWS = (
@@ -101,7 +112,9 @@ _ROWS = (
     Variable("soil_type", "slt", 43, "1", "static", "Soil type", categorical=True),
     Variable("total_precipitation", "tp", 228, "m", "accumulated", "Total precipitation"),
 )
-VARIABLES: dict[str, Variable] = {row.name: row for row in _ROWS}
+VARIABLES: dict[str, Variable] = {
+    row.name: replace(row, plausible=PLAUSIBLE.get(row.name), varies=row.name in VARYING) for row in _ROWS
+}
 
 STD = "_std"
 """Suffix by which WeatherBench 2 names the standard deviation of a variable."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import Field, model_validator
 
+from weatherpeft.fields.plausible import Decision
 from weatherpeft.fields.variables import VARIABLES, VariableSet
 from weatherpeft.spec import Member, Period, Spec, Step
 
@@ -52,6 +53,10 @@ class Source(Protocol):
     @property
     def makes_forecasts(self) -> bool:
         """Whether the source makes ensemble forecasts in addition to its analyses."""
+
+    @property
+    def plausible(self) -> Decision:
+        """What the regrid stage does with fields that are not plausible."""
 
     @property
     def synthetic(self) -> bool:
@@ -102,7 +107,8 @@ class Source(Protocol):
             longitude)``, static fields ``(latitude, longitude)``, SI units, latitude north to
             south, longitude increasing in [0, 360), float32, dask chunks of one time and member.
             Forecasts look like analyses of an ensemble: ``time`` is the valid time, and a coordinate
-            ``init_time`` along it is the start of each forecast.
+            ``init_time`` along it is the start of each forecast. Where a variable's fields come from files,
+            its ``encoding["files"]`` has the path of each, in the shape of the dims before latitude.
 
         Raises:
             ValueError: a file is truncated, empty or of an unknown kind, or a field, level, time or member of

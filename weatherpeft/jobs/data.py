@@ -134,7 +134,7 @@ class DataJobs:
     def download(self, period: str) -> DownloadSpec:
         """Download of the analyses of a period."""
         request = self.request(period)
-        return DownloadSpec(source=self.experiment.source.narrowed(request.period), request=request)
+        return DownloadSpec(source=_narrowed(self.experiment.source, request.period), request=request)
 
     def regrid(self, period: str) -> RegridSpec:
         """Regridding of the analyses of a period to every grid that the experiment needs."""
@@ -143,14 +143,15 @@ class DataJobs:
         grids = {grid.label: grid for window in windows for grid in (window.input_grid, window.target_grid)}
         request = self.request(period)
         return RegridSpec(
-            source=self.experiment.source.narrowed(request.period),
+            source=_narrowed(self.experiment.source, request.period),
             request=request,
             grids=tuple(grids[label] for label in sorted(grids)),
             method=self.experiment.regridding,
+            plausible=self.experiment.source.plausible,
         )
 
     def _forecasts(self, label: str) -> tuple[AnySource | AnyForecastSource, DataRequest]:
-        """The source of a period's forecasts and its request.
+        """The source of all forecasts and the request of a period.
 
         Raises:
             ValueError: the experiment has no forecasts.
@@ -158,7 +159,6 @@ class DataJobs:
         own = self.experiment.forecasts
         if own is None:
             raise ValueError(f"experiment {self.experiment.name} has no forecasts")
-        source = own.source or self.experiment.source
         period = self._forecast_period[label]
         request = DataRequest(
             variables=own.variables,
@@ -167,18 +167,23 @@ class DataJobs:
             members=own.members,
             lead_hours=own.lead_hours,
         )
-        return source.narrowed(period), request
+        return own.source or self.experiment.source, request
 
     def download_forecasts(self, period: str) -> DownloadSpec:
         """Download of the forecasts of a period from their own source."""
         source, request = self._forecasts(period)
-        return DownloadSpec(source=source, request=request)
+        return DownloadSpec(source=_narrowed(source, request.period), request=request)
 
     def regrid_forecasts(self, period: str) -> RegridSpec:
         """Regridding of the forecasts of a period to the grid of the task's input."""
         source, request = self._forecasts(period)
-        grids = (self._window.input_grid,)
-        return RegridSpec(source=source, request=request, grids=grids, method=self.experiment.regridding)
+        return RegridSpec(
+            source=_narrowed(source, request.period),
+            request=request,
+            grids=(self._window.input_grid,),
+            method=self.experiment.regridding,
+            plausible=source.plausible,
+        )
 
     def pack(self, period: str) -> PackSpec:
         """Packing of the analyses of a period as integers."""
@@ -286,3 +291,11 @@ class DataJobs:
     def efi_path(self) -> list[str]:
         """The extreme forecast index that scores read, if the task corrects forecasts."""
         return [self.paths.efi] if self._task.needs_forecasts else []
+
+
+def _narrowed(source: AnySource | AnyForecastSource, period: Period) -> AnySource | AnyForecastSource:
+    """The part of a source that a period's jobs need.
+
+    What the user takes for plausible is a matter of the regrid stage: to change it downloads nothing again.
+    """
+    return source.narrowed(period).model_copy(update={"plausible": "stop"})

@@ -1,10 +1,14 @@
 """Stage ``regrid``: raw files, decoded once and regridded to every grid of the experiment."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.plausible import Decision, Implausible, check_field
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnyForecastSource, AnySource
@@ -33,6 +37,8 @@ class RegridSpec(Spec):
     """Target grids; the raw data is regridded to each of them directly."""
     method: Literal["conservative", "bilinear"] = "conservative"
     """Regridding to cell means (WeatherBench 2) or to values at the cell centers (WeatherBench 1)."""
+    plausible: Decision = Field(default="stop", exclude_if=lambda decision: decision == "stop")
+    """What happens to a raw field that is not plausible."""
 
 
 def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
@@ -47,9 +53,9 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         output: directory of the stores.
 
     Raises:
-        ValueError: no grid is given or one is given twice, the raw files do not hold the request, a field of
-            a variable that is defined everywhere holds NaN (the message names variable, level, time and
-            member), or a grid reaches beyond the raw data. ``output`` is then absent.
+        ValueError: no grid is given or one is given twice, the raw files do not hold the request, a field is
+            not plausible (see ``plausible.check_field``; the message names file, variable, member, time and
+            level), or a grid reaches beyond the raw data. ``output`` is then absent.
     """
     import dask
 
@@ -79,10 +85,11 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         ]
         fields = [*variables.surface, *variables.atmospheric]
         targets = list(zip(regridders, writers, strict=True))
+        screen = _Screen(raw, spec.plausible)
         if fields:
-            _regrid(store.FIELDS, [dataset[name] for name in fields], targets)
+            _regrid(store.FIELDS, [dataset[name] for name in fields], targets, screen)
         for name in (*variables.accumulated, *variables.static):
-            _regrid(name, [dataset[name]], targets)
+            _regrid(name, [dataset[name]], targets, screen)
 
 
 def _attributes(spec: RegridSpec, grid: Grid) -> dict[str, Any]:
@@ -97,13 +104,19 @@ def _attributes(spec: RegridSpec, grid: Grid) -> dict[str, Any]:
     }
 
 
-def _regrid(name: str, arrays: "list[xr.DataArray]", targets: "list[tuple[Regridder, FieldWriter]]") -> None:
+def _regrid(
+    name: str,
+    arrays: "list[xr.DataArray]",
+    targets: "list[tuple[Regridder, FieldWriter]]",
+    screen: "_Screen",
+) -> None:
     """Regrid variables with the same times and members into one array of every store.
 
     Args:
         name: name of the array in the stores.
         arrays: canonical variables. They and their levels follow each other along the array's channels.
         targets: regridder and writer of every grid.
+        screen: refuses raw fields that are not plausible.
     """
     import numpy as np
 
@@ -119,9 +132,10 @@ def _regrid(name: str, arrays: "list[xr.DataArray]", targets: "list[tuple[Regrid
             channel = 0
             for array in arrays:
                 variable = VARIABLES[str(array.name)]
-                moment = array.isel(member if axis is None else {**member, axis: time})
+                chosen = member if axis is None else {**member, axis: time}
+                moment = array.isel(chosen)
                 values = _read(moment).reshape(-1, *moment.shape[-2:])
-                _check_finite(values, moment, variable.partial)
+                screen(values, array, chosen)
                 for result, (regridder, _) in zip(results, targets, strict=True):
                     regridded = regridder.classes(values) if variable.categorical else regridder(values)
                     result[row, channel : channel + len(values)] = regridded
@@ -137,23 +151,59 @@ def _read(moment: "xr.DataArray") -> "NDArray[np.float32]":
     return values
 
 
-def _check_finite(values: "NDArray[np.float32]", moment: "xr.DataArray", partial: bool) -> None:
-    """Refuse fields of one time that hold NaN; a partial variable may, if a field holds other values too.
+class _Screen:
+    """Stops at a field that is not plausible, or warns of the first of each variable and level.
 
-    Raises:
-        ValueError: naming the first such field.
+    Args:
+        raw: directory of the raw files.
+        decision: whether to stop or to warn. A field with NaN or infinite values stops the stage anyway.
     """
-    import numpy as np
 
-    if not np.isnan(values.min()):
-        return
-    holes = np.isnan(values)
-    if partial:
-        holes &= holes.all(axis=(-2, -1), keepdims=True)
-    if not holes.any():
-        return
-    level, *_ = np.argwhere(holes)[0]
-    place = [str(moment.name)]
-    place += [f"{axis} {moment[axis].values}" for axis in ("member", *_TIMES) if axis in moment.coords]
-    place += [f"level {moment['level'].values[level]}"] if "level" in moment.dims else []
-    raise ValueError(f"{', '.join(place)}: expected finite values, found {int(holes[level].sum())} NaN")
+    def __init__(self, raw: Path, decision: Decision) -> None:
+        self._raw = raw
+        self._decision = decision
+        self._warned: set[tuple[str, int | None]] = set()
+
+    def __call__(
+        self, values: "NDArray[np.float32]", array: "xr.DataArray", chosen: Mapping[str, int]
+    ) -> None:
+        """Check the fields of one time and member.
+
+        Args:
+            values: fields, shape ``(level, latitude, longitude)``; a single one has one level.
+            array: canonical variable that they are part of.
+            chosen: position along time and member.
+
+        Raises:
+            ValueError: naming the first such field.
+        """
+        row = VARIABLES[str(array.name)]
+        levels: list[int | None] = array["level"].values.tolist() if "level" in array.dims else [None]
+        latitude, longitude = array["latitude"].values, array["longitude"].values
+        for field, level in zip(values, levels, strict=True):
+            try:
+                check_field(field, row, level, latitude, longitude)
+            except Implausible as error:
+                where = self._place(array, {**chosen, "level": levels.index(level)}, level)
+                if not error.usable:
+                    raise ValueError(f"{where}: {error}") from error
+                if self._decision == "stop":
+                    advice = "if it is right, say plausible: warn in the source"
+                    raise ValueError(f"{where}: {error}; {advice}") from error
+                if (row.name, level) not in self._warned:
+                    _log.warning("%s: %s; later such fields are not named", where, error)
+                self._warned.add((row.name, level))
+
+    def _place(self, array: "xr.DataArray", chosen: Mapping[str, int], level: int | None) -> str:
+        """File, variable, member, time and level of a field."""
+        files = array.encoding.get("files")
+        file = self._raw if files is None else files[tuple(chosen[str(axis)] for axis in array.dims[:-2])]
+        parts = [str(array.name)]
+        if "member" in chosen:
+            parts.append(f"member {array['member'].values[chosen['member']]}")
+        for axis in _TIMES:
+            if axis in chosen:
+                moment = array[axis].values[chosen[axis]].astype("datetime64[m]")
+                parts.append(f"time {moment} UTC")
+        parts += [] if level is None else [f"level {level}"]
+        return f"{file}: {', '.join(parts)}"

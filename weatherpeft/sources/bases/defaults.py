@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
+from weatherpeft.fields.plausible import Decision
 from weatherpeft.spec import Spec
 
 
@@ -10,6 +13,9 @@ class SourceDefaults(Spec):
 
     name: str
     """Selects this source."""
+    plausible: Decision = Field(default="stop", exclude_if=lambda decision: decision == "stop")
+    """Whether the job stops at a field with values that its variable cannot have on Earth, or warns of it and
+    takes it. NaN and infinite values stop it anyway."""
 
     @property
     def makes_forecasts(self) -> bool:

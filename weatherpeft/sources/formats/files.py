@@ -217,17 +217,19 @@ def _assemble(
         if row.kind == "atmospheric":
             axes["level"] = variables.levels_hpa
         table = np.empty([len(values) for values in axes.values()], object)
+        files = np.empty_like(table)
         for position in np.ndindex(table.shape):
             part = {axis: values[i] for (axis, values), i in zip(axes.items(), position, strict=True)}
             time = part.get("time", part.get(HOURLY_TIME))
             table[position] = fields[Key(name, part.get("level"), time, part.get("member"))]
+            files[position] = cast(RawField, table[position]).file
         for axis, values in axes.items():
             coordinates[axis] = np.array(values, "datetime64[ns]" if axis.endswith("time") else np.int64)
         stack = _Stack(table, layout)
         chunks = tuple(-1 if axis == "level" else 1 for axis in axes) + (-1, -1)
         data = dask.array.from_array(stack, chunks=chunks, name=False, asarray=False, fancy=False)
         attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
-        arrays[name] = ((*axes, "latitude", "longitude"), data, attributes)
+        arrays[name] = ((*axes, "latitude", "longitude"), data, attributes, {"files": files})
     if request.lead_hours:
         starts = np.array(times - np.timedelta64(request.lead_hours, "h"), "datetime64[ns]")
         coordinates["init_time"] = ("time", starts, {"long_name": "Start of the forecast"})
