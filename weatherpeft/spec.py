@@ -46,8 +46,8 @@ Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 """A finite number."""
 Latitude = Annotated[float, Field(ge=-90, le=90)]
 """Degrees north, negative in the southern hemisphere."""
-Longitude = Annotated[float, Field(ge=0, lt=360)]
-"""Degrees east."""
+Longitude = Annotated[float, Field(ge=-360, le=360)]
+"""Degrees east, negative in the western hemisphere, or from 0 on."""
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a running mean."""
 

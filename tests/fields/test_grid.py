@@ -58,6 +58,31 @@ def test_a_region_across_greenwich_increases_from_west_to_east() -> None:
     assert grid.label == "0.25deg-poles-58N-50N-350E-2E"
 
 
+@pytest.mark.parametrize(
+    ("west", "east", "kept"),
+    [
+        (-8, 2, (352, 2)), (352, 2, (352, 2)), (-10, -4, (350, 356)), (-1e-15, 5, (0, 5)), (0, 10, (0, 10)),
+        (350, 360, (350, 0)), (0, 360, (0, 360)), (-180, 180, (0, 360)), (-8, 352, (0, 360)),
+        (-360, -350, (0, 10)),
+    ],
+)  # fmt: skip
+def test_longitudes_may_be_written_either_way(west: float, east: float, kept: tuple[float, float]) -> None:
+    region = Region(north=60, south=50, west=west, east=east)
+    assert (region.west, region.east) == kept
+    again = Region.parse(region.model_dump())
+    assert again == region and again.digest() == region.digest()
+    grid = Grid(resolution_deg=2, poles=True, region=region)
+    degrees = np.arange(np.ceil(west / 2) * 2, (east + 360 if east < west else east) + 1e-9, 2) % 360
+    assert sorted(grid.longitude % 360) == sorted(set(degrees))
+    assert grid.inside(region)[1].size == grid.longitude.size
+
+
+def test_the_whole_circle_is_the_global_axis() -> None:
+    band = Grid(resolution_deg=5, region=Region(north=60, south=-60, west=-180, east=180))
+    np.testing.assert_array_equal(band.longitude, Grid(resolution_deg=5).longitude)
+    assert np.ptp(band.longitude_bounds()) == pytest.approx(360)
+
+
 def test_a_region_may_be_the_globe_or_one_cell() -> None:
     whole = Grid(resolution_deg=10, poles=True)
     globe = whole.model_copy(update={"region": Region(north=90, south=-90, west=0, east=350)})
@@ -89,15 +114,17 @@ def test_a_resolution_must_divide_the_globe(resolution: float) -> None:
 
 
 def test_regions_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match="west\n.*greater than or equal to 0"):
-        Region(north=60, south=50, west=-10, east=10)
+    with pytest.raises(ValueError, match="west\n.*greater than or equal to -360"):
+        Region(north=60, south=50, west=-361, east=10)
     with pytest.raises(ValueError, match="region expects south <= north, found 60.0, 50.0"):
         Region(north=50, south=60, west=0, east=10)
     for north, south, message in ((90.5, 50, "north\n.*equal to 90"), (50, -90.5, "south\n.*equal to -90")):
         with pytest.raises(ValueError, match=message):
             Region(north=north, south=south, west=0, east=10)
-    with pytest.raises(ValueError, match="east\n.*less than 360"):
-        Region(north=60, south=50, west=0, east=360)
+    with pytest.raises(ValueError, match="east\n.*less than or equal to 360"):
+        Region(north=60, south=50, west=0, east=360.5)
+    with pytest.raises(ValueError, match="west\n.*valid number"):
+        Region(north=60, south=50, west=True, east=10)
     with pytest.raises(ValueError, match="no cell center"):
         Grid(resolution_deg=5.625, region=Region(north=1, south=0.5, west=1, east=2))
 

@@ -1,6 +1,7 @@
 """Latitude/longitude geometry and area weights."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,19 @@ SNAP_TOLERANCE_DEG = 2e-3
 """Greatest distance of an axis from the regular one that replaces it. GRIB1 rounds to millidegrees."""
 
 
+def _on_circle(longitude: float) -> float:
+    """Degrees east in [0, 360). The second remainder is for -1e-15, whose first is 360."""
+    return longitude % 360.0 % 360.0
+
+
 class Region(Spec):
     """A box that holds the cell centers between its borders and on them.
 
-    Longitudes are in [0, 360). A box with ``west > east`` reaches across 0°.
+    Longitudes may be given as -8 or as 352, and are kept in [0, 360). A box with ``west > east`` reaches
+    across 0°. One of 360 degrees or more, such as -180 to 180, is the whole circle, from 0 to 360.
+
+    >>> Region(north=60, south=50, west=-8, east=2).label, Region(north=9, south=0, west=-180, east=180).label
+    ('60N-50N-352E-2E', '9N-0N-0E-360E')
     """
 
     north: Latitude
@@ -24,9 +34,22 @@ class Region(Spec):
     south: Latitude
     """Southern border in degrees north, negative in the southern hemisphere."""
     west: Longitude
-    """Western border in degrees east, from 0 to below 360."""
+    """Western border in degrees east, negative west of Greenwich or from 0 on."""
     east: Longitude
-    """Eastern border in degrees east, from 0 to below 360."""
+    """Eastern border in degrees east, negative west of Greenwich or from 0 on."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _eastward(cls, values: Any) -> Any:
+        """Longitudes in [0, 360); those of the whole circle as 0 and 360."""
+        if not isinstance(values, Mapping):
+            return values
+        west, east = values.get("west"), values.get("east")
+        if not all(type(each) in (int, float) and abs(each) <= 360 for each in (west, east)):
+            return values  # refused by their own ranges
+        circle = east - west >= 360
+        borders = (0.0, 360.0) if circle else (_on_circle(west), _on_circle(east))
+        return {**values, "west": borders[0], "east": borders[1]}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
