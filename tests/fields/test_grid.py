@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weatherpeft.fields.grid import Grid, Region, latitude_bounds, longitude_cells, snap_axis
+from weatherpeft.fields.gaussian import gaussian_latitudes
+from weatherpeft.fields.grid import (
+    Grid,
+    Region,
+    is_regular,
+    latitude_bounds,
+    longitude_cells,
+    snap_axis,
+    snap_latitude,
+)
 
 CHINA = Region(north=58.5, south=-1.25, west=74.0, east=133.75)
 
@@ -166,6 +175,30 @@ def test_irregular_axes_are_refused() -> None:
         longitude_cells(np.arange(0, 363, 3.0))
     with pytest.raises(ValueError, match="the meridian 359.999° is there twice"):
         longitude_cells(np.array([0.0, 90.0, 180.0, 270.0, 359.999]))
+
+
+@given(number=st.sampled_from([16, 32, 48, 80, 160, 320, 512]), part=st.tuples(*[st.floats(0, 1)] * 2))
+def test_gaussian_rows_are_found_in_millidegrees(number: int, part: tuple[float, float]) -> None:
+    whole = gaussian_latitudes(2 * number)
+    start, stop = sorted(round(share * 2 * number) for share in part)
+    rows = whole[start : max(stop, start + 2)]
+    for values in (rows, rows[::-1]):
+        if values.size < 2:
+            continue
+        found = snap_latitude(np.round(values, 3))
+        np.testing.assert_allclose(found, values, atol=1e-9 if not is_regular(found) else 2.5e-3)
+        assert latitude_bounds(found).size == values.size + 1
+
+
+def test_rows_of_a_gaussian_grid_have_no_gap() -> None:
+    whole = gaussian_latitudes(64)
+    np.testing.assert_allclose(np.sin(np.deg2rad(whole)), np.polynomial.legendre.leggauss(64)[0][::-1])
+    for values in (np.delete(whole, 5), whole[::2], whole + 0.01):
+        with pytest.raises(ValueError, match="latitude: expected a regular axis"):
+            snap_latitude(values)
+    bounds = latitude_bounds(whole)
+    assert bounds[[0, -1]].tolist() == [90, -90] and bounds[32] == pytest.approx(0, abs=1e-12)
+    assert latitude_bounds(whole[1:9])[0] == pytest.approx(whole[1] + (whole[1] - whole[2]) / 2)
 
 
 def test_latitude_bounds_of_any_axis() -> None:

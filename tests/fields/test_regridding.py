@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
+from weatherpeft.fields.gaussian import gaussian_latitudes
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.regridding import Method, Regridder, interpolation_matrices
 
@@ -142,6 +143,48 @@ def test_source_axes_in_millidegrees_are_the_exact_ones(method: Method) -> None:
         (rounded.longitude_matrix, exact.longitude_matrix),
     ):
         np.testing.assert_allclose(found.toarray(), expected.toarray(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("south_first", [False, True])
+def test_gaussian_rows_have_cells_between_them(south_first: bool) -> None:
+    """Against means over thousands of points, each with the value of the row whose cell it is in."""
+    latitude, target = gaussian_latitudes(48), Grid(resolution_deg=22.5)
+    rows = np.random.default_rng(8).normal(size=48)
+    borders = (latitude[1:] + latitude[:-1]) / 2
+    points = 90 - (np.arange(180_000) + 0.5) / 1000
+    nearest = rows[np.searchsorted(-borders, -points)]
+    area = np.cos(np.deg2rad(points))
+    expected = (nearest * area).reshape(8, -1).sum(axis=1) / area.reshape(8, -1).sum(axis=1)
+    order = slice(None, None, -1 if south_first else 1)
+    field = np.repeat(rows[order, None], 96, axis=1)
+    found = Regridder(latitude[order], np.arange(0, 360, 3.75), target, "conservative")(field)
+    np.testing.assert_allclose(found, np.repeat(expected[:, None], 16, axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("south_first", [False, True])
+def test_values_between_gaussian_rows_are_linear_and_reach_the_poles(south_first: bool) -> None:
+    latitude, target = gaussian_latitudes(48), Grid(resolution_deg=2.5, poles=True)
+    order = slice(None, None, -1 if south_first else 1)
+    field = np.repeat(latitude[order, None], 96, axis=1)
+    found = Regridder(latitude[order], np.arange(0, 360, 3.75), target, "bilinear")(field)
+    expected = np.clip(target.latitude, latitude[-1], latitude[0])
+    np.testing.assert_allclose(found, np.repeat(expected[:, None], 144, axis=1), atol=2e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_part_of_a_gaussian_grid_reaches_as_far_as_its_cells(method: Method) -> None:
+    latitude = gaussian_latitudes(48)[:12]  # 87.2 to 46.4
+    field = np.repeat(latitude[:, None], 96, axis=1)
+    for south, reaches in ((50.0, True), (30.0, False)):
+        target = Grid(resolution_deg=5, region=Region(north=90, south=south, west=0, east=20))
+        if reaches:
+            found = Regridder(latitude, np.arange(0, 360, 3.75), target, method)(field)
+            np.testing.assert_allclose(found[1:, 0], target.latitude[1:], atol=2)
+        else:
+            with pytest.raises(
+                ValueError, match="does not reach 3 of 12 target latitudes, the first at 42.5"
+            ):
+                Regridder(latitude, np.arange(0, 360, 3.75), target, method)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,5 +1,6 @@
 """Latitude/longitude geometry and area weights."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from weatherpeft.fields.gaussian import find_rows, gaussian_latitudes
 from weatherpeft.spec import Latitude, Longitude, Spec
 
 Axis = NDArray[np.float64]
@@ -44,12 +46,12 @@ class Region(Spec):
         """Longitudes in [0, 360); those of the whole circle as 0 and 360."""
         if not isinstance(values, Mapping):
             return values
-        west, east = values.get("west"), values.get("east")
+        west, east = (values.get(name, math.nan) for name in ("west", "east"))
         if not all(type(each) in (int, float) and abs(each) <= 360 for each in (west, east)):
             return values  # refused by their own ranges
-        circle = east - west >= 360
-        borders = (0.0, 360.0) if circle else (_on_circle(west), _on_circle(east))
-        return {**values, "west": borders[0], "east": borders[1]}
+        if east - west >= 360:
+            return {**values, "west": 0.0, "east": 360.0}
+        return {**values, "west": _on_circle(west), "east": _on_circle(east)}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -237,11 +239,49 @@ def snap_axis(values: Axis, name: str) -> Axis:
     )
 
 
+def snap_latitude(latitude: Axis) -> Axis:
+    """Recover the exact rows of a regular or of a Gaussian grid from values that were rounded.
+
+    Rows that are regular to within the tolerance are taken as regular, as those of a part of a fine Gaussian
+    grid are.
+
+    Args:
+        latitude: degrees, north or south first, shape ``(n,)``.
+
+    Returns:
+        The exact values in the given order, shape ``(n,)``.
+
+    Raises:
+        ValueError: the values are not finite, or neither regular nor consecutive rows of a Gaussian grid.
+
+    >>> snap_latitude(np.array([59.444, 19.876, -19.876, -59.444])).round(4).tolist()
+    [59.4444, 19.8757, -19.8757, -59.4444]
+    """
+    try:
+        return snap_axis(latitude, "latitude")
+    except ValueError:
+        values = np.asarray(latitude, dtype=np.float64)
+        if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
+            raise
+        north_first = slice(None, None, 1 if values[0] > values[-1] else -1)
+        found = find_rows(values[north_first], SNAP_TOLERANCE_DEG)
+        if found is None:
+            raise
+        rows, first = found
+        return gaussian_latitudes(rows)[first : first + values.size][north_first]
+
+
+def is_regular(axis: Axis) -> bool:
+    """Whether an exact axis has one spacing, as opposed to Gaussian latitudes."""
+    return bool(np.ptp(np.diff(axis)) < 1e-9)
+
+
 def latitude_bounds(latitude: Axis) -> Axis:
-    """Borders of the rows of a regular axis, with or without poles, in the order of the axis.
+    """Borders of the rows of a regular or Gaussian axis, with or without poles, in the order of the axis.
 
     Borders lie half-way between rows. The outer borders lie half a spacing beyond the outer rows, but at
-    most on the poles, so that a row on a pole is half as wide as the others.
+    most on the poles, so that a row on a pole is half as wide as the others. The outermost row of a Gaussian
+    grid reaches to the pole.
 
     Args:
         latitude: row centers in degrees, at least two, in either order, shape ``(latitude,)``.
@@ -250,22 +290,33 @@ def latitude_bounds(latitude: Axis) -> Axis:
         Degrees, shape ``(latitude + 1,)``.
 
     Raises:
-        ValueError: the axis is not regular, has a single row or leaves -90 … 90.
+        ValueError: the axis is neither regular nor Gaussian, has a single row or leaves -90 … 90.
 
     >>> latitude_bounds(np.array([-90.0, 0.0, 90.0])).tolist()
     [-90.0, -45.0, 45.0, 90.0]
     """
-    centers = snap_axis(latitude, "latitude")
+    centers = snap_latitude(latitude)
     if centers.size < 2 or np.abs(centers).max() > 90 + SNAP_TOLERANCE_DEG:
         raise ValueError(
             f"latitude: expected two or more values in -90 … 90, found {centers.size} "
             f"from {centers[0]:g} to {centers[-1]:g}"
         )
+    if not is_regular(centers):
+        return _gaussian_bounds(centers)
     half = (centers[1] - centers[0]) / 2
     bounds = np.append(centers - half, centers[-1] + half)
     for edge in (0, -1):  # a border beyond a pole, or within rounding of it, is the pole
         if 90 - abs(bounds[edge]) <= SNAP_TOLERANCE_DEG:
             bounds[edge] = np.copysign(90, bounds[edge])
+    return bounds
+
+
+def _gaussian_bounds(centers: Axis) -> Axis:
+    half = np.diff(centers) / 2
+    bounds = np.concatenate([centers[:1] - half[:1], centers[:-1] + half, centers[-1:] + half[-1:]])
+    for edge in (0, -1):
+        if 90 - abs(centers[edge]) < 2 * abs(half[edge]):  # no other row fits between it and the pole
+            bounds[edge] = np.copysign(90, centers[edge])
     return bounds
 
 

@@ -1,4 +1,4 @@
-"""Regridding between regular latitude/longitude grids, with one small sparse matrix per axis.
+"""Regridding from regular and Gaussian grids to regular ones, with one small sparse matrix per axis.
 
 On such grids conservative and bilinear weights are products of a latitude and a longitude factor. Two
 sparse products therefore regrid a field, and a global 0.25° field takes milliseconds. Conservative
@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from weatherpeft.fields.grid import Axis, Grid, latitude_bounds, longitude_cells, snap_axis
+from weatherpeft.fields.grid import Axis, Grid, is_regular, latitude_bounds, longitude_cells, snap_latitude
 
 Method = Literal["conservative", "bilinear"]
 MINIMUM_VALID_SHARE = 0.5
@@ -20,7 +20,7 @@ MINIMUM_VALID_SHARE = 0.5
 
 
 class Regridder:
-    """Weights from a regular source grid to a target grid.
+    """Weights from a regular or Gaussian source grid to a target grid.
 
     The source may be global or regional, have rows on the poles or not, go from south to north or from
     north to south, and start at any meridian. It must reach the whole target, because nothing is
@@ -37,7 +37,8 @@ class Regridder:
             are not NaN. With less the cell is NaN; otherwise the weights of these cells are renormalized.
 
     Raises:
-        ValueError: an axis is not regular, or the source does not reach a target row or column.
+        ValueError: an axis is neither regular nor Gaussian, or the source does not reach a target row or
+            column.
     """
 
     def __init__(
@@ -212,10 +213,23 @@ def _longitude_overlaps(source: Axis, target: Grid) -> scipy.sparse.csr_array:
 
 
 def _latitude_interpolation(source: Axis, points: Axis) -> scipy.sparse.csr_array:
-    centers = snap_axis(source, "latitude")
+    centers = snap_latitude(source)
     if centers.size < 2:
         raise ValueError(f"latitude: expected two or more source rows, found {centers.size}")
-    return _linear((points - centers[0]) / (centers[1] - centers[0]), np.arange(centers.size), periodic=False)
+    if is_regular(centers):
+        position = (points - centers[0]) / (centers[1] - centers[0])
+    else:
+        position = _position_between(points, centers)
+    return _linear(position, np.arange(centers.size), periodic=False)
+
+
+def _position_between(points: Axis, centers: Axis) -> Axis:
+    """Fractional positions of points among unequal rows; an outer border is half a step outside."""
+    bounds = latitude_bounds(centers)
+    known = np.concatenate([bounds[:1], centers, bounds[-1:]])
+    steps = np.concatenate([[-0.5], np.arange(centers.size), [centers.size - 0.5]])
+    turn = np.sign(known[-1] - known[0])
+    return np.interp(turn * points, turn * known, steps, left=-1, right=centers.size)
 
 
 def _longitude_interpolation(source: Axis, points: Axis) -> scipy.sparse.csr_array:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG, Axis, longitude_cells, snap_axis
+from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG, Axis, longitude_cells, snap_latitude
 from weatherpeft.fields.variables import VARIABLES, Variable, VariableSet
 
 FileKind = Literal["GRIB", "NetCDF3", "NetCDF4", "ZIP archive", "HTML page", "empty", "unknown"]
@@ -47,15 +47,33 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The canonical axes of a file, and the positions of their rows and columns in the file."""
+    """The canonical axes of a file, their positions in it, and the order of its values.
+
+    Attributes:
+        latitude: canonical row centers in degrees, ``(latitude,)``.
+        longitude: canonical column centers in degrees, ``(longitude,)``.
+        rows: position of each canonical row among those of the file.
+        columns: position of each canonical column among those of the file.
+        by_column: whether columns, not rows, stand one after another.
+        alternating: whether every second line goes backward.
+    """
 
     latitude: Axis
     longitude: Axis
     rows: NDArray[np.intp] | slice
     columns: NDArray[np.intp] | slice
+    by_column: bool = False
+    alternating: bool = False
 
     def arrange(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Bring a field ``(latitude, longitude)`` from the order of the file to the canonical order."""
+        if self.by_column:
+            values = values.reshape(self.longitude.size, self.latitude.size)
+        if self.alternating:
+            values = values.copy()
+            values[1::2] = values[1::2, ::-1].copy()
+        if self.by_column:
+            values = values.T
         return np.ascontiguousarray(values[self.rows][:, self.columns], dtype=np.float32)
 
     def matches(self, other: "Layout") -> bool:
@@ -99,9 +117,10 @@ def canonical_layout(latitude: Axis, longitude: Axis) -> Layout:
         longitude: column centers in degrees, in any order, shape ``(longitude,)``.
 
     Raises:
-        ValueError: an axis is not finite or not regular, or a meridian is there twice.
+        ValueError: an axis is not finite, longitudes are not regular, latitudes neither regular nor Gaussian,
+            or a meridian is there twice.
     """
-    latitude = snap_axis(latitude, "latitude")
+    latitude = snap_latitude(latitude)
     rows = np.argsort(-latitude)
     west, width = longitude_cells(longitude)
     longitude = np.round(west + width / 2, 9) % 360

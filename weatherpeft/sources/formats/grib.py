@@ -1,7 +1,7 @@
 """GRIB files: a scan of the headers, message by message, and fields that are read one at a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from weatherpeft.fields.gaussian import MOST_ROWS, gaussian_latitudes
+from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.sources.formats.fields import (
     PRESSURE,
@@ -19,6 +21,7 @@ from weatherpeft.sources.formats.fields import (
     check_points,
     variable_rows,
 )
+from weatherpeft.sources.formats.grids import SEPARABLE, advice
 
 _SURFACES = ("surface", "heightAboveGround", "meanSea")
 _MISSING = 3.4028234663852886e38
@@ -41,7 +44,8 @@ class Message:
         lead_hours: hours from the start of the forecast to the valid time, 0 for an analysis.
         member: ensemble member, None where the message has none.
         expver: ECMWF experiment version, ``0001`` for final and ``0005`` for preliminary ERA5.
-        geometry: grid type, scanning flags, rows, columns, first and last latitude and longitude.
+        geometry: grid type, Gaussian rows from a pole to the equator (else 0), scanning flags, rows, columns,
+            first and last latitude and longitude; the type alone where it has no rows and columns.
         simple: for GRIB 1 in simple packing of 16 bits without missing values, like most of ERA5, the
             reference value, the binary and decimal scale factors, and the first byte of the values in the
             message; otherwise None.
@@ -120,7 +124,8 @@ def _header(handle: int) -> Message:
     valid_time = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:]}"
     kind = get("gridType", str)
     geometry = [kind]
-    if kind == "regular_ll":
+    if kind in SEPARABLE:
+        geometry += [get("N") if kind == "regular_gg" else 0]
         geometry += [
             get(key)
             for key in ("iScansNegatively", "jPointsAreConsecutive", "alternativeRowScanning", "Nj", "Ni")
@@ -147,15 +152,41 @@ def _header(handle: int) -> Message:
 
 
 def _grib_layout(geometry: tuple[Any, ...]) -> Layout:
+    """The axes of a message, and the order of its values.
+
+    Raises:
+        ValueError: rows and columns are not those of latitude and longitude. The message says what makes a
+            file of which they are.
+    """
     kind, *numbers = geometry
-    if kind != "regular_ll":
-        raise ValueError(f"expected a regular_ll grid, found {kind}")
-    westward, by_column, alternating, rows, columns, north, south, west, east = numbers
-    if by_column or alternating:
-        raise ValueError("expected rows one after another in one direction, found another scanning mode")
+    if kind not in SEPARABLE:
+        raise ValueError(advice(kind))
+    between, westward, by_column, alternating, rows, columns, north, south, west, east = numbers
     check_points(rows, columns)
     span = -((west - east) % 360) if westward else (east - west) % 360
-    return canonical_layout(np.linspace(north, south, rows), west + np.linspace(0, span, columns))
+    latitude = _gaussian_rows(between, rows, north, south) if between else np.linspace(north, south, rows)
+    layout = canonical_layout(latitude, west + np.linspace(0, span, columns))
+    return replace(layout, by_column=bool(by_column), alternating=bool(alternating))
+
+
+def _gaussian_rows(between: int, rows: int, north: float, south: float) -> NDArray[np.float64]:
+    """Consecutive rows of the Gaussian grid with some rows between a pole and the equator.
+
+    Raises:
+        ValueError: there are too many, or the first or last latitude is none of the grid's.
+    """
+    if not 0 < 2 * between <= MOST_ROWS:
+        raise ValueError(f"expected a Gaussian grid of up to {MOST_ROWS} rows, found F{between}")
+    whole = gaussian_latitudes(2 * between)
+    first, last = (int(np.argmin(np.abs(whole - value))) for value in (north, south))
+    found = whole[first : last + 1] if first <= last else whole[last : first + 1][::-1]
+    off = max(abs(found[0] - north), abs(found[-1] - south))
+    if found.size != rows or off > SNAP_TOLERANCE_DEG:
+        raise ValueError(
+            f"expected consecutive rows of the Gaussian grid F{between}, found {rows} rows from {north:g} to "
+            f"{south:g}"
+        )
+    return found
 
 
 def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iterator[tuple[Key, RawField]]:
@@ -170,7 +201,7 @@ def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iter
 
     Raises:
         ValueError: ``inventory`` refuses the file, a sum is over other hours than its variable's, or the
-            grid is not a regular one of latitude and longitude, stored by rows in one direction.
+            grid is neither a regular one of latitude and longitude nor a regular Gaussian one.
     """
     names = {(row.param_id, row.kind == "atmospheric"): row for row in variable_rows(variables)}
     layouts: dict[tuple[Any, ...], Layout] = {}

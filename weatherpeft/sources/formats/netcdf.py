@@ -24,6 +24,7 @@ from weatherpeft.sources.formats.fields import (
     unit_conversion,
     variable_rows,
 )
+from weatherpeft.sources.formats.grids import check_separable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -123,6 +124,7 @@ def _netcdf_variable(
     for role in ("latitude", "longitude", *(() if static else ("time",))):
         if role not in axes:
             raise ValueError(f"expected a coordinate {role}, found {', '.join(map(str, array.coords))}")
+    check_separable(axes["latitude"], axes["longitude"])
     dimensions = {axis.dims[0]: role for role, axis in axes.items() if axis.ndim == 1 and role != "expver"}
     unknown = [name for name in array.dims if name not in dimensions and name != "expver"]
     if unknown:
