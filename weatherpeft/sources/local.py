@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.bases.defaults import SourceDefaults
+from weatherpeft.sources.bases.rename import Rename
 from weatherpeft.spec import Period
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class Local(SourceDefaults):
     the home folder."""
     span: Period
     """Period that the files cover; they may hold more."""
+    rename: Rename = {}
+    """Our names of variables by the names in the files, for files whose names and attributes do not tell what
+    a variable is. In GRIB the name is ecCodes' short name or the param id. A height in m is called
+    ``geopotential_height`` or ``surface_altitude``. A variable named here is taken from nowhere else."""
 
     def periods(self) -> tuple[Period, ...]:
         """One job for the whole span."""
@@ -89,7 +94,7 @@ class Local(SourceDefaults):
         """Check the files in ``raw`` and read them lazily (see ``files.open_canonical``)."""
         from weatherpeft.sources.formats.files import open_canonical, raw_files
 
-        return open_canonical(raw_files(raw), request)
+        return open_canonical(raw_files(raw), request, rename=self.rename)
 
 
 def _free(output: Path, index: int, name: str) -> Path:

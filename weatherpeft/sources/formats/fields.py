@@ -1,6 +1,6 @@
-"""Fields of raw files, for all readers: their keys, places, layouts and units."""
+"""Fields of raw files, for all readers: their keys, places and layouts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,13 +22,8 @@ COORDINATES = 2**22
 """Most values of a coordinate, and most fields of a variable in a file."""
 CHUNK_BYTES = 2**31
 """Most bytes of a chunk, which is read as a whole."""
-
-_DIMENSIONLESS = ("(0 - 1)", "(0-1)", "0-1", "~", "Numeric", "numeric", "dimensionless", "Proportion", "")
-_CONVERSIONS = {  # (found, expected): (factor, offset)
-    ("degC", "K"): (1.0, 273.15), ("celsius", "K"): (1.0, 273.15), ("hPa", "Pa"): (100.0, 0.0),
-    ("mbar", "Pa"): (100.0, 0.0), ("mm", "m"): (1e-3, 0.0), ("kg m-2", "m"): (1e-3, 0.0),
-    ("%", "1"): (1e-2, 0.0), ("g kg-1", "kg kg-1"): (1e-3, 0.0), ("gpm", "m2 s-2"): (9.80665, 0.0),
-}  # fmt: skip
+_LISTED = 20
+"""Most names in a message."""
 
 
 class Key(NamedTuple):
@@ -90,13 +85,18 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class RawField:
-    """Place of a field; ``read()`` gives its canonical values in float32, ``(latitude, longitude)``."""
+    """Place of a field; ``read()`` gives its canonical values in float32, ``(latitude, longitude)``.
+
+    ``name`` is that in the file. ``sure`` says that no other quantity has it (see ``names.Match``).
+    """
 
     file: Path
     expver: str
     member: int | None
     layout: Layout
     read: Callable[[], NDArray[np.float32]]
+    name: str = ""
+    sure: bool = True
 
 
 def check_points(rows: int, columns: int) -> None:
@@ -139,19 +139,30 @@ def variable_rows(variables: VariableSet) -> list[Variable]:
     return [VARIABLES[name] for name in names]
 
 
-def unit_conversion(found: str, expected: str) -> tuple[float, float]:
-    """Factor and offset that convert found units, as files spell them, to the expected ones.
+def listed(names: Sequence[str]) -> str:
+    """Names for a message of one line, the first ``_LISTED`` of them.
 
-    Raises:
-        ValueError: no conversion from the found to the expected units is known.
+    >>> listed(["t", "u"])
+    't, u'
     """
-    plain = found.strip().replace("**", "").replace("^", "")
-    plain = "1" if plain in _DIMENSIONLESS or plain.startswith("(Code table") else plain
-    if plain == expected:
-        return 1.0, 0.0
-    if (plain, expected) not in _CONVERSIONS:
-        raise ValueError(f"expected units {expected}, found {found}")
-    return _CONVERSIONS[plain, expected]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def in_words(times: NDArray[np.datetime64]) -> str:
+    """Times for a message of one line: the first and the last, and how far apart they are if all are so.
+
+    Args:
+        times: increasing times, to the minute, ``(time,)``.
+
+    >>> in_words(np.array(["2020-01-01T00:00", "2020-01-01T06:00", "2020-01-01T12:00"], "datetime64[m]"))
+    '3 times from 2020-01-01T00:00 to 2020-01-01T12:00, every 6 h'
+    """
+    if times.size < 2:
+        return f"one time, {times[0]}" if times.size else "no time"
+    steps = np.unique(np.diff(times).astype(int))
+    every = f", every {steps[0] / 60:g} h" if steps.size == 1 else ""
+    return f"{times.size} times from {times[0]} to {times[-1]}{every}"
 
 
 def not_hourly(row: Variable, times: NDArray[Any]) -> str:

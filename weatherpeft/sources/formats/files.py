@@ -18,9 +18,17 @@ from numpy.typing import NDArray
 from weatherpeft.artifacts.manifest import BOOKKEEPING
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.formats.fields import FileKind, Key, Layout, RawField, not_hourly
-from weatherpeft.sources.formats.grib import grib_fields
-from weatherpeft.sources.formats.netcdf import netcdf_fields
+from weatherpeft.sources.formats.fields import (
+    FileKind,
+    Key,
+    Layout,
+    RawField,
+    in_words,
+    listed,
+    not_hourly,
+)
+from weatherpeft.sources.formats.grib import grib_contents, grib_fields
+from weatherpeft.sources.formats.netcdf import netcdf_contents, netcdf_fields
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,6 +37,10 @@ HOURLY_TIME = "hourly_time"
 """Time dimension of accumulated fields: ends of hours, from 00 UTC of the first day to 23 UTC of the last."""
 PRELIMINARY = {"time": "preliminary", HOURLY_TIME: "hourly_preliminary"}
 """For each time dimension, the coordinate that marks preliminary data (ERA5T). Final data has none."""
+FINAL, ERA5T = "0001", "0005"
+"""Experiment versions of final and of preliminary ERA5."""
+_LISTED_FILES = 20
+"""Most files that a message about a missing variable looks into."""
 _log = logging.getLogger(__name__)
 
 _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
@@ -73,7 +85,10 @@ def sniff(path: Path) -> FileKind:
 
 
 def open_canonical(
-    paths: Sequence[Path], request: DataRequest, times: NDArray[np.datetime64] | None = None
+    paths: Sequence[Path],
+    request: DataRequest,
+    times: NDArray[np.datetime64] | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> "xr.Dataset":
     """Check raw files against a request and read them lazily.
 
@@ -87,6 +102,7 @@ def open_canonical(
         paths: GRIB and NetCDF files, mixed and named in any way. Forecasts must be in GRIB.
         request: fields that the files must hold.
         times: valid times (UTC) of the instantaneous fields, where they are not every ``step_hours``.
+        rename: our names of variables, by names in files (see ``names.recognize``).
 
     Returns:
         The canonical dataset of ``interfaces.Source.decode``, with one dask chunk per time and member.
@@ -103,7 +119,7 @@ def open_canonical(
     fields: dict[Key, RawField] = {}
     seen: set[Key] = set()
     for path in paths:
-        for key, field in _fields(path, request):
+        for key, field in _fields(path, request, rename or {}):
             seen.add(key)
             key = key if request.members or key.member is None else key._replace(member=None)
             if key in expected:
@@ -145,12 +161,25 @@ def _expected(request: DataRequest, times: NDArray[np.datetime64]) -> Iterator[K
 
 
 def _add(fields: dict[Key, RawField], key: Key, field: RawField) -> None:
-    """Add a field, and refuse one that is there already. Of a static field the first one counts."""
+    """Add a field, and refuse one that is there already. Of a static field the first one counts.
+
+    A field with a sure name takes the place of one without.
+    """
     other = fields.setdefault(key, field)
+    if other is not field and other.sure != field.sure:
+        fields[key] = field if field.sure else other
+        return
     if other is field or key.time is None:
         return
-    if other.expver != field.expver:
-        cause = f"with expver {other.expver} and {field.expver}, final and preliminary data; keep one of them"
+    if other.name != field.name and not field.sure:
+        cause = (
+            f"as {other.name} and {field.name}; say which one in the source, such as "
+            f"rename: {{{other.name}: {key.variable}}}"
+        )
+    elif other.expver != field.expver:
+        versions = sorted((other.expver, field.expver))
+        what = "final and preliminary data" if versions == [FINAL, ERA5T] else "two versions of the data"
+        cause = f"with expver {other.expver} and {field.expver}, {what}; keep one of them"
     elif other.member != field.member:
         cause = f"as members {other.member} and {field.member}, and the request names no members"
     else:
@@ -167,16 +196,28 @@ def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence
     text = f"{names}: {first} is missing ({len(missing)} of {total} fields are)"
     levels = sorted({key.level for key in found if key.level is not None})
     members = sorted({key.member for key in found if key.member is not None})
-    times = sorted({key.time for key in found if key.time is not None})
+    times = np.array(sorted({key.time for key in found if key.time is not None}), "datetime64[m]")
     if not found:
         row = VARIABLES[first.variable]
-        return f"{text}; found none at all (short name {row.short_name}, param id {row.param_id})"
+        return (
+            f"{text}; found none at all (short name {row.short_name}, param id {row.param_id}){_held(paths)}"
+        )
     if first.level is not None and first.level not in levels:
         return f"{text}; found no level {first.level}, only {', '.join(map(str, levels))} hPa"
     if first.member is not None and first.member not in members:
         return f"{text}; found no member {first.member}, only {', '.join(map(str, members)) or 'none'}"
-    why = not_hourly(VARIABLES[first.variable], np.array(times))
-    return f"{text}; found times from {times[0]} to {times[-1]}{why}"
+    return f"{text}; found {in_words(times)}{not_hourly(VARIABLES[first.variable], times)}"
+
+
+def _held(paths: Sequence[Path]) -> str:
+    """The end of an error message that lists the variables of some files, by their names there."""
+    held: dict[str, None] = {}
+    for path in paths[:_LISTED_FILES]:
+        kind = sniff(path)
+        names = grib_contents(path) if kind == "GRIB" else netcdf_contents(path, kind)
+        held.update(dict.fromkeys(names))
+    which = "the files hold" if len(paths) <= _LISTED_FILES else f"the first {_LISTED_FILES} files hold"
+    return f"; {which} {listed(list(held))}" if held else ""
 
 
 class _Stack:
@@ -243,10 +284,15 @@ def _preliminary(fields: Mapping[Key, RawField]) -> dict[str, set[np.datetime64]
     """The times of preliminary fields, by time dimension."""
     found: dict[str, set[np.datetime64]] = {}
     for key, field in fields.items():
-        if field.expver.endswith("5") and key.time is not None:
+        if _is_preliminary(field.expver) and key.time is not None:
             hourly = VARIABLES[key.variable].kind == "accumulated"
             found.setdefault(HOURLY_TIME if hourly else "time", set()).add(key.time)
     return found
+
+
+def _is_preliminary(expver: str) -> bool:
+    """Whether ERA5T is among the versions of a field, of which old CDS files have several."""
+    return ERA5T in expver.split("/")
 
 
 def _versions(fields: Mapping[Key, RawField]) -> dict[str, str]:
@@ -256,21 +302,21 @@ def _versions(fields: Mapping[Key, RawField]) -> dict[str, str]:
         if field.expver and key.time is not None:
             spans.setdefault(field.expver, []).append(key.time)
     for version in spans:
-        if version.endswith("5"):
+        if _is_preliminary(version):
             start = min(spans[version])
             _log.warning("expver %s from %s: preliminary ERA5T, which may still change", version, start)
     text = (f"{name}: {len(t)} fields, {min(t)} to {max(t)}" for name, t in sorted(spans.items()))
     return {"expver": "; ".join(text)} if spans else {}
 
 
-def _fields(path: Path, request: DataRequest) -> Iterable[tuple[Key, RawField]]:
+def _fields(path: Path, request: DataRequest, rename: Mapping[str, str]) -> Iterable[tuple[Key, RawField]]:
     kind = sniff(path)
     if kind == "GRIB":
-        return grib_fields(path, request.variables, request.lead_hours)
+        return grib_fields(path, request.variables, request.lead_hours, rename)
     if kind in ("NetCDF3", "NetCDF4"):
         if request.lead_hours:
             raise ValueError(f"{path}: expected forecasts in GRIB, found {kind}")
-        return netcdf_fields(path, kind, request.variables)
+        return netcdf_fields(path, kind, request.variables, rename)
     advice = {
         "ZIP archive": "is a ZIP archive; unpack it and give the files inside (CDS packs mixed requests)",
         "HTML page": "is an HTML page, not data; the server probably answered with an error or a login",

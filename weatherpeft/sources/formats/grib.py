@@ -1,6 +1,6 @@
 """GRIB files: a scan of the headers, message by message, and fields that are read one at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from weatherpeft.fields.gaussian import MOST_ROWS, gaussian_latitudes
 from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG
-from weatherpeft.fields.variables import VariableSet
+from weatherpeft.fields.variables import Variable, VariableSet
 from weatherpeft.sources.formats.fields import (
     PRESSURE,
     Key,
@@ -22,6 +22,8 @@ from weatherpeft.sources.formats.fields import (
     variable_rows,
 )
 from weatherpeft.sources.formats.grids import SEPARABLE, advice
+from weatherpeft.sources.formats.names import Named, recognize
+from weatherpeft.sources.formats.units import conversion
 
 _SURFACES = ("surface", "heightAboveGround", "meanSea")
 _MISSING = 3.4028234663852886e38
@@ -189,7 +191,19 @@ def _gaussian_rows(between: int, rows: int, north: float, south: float) -> NDArr
     return found
 
 
-def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iterator[tuple[Key, RawField]]:
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The variable that a parameter is, its name in the file, and factor and offset of its values."""
+
+    row: Variable
+    name: str
+    sure: bool
+    conversion: tuple[float, float]
+
+
+def grib_fields(
+    path: Path, variables: VariableSet, lead_hours: int = 0, rename: Mapping[str, str] | None = None
+) -> Iterator[tuple[Key, RawField]]:
     """The fields of some variables in a GRIB file, in the order of the file.
 
     The first field triggers the scan of the headers. ``RawField.read`` decodes values.
@@ -198,24 +212,26 @@ def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iter
         path: GRIB file.
         variables: variables to find, on all pressure levels.
         lead_hours: lead time of the forecasts to find; 0 for analyses, and for sums of any forecast.
+        rename: our names of variables, by short names or param ids (see ``names.recognize``).
 
     Raises:
-        ValueError: ``inventory`` refuses the file, a sum is over other hours than its variable's, or the
-            grid is neither a regular one of latitude and longitude nor a regular Gaussian one.
+        ValueError: ``inventory`` refuses the file, a sum is over other hours than its variable's, units
+            cannot be converted, or the grid is neither a regular one of latitude and longitude nor a regular
+            Gaussian one.
     """
-    names = {(row.param_id, row.kind == "atmospheric"): row for row in variable_rows(variables)}
+    rows = variable_rows(variables)
+    chosen: dict[tuple[int, str, int], _Chosen | None] = {}
     layouts: dict[tuple[Any, ...], Layout] = {}
     for message in inventory(path):
-        on_pressure = message.type_of_level == PRESSURE
-        row = names.get((message.param_id, on_pressure))
-        if row is None or not (on_pressure or message.type_of_level in _SURFACES):
+        if (place := _place(message)) not in chosen:
+            chosen[place] = _choose(path, message, rows, rename or {})
+        its = chosen[place]
+        if its is None or (lead_hours and message.lead_hours != lead_hours):
             continue
-        if lead_hours and message.lead_hours != lead_hours:
-            continue
-        static = row.kind == "static"
+        row, static = its.row, its.row.kind == "static"
         key = Key(
             row.name,
-            message.level if on_pressure else None,
+            message.level if message.type_of_level == PRESSURE else None,
             None if static else message.valid_time,
             None if static else message.member,
         )
@@ -232,7 +248,65 @@ def grib_fields(path: Path, variables: VariableSet, lead_hours: int = 0) -> Iter
             raise ValueError(f"{path}: {key}: {error}") from error
         layouts[message.geometry] = layout
         read = partial(_read_message, path, message, layout)
-        yield key, RawField(path, message.expver, message.member, layout, read)
+        if its.conversion != (1.0, 0.0):
+            read = partial(_converted, read, *its.conversion)
+        yield key, RawField(path, message.expver, message.member, layout, read, its.name, its.sure)
+
+
+def _place(message: Message) -> tuple[int, str, int]:
+    """What tells a parameter from others: its id, and where it is, apart from the pressure."""
+    level = 0 if message.type_of_level == PRESSURE else message.level
+    return message.param_id, message.type_of_level, level
+
+
+def _choose(
+    path: Path, message: Message, rows: Sequence[Variable], rename: Mapping[str, str]
+) -> _Chosen | None:
+    """The variable that a parameter is, by its param id, and where that is another center's by its names."""
+    on_pressure = message.type_of_level == PRESSURE
+    if not on_pressure and message.type_of_level not in _SURFACES:
+        return None
+    for row in rows:
+        if not rename and (row.param_id, row.kind == "atmospheric") == (message.param_id, on_pressure):
+            return _Chosen(row, str(message.param_id), True, (1.0, 0.0))
+    name, standard_name, units = _names(path, message)
+    above_ground = message.type_of_level == "heightAboveGround"
+    said = Named(name, standard_name, message.param_id, on_pressure, message.level if above_ground else None)
+    for row in rows:
+        if match := recognize(said, row, rename):
+            by_id = message.param_id == row.param_id
+            try:
+                factors = (1.0, 0.0) if by_id else conversion(units, row, match.height)
+            except ValueError as error:
+                raise ValueError(f"{path}: {row.name}: {name}: {error}") from error
+            return _Chosen(row, name, match.sure, factors)
+    return None
+
+
+def _names(path: Path, message: Message) -> tuple[str, str, str]:
+    """Short name, CF standard name and units of a message; ecCodes says ``unknown`` where it knows none."""
+    import eccodes
+
+    with path.open("rb") as stream:
+        stream.seek(message.offset)
+        handle = eccodes.codes_grib_new_from_file(stream, headers_only=True)
+    try:
+        name, standard_name, units = (
+            str(eccodes.codes_get(handle, key)) for key in ("shortName", "cfName", "units")
+        )
+    finally:
+        eccodes.codes_release(handle)
+    return name, standard_name, units
+
+
+def grib_contents(path: Path) -> list[str]:
+    """The parameters of a GRIB file, by short name and type of level."""
+    places = {_place(message): message for message in inventory(path)}
+    return [f"{_names(path, message)[0]} ({message.type_of_level})" for message in places.values()]
+
+
+def _converted(read: Callable[[], NDArray[np.float32]], factor: float, offset: float) -> NDArray[np.float32]:
+    return read() * np.float32(factor) + np.float32(offset)
 
 
 def _read_message(path: Path, message: Message, layout: Layout) -> NDArray[np.float32]:

@@ -10,34 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weatherpeft.fields.variables import Variable, VariableSet
+from weatherpeft.sources.formats.coordinates import (
+    at_one_height,
+    choose,
+    contents,
+    is_coordinate,
+    levels,
+    roles,
+)
 from weatherpeft.sources.formats.fields import (
     CHUNK_BYTES,
     COORDINATES,
     POINTS,
-    PRESSURE,
     FileKind,
     Key,
     Layout,
     RawField,
     canonical_layout,
     check_points,
-    unit_conversion,
     variable_rows,
 )
 from weatherpeft.sources.formats.grids import check_separable
+from weatherpeft.sources.formats.names import Match
+from weatherpeft.sources.formats.units import conversion
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_ROLES = {  # names of coordinates in NetCDF files
-    "valid_time": "time", "time": "time", "number": "member", "member": "member",
-    "realization": "member", "pressure_level": "level", "level": "level", PRESSURE: "level",
-    "plev": "level", "latitude": "latitude", "lat": "latitude", "longitude": "longitude",
-    "lon": "longitude", "expver": "expver",
-}  # fmt: skip
 
-
-def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterator[tuple[Key, RawField]]:
+def netcdf_fields(
+    path: Path, kind: FileKind, variables: VariableSet, rename: Mapping[str, str]
+) -> Iterator[tuple[Key, RawField]]:
     """The fields of some variables in a NetCDF file.
 
     The first field triggers the opening of the file, which then stays open. ``RawField.read`` reads values
@@ -47,11 +50,35 @@ def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterato
         path: NetCDF file.
         kind: ``NetCDF3`` or ``NetCDF4``, as ``files.sniff`` tells it.
         variables: variables to find, on all pressure levels.
+        rename: our names of variables, by names in files (see ``names.recognize``).
 
     Raises:
-        ValueError: the file is truncated or cannot be decoded, or a variable has an unknown dimension, a
-            missing coordinate, another calendar than the standard one, an axis that is not regular, or
-            units that cannot be converted.
+        ValueError: the file is truncated or cannot be decoded, or a variable could be either of two arrays,
+            or has an unknown dimension, a missing coordinate, another calendar than the standard one, an
+            axis that is not regular, or units that cannot be converted.
+    """
+    dataset = open_netcdf(path, kind)
+    found = {str(name): roles(array) for name, array in dataset.data_vars.items()}
+    for row in variable_rows(variables):
+        try:
+            chosen = choose(dataset, found, row, rename)
+            for name, match in chosen.items():
+                yield from _netcdf_variable(path, dataset[name], found[name], row, match)
+        except ValueError as error:
+            raise ValueError(f"{path}: {row.name}: {error}") from error
+
+
+def netcdf_contents(path: Path, kind: FileKind) -> list[str]:
+    """The variables of a NetCDF file, each with its standard name and units where it has them."""
+    with open_netcdf(path, kind) as dataset:
+        return contents(dataset)
+
+
+def open_netcdf(path: Path, kind: FileKind) -> "xr.Dataset":
+    """Open a NetCDF file; its values are lazy.
+
+    Raises:
+        ValueError: the file is truncated or cannot be decoded. The message names it.
     """
     import xarray as xr
 
@@ -59,21 +86,11 @@ def netcdf_fields(path: Path, kind: FileKind, variables: VariableSet) -> Iterato
         _check_classic(path)
     try:
         _check_sizes(path)
-        dataset = xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=False)
+        return xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=False)
     except OSError as error:
         raise ValueError(f"{path}: truncated or damaged {kind} ({error})") from error
     except (ValueError, RuntimeError) as error:  # xarray's messages have several lines
         raise ValueError(f"{path}: cannot decode {kind} ({' '.join(str(error).split())})") from error
-    for array in dataset.data_vars.values():
-        roles = _roles(array)
-        for row in variable_rows(variables):
-            known = array.name in (row.name, row.short_name, *row.aliases)
-            known = known or array.attrs.get("GRIB_paramId") == row.param_id
-            if known and not row.forecast_hours and ("level" in roles) == (row.kind == "atmospheric"):
-                try:
-                    yield from _netcdf_variable(path, array, roles, row)
-                except ValueError as error:
-                    raise ValueError(f"{path}: {row.name}: {error}") from error
 
 
 def _check_sizes(path: Path) -> None:
@@ -82,7 +99,7 @@ def _check_sizes(path: Path) -> None:
 
     with netCDF4.Dataset(path) as opened:
         for name, array in opened.variables.items():
-            if name in _ROLES and prod(array.shape) > COORDINATES:
+            if is_coordinate(name, array.dimensions) and prod(array.shape) > COORDINATES:
                 raise ValueError(f"expected up to {COORDINATES} values of {name}, found shape {array.shape}")
         for name, dimension in opened.dimensions.items():
             if len(dimension) > POINTS:
@@ -106,20 +123,12 @@ def _check_classic(path: Path) -> None:
         raise ValueError(f"{path}: truncated or damaged NetCDF3 ({error})") from error
 
 
-def _roles(array: "xr.DataArray") -> dict[str, str]:
-    """Name of the coordinate in each role. The valid time takes precedence over other times."""
-    roles: dict[str, str] = {}
-    for name, role in _ROLES.items():
-        if (name in array.coords or name in array.dims) and role not in roles:
-            roles[role] = name
-    return roles
-
-
 def _netcdf_variable(
-    path: Path, array: "xr.DataArray", roles: Mapping[str, str], row: Variable
+    path: Path, array: "xr.DataArray", found: Mapping[str, str], row: Variable, match: Match
 ) -> Iterator[tuple[Key, RawField]]:
     """The fields of one variable, without time and member if it is static."""
-    axes = {role: array[name] for role, name in roles.items()}
+    array = at_one_height(array, found)
+    axes = {role: array[name] for role, name in found.items()}
     static = row.kind == "static"
     for role in ("latitude", "longitude", *(() if static else ("time",))):
         if role not in axes:
@@ -129,13 +138,13 @@ def _netcdf_variable(
     unknown = [name for name in array.dims if name not in dimensions and name != "expver"]
     if unknown:
         raise ValueError(f"unknown dimension {unknown[0]}")
-    factor, offset = unit_conversion(str(array.attrs.get("units", "none")), row.units)
+    factor, offset = conversion(str(array.attrs.get("units", "none")), row, match.height)
     check_points(axes["latitude"].size, axes["longitude"].size)
     layout = canonical_layout(axes["latitude"].values, axes["longitude"].values)
     array = array.transpose(..., axes["latitude"].dims[0], axes["longitude"].dims[0])
     values: dict[str, list[Any]] = {
         "time": _times(axes["time"]) if "time" in axes and not static else [None],
-        "level": _levels(axes["level"]) if "level" in axes else [None],
+        "level": levels(axes["level"]) if "level" in axes else [None],
         "member": axes["member"].values.reshape(-1).tolist() if "member" in axes and not static else [None],
     }
     if prod(map(len, values.values())) > COORDINATES:
@@ -148,7 +157,8 @@ def _netcdf_variable(
             name: place[role] for name, role in dimensions.items() if role in place and name in array.dims
         }
         read = partial(_read_slab, array, where, layout, factor, offset, f"{path}: {key}")
-        yield key, RawField(path, versions[place["time"]], key.member, layout, read)
+        version = versions[place["time"]]
+        yield key, RawField(path, version, key.member, layout, read, str(array.name), match.sure)
 
 
 def _times(coordinate: "xr.DataArray") -> list[np.datetime64]:
@@ -158,21 +168,21 @@ def _times(coordinate: "xr.DataArray") -> list[np.datetime64]:
     return list(times.astype("datetime64[m]"))
 
 
-def _levels(coordinate: "xr.DataArray") -> list[int | float]:
-    """Pressure in hPa. Whole numbers are integers, as in requests."""
-    levels = np.atleast_1d(coordinate.values).astype(np.float64)
-    levels = np.round(levels / 100 if coordinate.attrs.get("units") == "Pa" else levels, 6)
-    return [int(level) if level == int(level) else float(level) for level in levels]
-
-
 def _expver(coordinate: "xr.DataArray | None", times: int) -> list[str]:
     """Experiment version of each time. In old CDS files, where it is a dimension, every time has them all."""
     if coordinate is None:
         return [""] * times
-    names = [str(int(value)).zfill(4) for value in np.atleast_1d(coordinate.values)]
+    names = [_version(value) for value in np.atleast_1d(coordinate.values)]
     if coordinate.dims == ("expver",) or len(names) != times:
         return ["/".join(names)] * times
     return names
+
+
+def _version(value: Any) -> str:
+    """An experiment version as in GRIB: ``0001`` for 1, and texts such as ``iekm`` as they are."""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return (value.strip() if isinstance(value, str) else str(int(value))).zfill(4)
 
 
 def _read_slab(

@@ -23,10 +23,10 @@ from weatherpeft.sources.formats.fields import (
     canonical_layout,
     check_points,
     not_hourly,
-    unit_conversion,
     variable_rows,
 )
 from weatherpeft.sources.formats.files import HOURLY_TIME, valid_times
+from weatherpeft.sources.formats.units import unit_conversion
 
 if TYPE_CHECKING:
     import xarray as xr
