@@ -98,6 +98,7 @@ def fetched(
         "local": {"name": "local", "paths": [str(files / "*.grib")], "span": DAY},
         "arco_era5": {"name": "arco_era5", "url": str(stores / "arco.zarr"), "spans": [DAY]},
         "weatherbench2": {"name": "weatherbench2", "url": str(stores / "wb2.zarr"), "spans": [DAY]},
+        "xarray": {"name": "xarray", "path": str(stores / "wb2.zarr"), "spans": [DAY]},
     }
     name = name_of(request.param)
     assert name in tiny, f"no tiny instance of source {name}; add one"

@@ -18,7 +18,7 @@ import zarr
 
 from tests.loopback import serving
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.bases.zarr import ZarrSource
+from weatherpeft.sources.bases.copied import CopiedSource
 
 LEVELS = [
     1, 2, 3, 5, 7, 10, 20, 30, 50, 70, 100, 125, 150, 175, 200, 225, 250, 300, 350, 400, 450, 500, 550,
@@ -202,7 +202,7 @@ def request(start: str, end: str, step_hours: int = 6, **variables: Any) -> Data
     return DataRequest.parse({"variables": variables, "period": period, "step_hours": step_hours})
 
 
-def fetch(one: ZarrSource, wanted: DataRequest, folder: Path) -> xr.Dataset:
+def fetch(one: CopiedSource, wanted: DataRequest, folder: Path) -> xr.Dataset:
     """Fetch into ``folder/raw`` by way of ``folder/work``, and decode."""
     raw = folder / "raw"
     raw.mkdir(parents=True)

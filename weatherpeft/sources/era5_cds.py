@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.bases.area import Area
 from weatherpeft.sources.bases.spans import SpanSource, months
-from weatherpeft.spec import Latitude, Period
+from weatherpeft.spec import Period
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from weatherpeft.sources.transfer.cds_requests import Retrieval
 
-Meridian = Annotated[float, Field(ge=-180, le=360)]
 MEMBERS = 10
 """Number of members of ERA5's ensemble, which are numbered from 0."""
 MEMBERS_STEP_HOURS = 3
@@ -47,19 +47,8 @@ class Era5Cds(SpanSource):
     """Whether to accept ERA5T (expver 5), the preliminary data of the last months, which may still change."""
     resolution_deg: float | None = Field(default=None, gt=0, le=90)
     """Grid spacing in degrees to which the store interpolates. By default its own: 0.25°, members 0.5°."""
-    area: tuple[Latitude, Meridian, Latitude, Meridian] | None = None
+    area: Area | None = None
     """North, west, south and east border in degrees; west may be negative. By default the whole globe."""
-
-    @model_validator(mode="after")
-    def _area(self) -> Self:
-        if self.area is not None:
-            north, west, south, east = self.area
-            if not (south < north and west < east <= west + 360):
-                raise ValueError(
-                    "area expects north, west, south, east with south < north and west < east <= west + 360, "
-                    f"found {self.area}"
-                )
-        return self
 
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Request, await, download and verify one file for each variable and month, and one of static fields.

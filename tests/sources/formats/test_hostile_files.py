@@ -250,14 +250,14 @@ def test_zarr(tmp_path: Path, name: str) -> None:
     path, trace = tmp_path / "data.zarr", tmp_path / "trace"
     store(path, changes, pickle.dumps(Evil(trace)) if "pickle" in name else None)
     with pytest.raises(ValueError) as caught:
-        select(open_store(str(path)), str(path), TEMPERATURE, {})[0].array.load()
+        select(open_store(str(path)).data_vars, str(path), TEMPERATURE, {})[0].array.load()
     assert message in one_line(caught.value, path)
     assert not trace.exists()
 
 
 def test_the_store_is_good_without_changes(tmp_path: Path) -> None:
     store(tmp_path / "data.zarr", {})
-    (found,) = select(open_store(str(tmp_path / "data.zarr")), "store", TEMPERATURE, {})
+    (found,) = select(open_store(str(tmp_path / "data.zarr")).data_vars, "store", TEMPERATURE, {})
     assert found.array.shape == (4, 13, 24) and float(found.array.max()) == 280
 
 

@@ -22,6 +22,8 @@ from weatherpeft.sources.formats.fields import (
     Layout,
     canonical_layout,
     check_points,
+    in_words,
+    listed,
     not_hourly,
     variable_rows,
 )
@@ -37,6 +39,8 @@ CODECS = {
     *("adler32", "crc32", "crc32c", "fletcher32", "sharding_indexed", "vlen-bytes", "vlen-utf8"),
 }
 """Codecs that only compute. Others, such as ``pickle``, may run what a store tells them to."""
+_EDGE_DEG = 1e-4
+"""How far outside of an area a center may lie, because axes are rounded."""
 GRID = ("latitude", "longitude")
 """Horizontal dimensions of a field."""
 
@@ -47,15 +51,17 @@ class Selected:
 
     Attributes:
         row: table row of the variable.
-        array: lazy array with all times, the request's levels, and dimensions in the store's order.
+        array: lazy array with all times, the request's levels and area, and dimensions in the store's order.
         time: name of the time dimension, None for a static field.
         wanted: increasing positions along the time dimension, ``(time,)``; one zero for a static field.
+        places: positions in the store of what ``array`` has along each other dimension.
     """
 
     row: Variable
     array: "xr.DataArray"
     time: str | None
     wanted: NDArray[np.intp]
+    places: Mapping[str, NDArray[np.intp]]
 
     def at(self, number: int | NDArray[np.intp]) -> "xr.DataArray":
         """The fields at one or some of the wanted times, lazy."""
@@ -67,27 +73,39 @@ class Selected:
         return Key(self.row.name, level, None if moment is None else moment.astype("datetime64[m]"))
 
 
+def zarr_store(url: str, options: Mapping[str, Any]) -> Any:
+    """A store of zarr-python for a URL or a path; nothing of it is read yet.
+
+    Args:
+        url: a ``gs://`` URL, which is read without an account, another URL that fsspec reads, a folder, or a
+            ZIP file.
+        options: options of fsspec for the URL; with any, ``gs://`` is read as they say.
+    """
+    from zarr.storage import FsspecStore, LocalStore, ZipStore
+
+    if url.startswith("gs://") and not options:
+        # The plain file system: the default one of gcsfs queries the kind of bucket before every object.
+        from gcsfs.core import GCSFileSystem
+
+        files = GCSFileSystem(token="anon", asynchronous=True)
+        return FsspecStore(files, path=url.removeprefix("gs://"), read_only=True)
+    if "://" in url:
+        return FsspecStore.from_url(url, dict(options) or None, read_only=True)
+    path = Path(url).expanduser()
+    return ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
+
+
 def open_store(url: str) -> "xr.Dataset":
     """Open a store with consolidated metadata. Its values are lazy and as they are stored.
 
     Args:
-        url: a ``gs://`` URL, which is read without an account, another URL that fsspec reads, or a folder.
+        url: see ``zarr_store``.
 
     Raises:
         ValueError: the store cannot be reached, or there is none.
     """
-    from zarr.storage import FsspecStore, LocalStore
-
     try:
-        if url.startswith("gs://"):
-            # The plain file system: the default one of gcsfs queries the kind of bucket before every object.
-            from gcsfs.core import GCSFileSystem
-
-            files = GCSFileSystem(token="anon", asynchronous=True)
-            return open_zarr(FsspecStore(files, path=url.removeprefix("gs://"), read_only=True), True)
-        if "://" in url:
-            return open_zarr(FsspecStore.from_url(url, read_only=True), True)
-        return open_zarr(LocalStore(Path(url).expanduser(), read_only=True), True)
+        return open_zarr(zarr_store(url, {}), True)
     except Exception as error:  # depends on the file system that fsspec has for the URL
         raise ValueError(
             f"{url}: cannot open a Zarr store with consolidated metadata there ({cause(error)})"
@@ -104,16 +122,24 @@ def open_zarr(store: Any, consolidated: bool) -> "xr.Dataset":
     import xarray as xr
     import zarr
 
-    group = zarr.open_group(store, mode="r", use_consolidated=consolidated)
-    for name, array in group.arrays():
-        _check_array(name, array)
+    check_arrays(zarr.open_group(store, mode="r", use_consolidated=consolidated))
     return xr.open_zarr(
         store, consolidated=consolidated, chunks=None, mask_and_scale=False, decode_timedelta=False
     )
 
 
+def check_arrays(group: Any) -> None:
+    """Refuse a store by its metadata, before anything of it is read.
+
+    Raises:
+        ValueError: see ``open_zarr``.
+    """
+    for name, array in group.arrays():
+        _check_array(name, array)
+
+
 def _check_array(name: str, array: Any) -> None:
-    """Refuse an array by its metadata, before anything of it is read."""
+    """Refuse an array by its metadata."""
     if {"..", ""} & set(name.replace("\\", "/").split("/")):
         raise ValueError(f"the array {name!r} leaves the store")
     unknown = sorted(set(_codecs(array.metadata.to_dict())) - CODECS)
@@ -143,51 +169,92 @@ def cause(error: Exception) -> str:
 
 
 def select(
-    dataset: "xr.Dataset", label: str, request: DataRequest, names: Mapping[str, str]
+    arrays: "Mapping[Any, xr.DataArray]",
+    label: str,
+    request: DataRequest,
+    names: Mapping[str, str],
+    area: tuple[float, float, float, float] | None = None,
 ) -> list[Selected]:
     """Find the requested fields, without reading values.
 
     Args:
-        dataset: opened store.
+        arrays: lazy arrays of the store, by name.
         label: URL or path of the store, for messages.
         request: fields to find.
         names: the store's names of variables, by the WeatherBench 2 names from which they differ.
+        area: north, west, south and east border in degrees of the part to take; None takes all of it.
 
     Raises:
-        ValueError: a variable, level or time is missing, sums are not hourly, or the store has another
-            layout. The message names the store and the cause.
+        ValueError: a variable, level or time is missing, sums are not hourly, the area holds no point, or the
+            store has another layout. The message names the store and the cause.
     """
-    found = [_select(dataset, label, request, row, names) for row in variable_rows(request.variables)]
+    found = [_select(arrays, label, request, row, names, area) for row in variable_rows(request.variables)]
     if not found:
         raise ValueError("the request names no variable")
     return found
 
 
 def _select(
-    dataset: "xr.Dataset", label: str, request: DataRequest, row: Variable, names: Mapping[str, str]
+    arrays: "Mapping[Any, xr.DataArray]",
+    label: str,
+    request: DataRequest,
+    row: Variable,
+    names: Mapping[str, str],
+    area: tuple[float, float, float, float] | None,
 ) -> Selected:
     name = names.get(row.name, row.name)
     hourly = row.kind == "accumulated"
-    if name not in dataset.data_vars:
-        longer = [str(other) for other in dataset.data_vars if str(other).startswith(f"{name}_")]
+    if name not in arrays:
+        longer = [str(other) for other in arrays if str(other).startswith(f"{name}_")]
         why = f"; found sums over more than an hour, {', '.join(longer)}" if hourly and longer else ""
-        raise ValueError(f"{label}: {row.name} is missing (no array {name}){why}")
-    array = dataset[name]
+        held = listed(list(map(str, arrays)))
+        raise ValueError(f"{label}: {row.name} is missing (no array {name}){why}; the store holds {held}")
+    array = arrays[name]
     time = time_name(array)
     _check_layout(array, time, label, row)
+    places = {str(axis): np.arange(array.sizes[axis]) for axis in array.dims if axis != time}
     if row.kind == "atmospheric":
-        levels = array["level"].values.tolist()
-        for level in request.variables.levels_hpa:
-            if level not in levels:
-                raise ValueError(
-                    f"{label}: {Key(row.name, level)} is missing; "
-                    f"found {', '.join(f'{one:g}' for one in levels)} hPa"
-                )
-        array = array.isel(level=[levels.index(level) for level in request.variables.levels_hpa])
+        places["level"] = _levels(array, request.variables.levels_hpa, label, row)
+    if area is not None:
+        places |= _inside(array, area, label)
+    array = array.isel({axis: _as_slice(found) for axis, found in places.items()})
     if time is None:
-        return Selected(row, array, None, np.zeros(1, np.intp))
+        return Selected(row, array, None, np.zeros(1, np.intp), places)
     wanted = valid_times(request, 1 if hourly else request.step_hours)
-    return Selected(row, array, time, _positions(array[time].values, wanted, label, row))
+    return Selected(row, array, time, _positions(array[time].values, wanted, label, row), places)
+
+
+def _levels(array: "xr.DataArray", wanted: Sequence[int], label: str, row: Variable) -> NDArray[np.intp]:
+    """Positions of the wanted levels."""
+    levels = array["level"].values.tolist()
+    for level in wanted:
+        if level not in levels:
+            found = ", ".join(f"{one:g}" for one in levels)
+            raise ValueError(f"{label}: {Key(row.name, level)} is missing; found {found} hPa")
+    return np.array([levels.index(level) for level in wanted])
+
+
+def _inside(
+    array: "xr.DataArray", area: tuple[float, float, float, float], label: str
+) -> dict[str, NDArray[np.intp]]:
+    """Positions of the rows and columns whose centers lie in an area or on its borders."""
+    north, west, south, east = area
+    latitude, longitude = (array[axis].values.astype(np.float64) for axis in GRID)
+    rows = (latitude <= north + _EDGE_DEG) & (latitude >= south - _EDGE_DEG)
+    eastward = (longitude - west + _EDGE_DEG) % 360
+    columns = eastward <= east - west + 2 * _EDGE_DEG
+    if not (rows.any() and columns.any()):
+        raise ValueError(
+            f"{label}: no point lies in the area {list(area)}; found latitudes from {latitude.min():g} to "
+            f"{latitude.max():g} and longitudes from {longitude.min():g} to {longitude.max():g}"
+        )
+    return {"latitude": np.flatnonzero(rows), "longitude": np.flatnonzero(columns)}
+
+
+def _as_slice(places: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """A slice where the positions follow one another."""
+    whole = (np.diff(places) == 1).all()
+    return slice(int(places[0]), int(places[-1]) + 1) if whole else places
 
 
 def time_name(array: "xr.DataArray") -> str | None:
@@ -231,10 +298,7 @@ def _positions(
     held = times[np.minimum(positions, times.size - 1)] == wanted
     if not held.all():
         first = Key(row.name, time=wanted[~held][0])
-        why = not_hourly(row, times)
-        raise ValueError(
-            f"{label}: {first} is missing; found {times.size} times from {times[0]} to {times[-1]}{why}"
-        )
+        raise ValueError(f"{label}: {first} is missing; found {in_words(times)}{not_hourly(row, times)}")
     return positions
 
 

@@ -1,0 +1,87 @@
+"""The base of sources that read a store of the user's choice, under whatever names it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import JsonValue
+
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.bases.area import Area
+from weatherpeft.sources.bases.copied import CopiedSource
+from weatherpeft.sources.bases.rename import Rename
+from weatherpeft.sources.bases.spans import months, years
+from weatherpeft.spec import Period
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from weatherpeft.sources.formats.zarr import Selected
+
+_METADATA = ("zarr.json", ".zmetadata", ".zgroup")
+
+
+class StoreSource(CopiedSource):
+    """A store in a folder, a file or at a URL. A subclass says with ``arrays`` what is in it."""
+
+    path: str
+    """Store to read: a folder or a file, relative to the working directory or with ``~``, or a URL that
+    fsspec reads: ``https://``, ``s3://`` or ``gs://`` (without an account if there are no options)."""
+    storage_options: dict[str, JsonValue] = {}
+    """Options of fsspec for the URL. ``$NAME`` in a text stands for that environment variable of the job.
+    Keep keys there, since the config is part of every result."""
+    rename: Rename = {}
+    """Our names of variables by the store's, where names and attributes do not tell what a variable is. A
+    height in m is called ``geopotential_height`` or ``surface_altitude``. A variable named here is taken from
+    nowhere else."""
+    area: Area | None = None
+    """North, west, south and east border in degrees of the part to copy; west may be negative. By default all
+    of it."""
+    job: Literal["month", "year", "span"] = "month"
+    """What one download job brings. Where the store's chunks are long in time, take ``year`` or ``span``:
+    every job reads the chunks of its days whole."""
+
+    @property
+    def address(self) -> str:
+        """The URL, folder or file."""
+        return self.path
+
+    def periods(self) -> tuple[Period, ...]:
+        """The download jobs, in the order of the spans."""
+        if self.job == "span":
+            return self.spans
+        cut = months if self.job == "month" else years
+        return tuple(part for span in self.spans for part in cut(span))
+
+    def files(self) -> list[Path]:
+        """The file, or the metadata file of a store in a folder; no file of a store elsewhere.
+
+        Raises:
+            ValueError: there is no such file, or the folder holds no store. The message names it.
+        """
+        if "://" in self.path:
+            return []
+        path = Path(self.path).expanduser()
+        found = [path] if path.is_file() else [path / name for name in _METADATA if (path / name).is_file()]
+        if not found:
+            raise ValueError(f"source {self.name}: expected a store, found none at {path.absolute()}")
+        return [found[0].resolve()]
+
+    def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
+        """Open the store; the requested variables by name, lazy.
+
+        Their dimensions and coordinates are among ``time``, ``level`` (in hPa), ``latitude`` and
+        ``longitude``, and the attribute ``units`` states their units.
+
+        Raises:
+            ValueError: see ``selected``.
+        """
+        raise NotImplementedError
+
+    def selected(self, request: DataRequest) -> list[Selected]:
+        """Open the store and find the requested fields (see ``CopiedSource``)."""
+        from weatherpeft.sources.formats.zarr import select
+
+        return select(self.arrays(request), self.path, request, {}, self.area)

@@ -1,0 +1,33 @@
+"""Any store that xarray opens: Zarr, NetCDF, OPeNDAP or kerchunk, in a folder or at a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.bases.stores import StoreSource
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Xarray(StoreSource):
+    """A store of analyses under any names, in any order and in chunks of any shape.
+
+    Coordinates and variables are found as those of ``local`` are: by their names and by the attributes of
+    the CF conventions. Every array has a time axis of its own, which must hold all times of a request.
+    """
+
+    name: Literal["xarray"]
+    """Selects this source."""
+    engine: str | None = None
+    """Engine of ``xarray.open_dataset``, such as ``zarr``, ``netcdf4``, ``h5netcdf`` or ``pydap``; by default
+    what xarray guesses from the path. ``kerchunk`` reads a file of references, at ``path``."""
+
+    def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
+        """Open the store; the requested variables by name, lazy (see ``StoreSource``)."""
+        from weatherpeft.sources.formats.datasets import by_our_names, open_any, with_environment
+
+        dataset = open_any(self.path, self.engine, with_environment(self.storage_options))
+        return by_our_names(dataset, self.path, request, self.rename)
