@@ -1,0 +1,34 @@
+"""Datasets of ECMWF's anemoi, in which European weather services keep ERA5 and their own analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from weatherpeft.interfaces import DataRequest
+from weatherpeft.sources.bases.stores import StoreSource
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Anemoi(StoreSource):
+    """A dataset that anemoi-datasets made, on a grid of rows and columns.
+
+    Variables are those of ECMWF, in ECMWF's units, because the layout states none: ``2t``, ``t_850``. Those
+    of other names need ``rename``, which takes names without levels. Reduced Gaussian and unstructured grids
+    are refused.
+    """
+
+    name: Literal["anemoi"]
+    """Selects this source."""
+
+    together: ClassVar[bool] = True
+
+    def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
+        """Open the dataset; the requested variables by name, lazy (see ``StoreSource``)."""
+        from weatherpeft.sources.formats.anemoi import anemoi_arrays, open_anemoi
+        from weatherpeft.sources.formats.datasets import with_environment
+
+        group = open_anemoi(self.path, with_environment(self.storage_options))
+        return anemoi_arrays(group, self.path, request, self.rename)
