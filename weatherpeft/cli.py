@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from weatherpeft import __version__
 from weatherpeft.artifacts.store import AlreadyMadeError
+from weatherpeft.config_errors import RefusedError, error_lines
 from weatherpeft.spec import Spec
 
 Stage = Callable[..., None]
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
         run = options.prepare(options)
     except ValidationError as error:
         return _fail("weatherpeft", error_lines(error), 2)
+    except RefusedError as error:
+        return _fail("weatherpeft", error.lines, 2)
     except (ValueError, OSError) as error:
         return _fail("weatherpeft", [_one_line(error)], 2)
     except KeyboardInterrupt:  # reading the command line imports the stage, which takes seconds
@@ -120,34 +123,6 @@ def _of_the_disk(error: Exception) -> OSError | None:
                 return OSError(number, " ".join(str(seen).split()))
         seen = seen.__cause__ or seen.__context__
     return None
-
-
-def error_lines(error: ValidationError) -> list[str]:
-    """Describe each error of a spec in one line: the key's dotted path, the problem and the value found.
-
-    >>> from weatherpeft.spec import Period
-    >>> try:
-    ...     Period.parse({"start": "2001-01-15", "stop": "2001-01-20"})
-    ... except ValidationError as error:
-    ...     error_lines(error)
-    ['end: missing', 'stop: unknown key']
-    """
-    lines = []
-    for item in error.errors(include_url=False):
-        match item["type"]:
-            case "extra_forbidden":
-                message = "unknown key"
-            case "missing":
-                message = "missing"
-            case "value_error":
-                message = item["msg"].removeprefix("Value error, ")
-            case _:
-                message = item["msg"]
-                if isinstance(item["input"], str | int | float | None) and item["type"] != "json_invalid":
-                    message += f", found {item['input']!r}"
-        place = ".".join(str(part) if str(part).isprintable() else repr(part) for part in item["loc"])
-        lines.append(f"{place}: {message}" if place else message)
-    return lines
 
 
 def _fail(program: str, lines: list[str], status: int) -> int:
@@ -370,9 +345,10 @@ def _verify(paths: Sequence[Path]) -> None:
 
 
 def _checker(config: Path) -> Callable[[], None]:
-    from weatherpeft.config import load
+    from weatherpeft.checks import checked
+    from weatherpeft.config_file import read
 
-    load(config)
+    checked(read(config), [config])
     return lambda: print(f"{config}: valid")
 
 

@@ -19,7 +19,7 @@ from weatherpeft.interfaces import Source, TaskData
 from weatherpeft.peft import AnyMethod, AnyMethods
 from weatherpeft.samples.splits import Splits
 from weatherpeft.sources import AnyForecastSource, AnySource
-from weatherpeft.spec import Count, Hours, Member, Positive, Real, Seed, Spec, Step, check_plain
+from weatherpeft.spec import Count, Hours, Member, Positive, Real, Seed, Spec, Step, check_plain, did_you_mean
 from weatherpeft.stages.baseline import Baseline
 from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
@@ -268,7 +268,10 @@ class Experiment(Spec):
                     )
         if self.reference is not None and self.reference not in (*self.runs, *self.baselines):
             known = ", ".join((*self.runs, *self.baselines))
-            raise ValueError(f"reference: no run or baseline {self.reference}; expected one of {known}")
+            guess = did_you_mean(self.reference, (*self.runs, *self.baselines))
+            raise ValueError(
+                f"reference: no run or baseline {self.reference}{guess}; expected one of {known}"
+            )
         if self.pretraining and self.pretraining.training.precision == "bfloat16":
             raise ValueError(
                 "pretraining: precision bfloat16 keeps frozen matrices in bfloat16, but pretraining trains "
@@ -288,15 +291,15 @@ class Experiment(Spec):
     def _check_periods(self, source: Source) -> None:
         """Refuse splits with days that no job of a source brings."""
         periods = source.periods()
-        for split in (self.splits.train, self.splits.validation, self.splits.test):
-            for period in split.periods:
+        for name in ("train", "validation", "test"):
+            for period in getattr(self.splits, name).periods:
                 shared = [other for other in periods if period.overlaps(other)]
                 days = sum(
                     (min(period.end, other.end) - max(period.start, other.start)).days + 1 for other in shared
                 )
                 if days < period.days:
                     raise ValueError(
-                        f"split period {period.label} has {period.days} days, of which source "
+                        f"splits.{name}: the period {period.label} has {period.days} days, of which source "
                         f"{source.name} has {days}"
                     )
 

@@ -5,8 +5,11 @@ that it can come before the workflow.
 """
 
 import argparse
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,26 @@ _BETWEEN_QUOTES = _FORMATTED + '$`"\\%'
 _NO_QUOTES = "@+=:,./-_"
 """Characters, beside letters and digits, that are themselves in a shell without quotes."""
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_FLOAT = "tag:yaml.org,2002:float"
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+"""A number such as ``1e-3``, which YAML 1.1 takes for a text because it wants a point and a sign."""
+
+
+@cache
+def _loader() -> "type[yaml.SafeLoader]":
+    """The class that reads YAML 1.1 with the numbers of YAML 1.2."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def number(self, node: yaml.ScalarNode) -> float:
+            """A whole number where it is one, so that ``1e5`` may be a number of steps."""
+            value: float = self.construct_yaml_float(node)
+            whole = _EXPONENT.fullmatch(node.value) and "." not in node.value and abs(value) < 2**53
+            return int(value) if whole and value.is_integer() else value
+
+    Loader.add_implicit_resolver(_FLOAT, re.compile(rf"{_EXPONENT.pattern}$"), list("-+.0123456789"))
+    Loader.add_constructor(_FLOAT, Loader.number)
+    return Loader
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -38,22 +61,9 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: the file is not UTF-8 or not a YAML mapping, a key is no text or is there twice, or
             aliases stand for too much. The message names the file, the line and the key.
     """
-    import yaml
-
     content = path.read_bytes()
     try:
-        loader = yaml.SafeLoader(content.decode())
-        try:
-            node = loader.get_single_node()
-            if not isinstance(node, yaml.MappingNode):
-                raise ValueError(f"{path}: not a YAML mapping")
-            _count(node, "", {})
-            try:
-                values: dict[str, Any] = loader.construct_document(node)
-            except ValueError as error:  # of a date or a number
-                raise ValueError(f"{path}: {error}") from error
-        finally:
-            loader.dispose()
+        return parse(content.decode(), str(path))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start)
         before = content[: error.start].rpartition(b"\n")[2].decode()
@@ -62,17 +72,118 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}:{line + 1}: expected UTF-8, found the byte 0x{byte:02x} after {before!r}; "
             "save the file as UTF-8"
         ) from error
+
+
+def parse(text: str, label: str) -> dict[str, Any]:
+    """Read a YAML or JSON mapping.
+
+    Args:
+        text: the mapping.
+        label: where the text comes from, for messages.
+
+    Returns:
+        Nested dicts, lists, texts, numbers and dates.
+
+    Raises:
+        ValueError: see ``read``.
+    """
+    import yaml
+
+    try:
+        loader = _loader()(text)
+        try:
+            node = loader.get_single_node()
+            if not isinstance(node, yaml.MappingNode):
+                raise ValueError(f"{label}: not a YAML mapping")
+            _count(node, "", {})
+            try:
+                values: dict[str, Any] = loader.construct_document(node)
+            except ValueError as error:  # of a date or a number
+                raise ValueError(f"{label}: {error}") from error
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        place = f"{label}:{mark.line + 1}" if mark else label
         raise ValueError(f"{place}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{label}: {error}") from error
     except RecursionError as error:
-        raise ValueError(f"{path}: nested too deeply") from error
+        raise ValueError(f"{label}: nested too deeply") from error
     except _Refused as error:
-        raise ValueError(f"{path}:{error.line}: {error}") from error
+        raise ValueError(f"{label}:{error.line}: {error}") from error
     return values
+
+
+def merged(paths: Sequence[Path], entries: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the files and the settings of a command line that together are a configuration.
+
+    Snakemake reads them too, by other rules: it takes ``1e-3`` for a text, and whatever stands inside a
+    mapping of the command line.
+
+    Args:
+        paths: YAML or JSON files; what stands in a later one replaces or completes what stands before.
+        entries: ``key=value`` each, which come last; the value is what would stand in a file.
+
+    Raises:
+        ValueError: a file or an entry is refused (see ``read``).
+    """
+    values: dict[str, Any] = {}
+    for path in paths:
+        values = _updated(values, read(path))
+    for entry in entries:
+        key, _, text = entry.partition("=")
+        values = _updated(values, parse(f"{key}: {text}", f"--config {key}"))
+    return values
+
+
+def _updated(values: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the changes, mapping by mapping."""
+    result = dict(values) if isinstance(values, Mapping) else {}
+    for key, value in changes.items():
+        result[key] = _updated(result.get(key), value) if isinstance(value, Mapping) else value
+    return result
+
+
+def where(paths: Sequence[Path], place: Sequence[str | int]) -> str:
+    """The file and the line of a key, or of the innermost mapping around it that is there.
+
+    Args:
+        paths: files of a configuration, in the order in which they are merged.
+        place: the keys and positions that lead to the key; if there are none, no line is given.
+
+    Returns:
+        ``FILE:LINE``, with the file as seen from the working directory; empty without a file.
+    """
+    found, depth = (", ".join(map(_shown, paths)), 0)
+    for path in paths:
+        line, reached = _line(path, place)
+        if line and reached >= depth:
+            found, depth = f"{_shown(path)}:{line}", reached
+    return found
+
+
+def _shown(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _line(path: Path, place: Sequence[str | int]) -> tuple[int, int]:
+    """The line of the last key of a place that a file holds, and the number of these keys."""
+    import yaml
+
+    node = yaml.compose(path.read_text(encoding="utf-8"), _loader())
+    line = 0
+    for depth, part in enumerate(place):
+        children: dict[str | int, tuple[int, yaml.Node]] = {}
+        if isinstance(node, yaml.MappingNode):
+            children = {key.value: (key.start_mark.line, value) for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            children = {index: (child.start_mark.line, child) for index, child in enumerate(node.value)}
+        if part not in children:
+            return line, depth
+        line, node = children[part][0] + 1, children[part][1]
+    return line, len(place)
 
 
 def check_command(arguments: Sequence[str]) -> None:

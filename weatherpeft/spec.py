@@ -6,7 +6,7 @@ and in a stated range.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Self
 
@@ -50,6 +50,18 @@ Longitude = Annotated[float, Field(ge=-360, le=360)]
 """Degrees east, negative in the western hemisphere, or from 0 on."""
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a running mean."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message that guesses which name was meant; empty where none is close.
+
+    >>> did_you_mean("2m_temprature", ["2m_temperature", "temperature"]), did_you_mean("x", ["y"])
+    ("; did you mean '2m_temperature'?", '')
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class Spec(BaseModel):

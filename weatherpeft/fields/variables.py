@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, model_validator
 
 from weatherpeft.fields.plausible import PLAUSIBLE, VARYING, AnyRange, Range
-from weatherpeft.spec import LARGEST, LevelHpa, Real, Spec
+from weatherpeft.spec import LARGEST, LevelHpa, Real, Spec, did_you_mean
 
 Kind = Literal["surface", "atmospheric", "static", "accumulated"]
 
@@ -142,7 +142,8 @@ def _known(*kinds: Kind) -> AfterValidator:
         known = [name for name, row in VARIABLES.items() if row.kind in kinds]
         for name in names:
             if name not in known:
-                raise ValueError(f"unknown variable {name!r}; known here: {', '.join(known)}")
+                guess = did_you_mean(name, known)
+                raise ValueError(f"unknown variable {name!r}{guess}; known here: {', '.join(known)}")
         if len(set(names)) != len(names):
             raise ValueError(f"a variable is named twice: {', '.join(names)}")
         return names
@@ -229,10 +230,9 @@ class OneField(Spec):
     def _exists(self) -> Self:
         kind = VARIABLES[self.variable].kind if self.variable in VARIABLES else None
         if kind not in ("surface", "atmospheric"):
-            known = ", ".join(
-                name for name, row in VARIABLES.items() if row.kind in ("surface", "atmospheric")
-            )
-            raise ValueError(f"unknown variable {self.variable!r}; known here: {known}")
+            known = [name for name, row in VARIABLES.items() if row.kind in ("surface", "atmospheric")]
+            guess = did_you_mean(self.variable, known)
+            raise ValueError(f"unknown variable {self.variable!r}{guess}; known here: {', '.join(known)}")
         if (kind == "atmospheric") != (self.level_hpa is not None):
             raise ValueError(
                 f"{self.variable}: level_hpa belongs to atmospheric variables, found {self.level_hpa}"
@@ -266,6 +266,7 @@ class FieldSet(Spec):
             if name not in VARIABLES or VARIABLES[name].kind == "accumulated":
                 raise ValueError(
                     f"placeholder {name!r} is not a known surface, atmospheric or static variable"
+                    f"{did_you_mean(name, VARIABLES)}"
                 )
             if name in measured:
                 raise ValueError(f"placeholder {name!r} is in the data too")

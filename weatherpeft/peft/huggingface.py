@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from weatherpeft.peft.adapters.biases import BiasedMethod
-from weatherpeft.spec import Real, Whole
+from weatherpeft.spec import Real, Whole, did_you_mean
 
 if TYPE_CHECKING:
     import peft
@@ -176,7 +176,10 @@ class HuggingFace(BiasedMethod):
         if value in REFUSED:
             raise ValueError(f"huggingface: type {value!r} {REFUSED[value]}")
         if value not in OPTIONS:
-            raise ValueError(f"huggingface: found type {value!r}, expected one of {', '.join(OPTIONS)}")
+            guess = did_you_mean(value, OPTIONS)
+            raise ValueError(
+                f"huggingface: found type {value!r}{guess}, expected one of {', '.join(OPTIONS)}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -186,7 +189,8 @@ class HuggingFace(BiasedMethod):
             if key not in known:
                 expected = ", ".join(known) or "none"
                 raise ValueError(
-                    f"huggingface: type {self.type!r} has no option {key!r}: expected {expected}"
+                    f"huggingface: type {self.type!r} has no option {key!r}{did_you_mean(key, known)}: "
+                    f"expected {expected}"
                 )
             if not _fits(value, known[key]):
                 raise ValueError(f"huggingface: option {key!r} of type {self.type!r} cannot be {value!r}")

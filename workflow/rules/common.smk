@@ -1,23 +1,27 @@
 # Paths and specs. The specs come from the validated config, the code digests from the source files.
 import shlex
 from functools import cache
+from pathlib import Path
 
-from pydantic import ValidationError
 from snakemake.exceptions import WorkflowError
 from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
-from weatherpeft.cli import error_lines
-from weatherpeft.config import Experiment
+from weatherpeft.checks import checked
+from weatherpeft.config_errors import RefusedError
+from weatherpeft.config_file import merged
 from weatherpeft.jobs import Jobs
 from weatherpeft.jobs.arguments import argument, options
 from weatherpeft.jobs.outputs import keep_whole_outputs
 
 try:
-    experiment = Experiment.parse(config)
+    # Snakemake's own reader takes 1e-3 for a text; a job that Snakemake started has been checked before.
+    files = [Path(path) for path in workflow.configfiles]
+    values = merged(files, workflow.config_settings.config_args)
+    experiment = checked(values, files, work=workflow.is_main_process)
     jobs = Jobs(experiment)
     SOURCE_FILES = jobs.source_files()
     FORECAST_FILES = jobs.forecast_files()
-except ValidationError as error:
-    raise WorkflowError("the configuration is not valid", *error_lines(error)) from None
+except RefusedError as error:
+    raise WorkflowError("the configuration is not valid", *error.lines) from None
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 

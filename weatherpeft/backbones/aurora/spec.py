@@ -48,7 +48,25 @@ class Aurora(Spec):
                 f"decoder_depths must be encoder_depths reversed, found {self.decoder_depths} "
                 f"and {self.encoder_depths}"
             )
+        self._check_heads()
         return self
+
+    def _check_heads(self) -> None:
+        """Refuse heads that cannot share the width of their stage, which doubles from stage to stage."""
+        stages = {
+            "encoder_num_heads": self.encoder_num_heads,
+            "decoder_num_heads": self.decoder_num_heads[::-1],
+        }
+        for key, numbers in stages.items():
+            for stage, heads in enumerate(numbers):
+                width = self.embed_dim * 2**stage
+                if width % heads:
+                    raise ValueError(
+                        f"{key}: {heads} heads do not divide the width {width} of their stage "
+                        f"(embed_dim {self.embed_dim} x {2**stage})"
+                    )
+        if self.num_heads > self.embed_dim:
+            raise ValueError(f"num_heads: {self.num_heads} heads are more than embed_dim {self.embed_dim}")
 
     def check(self, grid: Grid, fields: FieldSet) -> None:
         """Check that the model can run on a grid with these fields, before any work starts.

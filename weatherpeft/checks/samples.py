@@ -1,0 +1,83 @@
+"""The number of samples of each split."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherpeft.config import Experiment
+from weatherpeft.fields.variables import accumulation
+from weatherpeft.interfaces import DataRequest, Task
+from weatherpeft.samples.splits import Split
+from weatherpeft.sources.ens10.spec import Ens10
+from weatherpeft.spec import Period
+
+NAMES = ("train", "validation", "test")
+"""The splits."""
+
+
+def counts(experiment: Experiment, task: Task) -> dict[str, int]:
+    """Number of samples of each split, of data that has all that it is asked for.
+
+    Args:
+        experiment: gives splits, step and variables.
+        task: the experiment's task, or that of its pretraining.
+    """
+    return {name: _count(experiment, task, getattr(experiment.splits, name)) for name in NAMES}
+
+
+def too_few(experiment: Experiment) -> Iterator[str]:
+    """Splits in which no whole sample lies."""
+    tasks: dict[str, Task] = {"task": experiment.task}
+    if experiment.pretraining:
+        tasks["pretraining.task"] = experiment.pretraining.task
+    for key, task in tasks.items():
+        window = task.window
+        span = max(window.target_hours) - min(window.input_hours)
+        for name, count in counts(experiment, task).items():
+            periods = getattr(experiment.splits, name).periods
+            if not count and not (key == "pretraining.task" and name == "test"):
+                labels = ", ".join(period.label for period in periods) or "no periods"
+                yield (
+                    f"splits.{name}: expected a whole sample of {key}, which spans {span} h at steps of "
+                    f"{experiment.step_hours} h, found none in {labels}"
+                )
+
+
+def _count(experiment: Experiment, task: Task, split: Split) -> int:
+    window = task.window
+    if task.needs_forecasts:
+        return sum(_forecasts(experiment, period, max(window.target_hours)) for period in split.periods)
+    sums = [found[1] for name in experiment.variables.sums if (found := accumulation(name))]
+    total = 0
+    for period in split.periods:
+        times = _times(period, experiment.step_hours)
+        first = times[0] + np.timedelta64(max(sums, default=1) - 1, "h")
+        times = times[times >= first]
+        whole = np.ones(times.size, bool)
+        for offset in (*window.input_hours, *window.target_hours):
+            whole &= np.isin(times + np.timedelta64(offset, "h"), times)
+        total += int(whole.sum())
+    return total * len(split.members or (None,)) * len(window.target_hours)
+
+
+def _forecasts(experiment: Experiment, period: Period, lead: int) -> int:
+    """Number of forecasts that start and are valid in a period; each needs an analysis."""
+    own = experiment.forecasts
+    assert own
+    valid = _times(period, own.step_hours)
+    if isinstance(own.source, Ens10):  # which knows its times
+        request = DataRequest(
+            variables=own.variables, period=period, members=own.members, lead_hours=own.lead_hours
+        )
+        valid = np.array(own.source.starts(request), "datetime64[h]") + np.timedelta64(own.lead_hours, "h")
+    known = np.isin(valid, _times(period, experiment.step_hours))
+    started = valid - np.timedelta64(lead, "h") >= np.datetime64(period.start, "h")
+    return int((known & started).sum())
+
+
+def _times(period: Period, step_hours: int) -> NDArray[Any]:
+    """Times (UTC) from 00 UTC of the first day to the end of the last."""
+    start, stop = np.datetime64(period.start, "h"), np.datetime64(period.end, "h") + np.timedelta64(24, "h")
+    return np.arange(start, stop, np.timedelta64(step_hours, "h"))
