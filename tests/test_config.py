@@ -89,7 +89,7 @@ class TestRefusals:
             ),
             (
                 put("splits.test.periods", [{"start": "2009-01-15", "end": "2009-01-16"}]),
-                "split period 20090115-20090116 has 2 days, of which source toy has 0",
+                "splits.test: the period 20090115-20090116 has 2 days, of which source toy has 0",
             ),
             (
                 put("runs.weatherpeft.start", "random"),

@@ -346,9 +346,8 @@ def _verify(paths: Sequence[Path]) -> None:
 
 def _checker(config: Path) -> Callable[[], None]:
     from weatherpeft.checks import checked
-    from weatherpeft.config_file import read
 
-    checked(read(config), [config])
+    checked([config])
     return lambda: print(f"{config}: valid")
 
 

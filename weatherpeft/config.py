@@ -268,9 +268,9 @@ class Experiment(Spec):
                     )
         if self.reference is not None and self.reference not in (*self.runs, *self.baselines):
             known = ", ".join((*self.runs, *self.baselines))
-            guess = did_you_mean(self.reference, (*self.runs, *self.baselines))
             raise ValueError(
-                f"reference: no run or baseline {self.reference}{guess}; expected one of {known}"
+                f"reference: no run or baseline {self.reference}; expected one of {known}"
+                f"{did_you_mean(self.reference, (*self.runs, *self.baselines))}"
             )
         if self.pretraining and self.pretraining.training.precision == "bfloat16":
             raise ValueError(

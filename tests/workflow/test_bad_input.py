@@ -51,7 +51,10 @@ def sfas_not_last(config: dict[str, Any]) -> None:
     ("change", "words"),
     [
         (misspelt_key, ["training.learn_rate", "unknown key"]),
-        (misspelt_key_of_a_method, ["runs.weatherpeft.methods.1.sfas.fractoin", "unknown key"]),
+        (
+            misspelt_key_of_a_method,
+            ["runs.weatherpeft.methods.1.fractoin", "unknown key; did you mean 'fraction'?"],
+        ),
         (grid_that_patches_do_not_divide, ["patch size 4", "grid 10deg", "18 x 36"]),
         (split_outside_the_source, ["20040115-20040116", "source toy"]),
         (split_partly_outside_the_source, ["20030116-20030120", "source toy"]),
@@ -69,12 +72,13 @@ def test_a_wrong_config_stops_before_any_job(
 
     assert main(["check", str(checkout.folder / config)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    message = line.removeprefix("weatherpeft: error: ")
+    file, _, message = line.removeprefix("weatherpeft: error: ").partition("test_changed.yaml")
+    assert Path(file) == checkout.folder / "config"
     assert all(word in message for word in words), message
 
     done = checkout.snakemake(config=config, check=False)
     assert done.returncode == 1
-    assert done.stdout.splitlines().count(message) == 1, done.stdout
+    assert done.stdout.splitlines().count(config + message) == 1, done.stdout
     assert "Traceback" not in done.stdout
     assert not (checkout.folder / "data").exists() and not (checkout.folder / "results").exists()
 

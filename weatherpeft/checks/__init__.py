@@ -4,9 +4,8 @@ The package imports nothing heavy at its top. What a check needs of the user's f
 headers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,28 +13,33 @@ from weatherpeft.checks.samples import too_few
 from weatherpeft.checks.schedule import hours, steps
 from weatherpeft.config import Experiment
 from weatherpeft.config_errors import RefusedError, problems
-from weatherpeft.config_file import where
+from weatherpeft.config_file import merged, where
 
 
-def checked(values: Mapping[str, Any], files: Sequence[Path], work: bool = True) -> Experiment:
-    """Validate an experiment and what it is about to work on.
+def checked(files: Sequence[Path], entries: Sequence[str] = (), work: bool = True) -> Experiment:
+    """Read and validate an experiment and what it is about to work on.
 
     Args:
-        values: what ``config_file.merged`` read.
-        files: files of the configuration, which messages name.
+        files: YAML files of the configuration; a later one changes what stands in the ones before.
+        entries: settings of Snakemake's command line, ``key=value`` each, which come last.
         work: whether to check, beyond the configuration itself, what the jobs will do.
 
     Raises:
         RefusedError: the experiment is wrong. Each line names file, line and key.
+        ValueError: a file is refused (see ``config_file.read``).
     """
+    values = merged(files, entries)
     try:
         experiment = Experiment.parse(values)
     except ValidationError as error:
         raise RefusedError(_located(problems(error, values, Experiment), files)) from error
     except ValueError as error:
         raise RefusedError(_located([str(error)], files)) from error
-    if work and (lines := [*hours(experiment), *steps(experiment)] or [*too_few(experiment)]):
-        raise RefusedError(_located(lines, files))
+    if work:
+        written = merged(files) if entries else values
+        lines = [*hours(experiment), *steps(written)] or [*too_few(experiment)]
+        if lines:
+            raise RefusedError(_located(lines, files))
     return experiment
 
 

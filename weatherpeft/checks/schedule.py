@@ -1,6 +1,7 @@
 """Hours and steps that do not go together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from weatherpeft.config import Experiment
 from weatherpeft.interfaces import Task
@@ -32,14 +33,23 @@ def _between(key: str, task: Task, step: int) -> Iterator[str]:
                     yield f"{key}.{name}: {each} is no multiple of step_hours {step}, which the data has"
 
 
-def steps(experiment: Experiment) -> Iterator[str]:
-    """Validations that a training never comes to, where they were asked for."""
-    trainings = {"training": experiment.training}
-    if experiment.pretraining:
-        trainings["pretraining.training"] = experiment.pretraining.training
+def steps(values: Mapping[str, Any]) -> Iterator[str]:
+    """Validations that a training never comes to, where a file asks for them.
+
+    A command line may shorten a training, which then validates at its end.
+
+    Args:
+        values: what the files of the configuration say.
+    """
+    pretraining = values.get("pretraining")
+    trainings = {
+        "training": values.get("training"),
+        "pretraining.training": pretraining.get("training") if isinstance(pretraining, Mapping) else None,
+    }
     for key, training in trainings.items():
-        if "validate_every" in training.model_fields_set and training.validate_every > training.steps:
-            yield (
-                f"{key}.validate_every: {training.validate_every} is more than {key}.steps "
-                f"{training.steps}; expected at most that"
-            )
+        if isinstance(training, Mapping) and {"steps", "validate_every"} <= training.keys():
+            count, every = training["steps"], training["validate_every"]
+            if every > count:
+                yield (
+                    f"{key}.validate_every: {every} is more than {key}.steps {count}; expected at most that"
+                )

@@ -176,9 +176,9 @@ class HuggingFace(BiasedMethod):
         if value in REFUSED:
             raise ValueError(f"huggingface: type {value!r} {REFUSED[value]}")
         if value not in OPTIONS:
-            guess = did_you_mean(value, OPTIONS)
             raise ValueError(
-                f"huggingface: found type {value!r}{guess}, expected one of {', '.join(OPTIONS)}"
+                f"huggingface: found type {value!r}, expected one of {', '.join(OPTIONS)}"
+                f"{did_you_mean(value, OPTIONS)}"
             )
         return value
 
@@ -189,8 +189,8 @@ class HuggingFace(BiasedMethod):
             if key not in known:
                 expected = ", ".join(known) or "none"
                 raise ValueError(
-                    f"huggingface: type {self.type!r} has no option {key!r}{did_you_mean(key, known)}: "
-                    f"expected {expected}"
+                    f"huggingface: type {self.type!r} has no option {key!r}: expected {expected}"
+                    f"{did_you_mean(key, known)}"
                 )
             if not _fits(value, known[key]):
                 raise ValueError(f"huggingface: option {key!r} of type {self.type!r} cannot be {value!r}")

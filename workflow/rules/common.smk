@@ -7,16 +7,17 @@ from snakemake.exceptions import WorkflowError
 from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
 from weatherpeft.checks import checked
 from weatherpeft.config_errors import RefusedError
-from weatherpeft.config_file import merged
 from weatherpeft.jobs import Jobs
 from weatherpeft.jobs.arguments import argument, options
 from weatherpeft.jobs.outputs import keep_whole_outputs
 
 try:
-    # Snakemake's own reader takes 1e-3 for a text; a job that Snakemake started has been checked before.
-    files = [Path(path) for path in workflow.configfiles]
-    values = merged(files, workflow.config_settings.config_args)
-    experiment = checked(values, files, work=workflow.is_main_process)
+    # Snakemake's own reader takes 1e-3 for a text. What a job is about to do was checked before it started.
+    experiment = checked(
+        [Path(path) for path in workflow.configfiles],
+        workflow.config_settings.config_args,
+        work=workflow.is_main_process,
+    )
     jobs = Jobs(experiment)
     SOURCE_FILES = jobs.source_files()
     FORECAST_FILES = jobs.forecast_files()
