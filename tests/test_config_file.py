@@ -1,13 +1,14 @@
 """Configuration files: read as they are written, or refused with file, line and key."""
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.experiments import CONFIGS
-from weatherpeft.config_file import MOST_VALUES, check_command, read
+from weatherpeft.config_file import MOST_VALUES, check_command, merged, read, where
 
 
 def powers(base: int, exponent: int, item: str, mapping: bool) -> str:
@@ -87,3 +88,58 @@ def test_a_file_is_no_program(tmp_path: Path) -> None:
 )
 def test_other_command_lines_are_left_to_snakemake(arguments: Sequence[str]) -> None:
     check_command(["snakemake", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1e-3", 1e-3),
+        ("1E-3", 1e-3),
+        (".5e-2", 0.005),
+        ("-1.5e3", -1500.0),
+        ("2.e1", 20.0),
+        ("1E5", 100_000),
+        ("+1e3", 1000),
+        ("1.0e-3", 1e-3),
+    ],
+)
+def test_a_number_with_an_exponent_is_one_with_and_without_a_point(
+    tmp_path: Path, text: str, number: float
+) -> None:
+    (tmp_path / "c.yaml").write_text(f"a: [{text}, '{text}', x{text}, {text}x, {{b: {text}}}]\n")
+    found = read(tmp_path / "c.yaml")["a"]
+    assert found == [number, text, f"x{text}", f"{text}x", {"b": number}]
+    assert type(found[0]) is type(number)
+
+
+def test_files_and_settings_are_merged_by_key(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "training: {steps: 250, learning_rate: 1e-3}\nseeds: [0, 1]\nb: {c: 1}\n"
+    )
+    (tmp_path / "b.yaml").write_text("training: {steps: 20}\nseeds: [2]\nb: 3\n")
+    entries = ["training={steps: 80, clip_norm: 1e-2, text: '80'}", "x=2001-01-15", "y=", "z=a=b"]
+    assert merged([tmp_path / "a.yaml", tmp_path / "b.yaml"], entries) == {
+        "training": {"steps": 80, "learning_rate": 1e-3, "clip_norm": 1e-2, "text": "80"},
+        "seeds": [2],
+        "b": 3,
+        "x": date(2001, 1, 15),
+        "y": None,
+        "z": "a=b",
+    }
+    with pytest.raises(ValueError, match=r"^--config training:1: training: the key a is there twice"):
+        merged([], ["training={a: 1, a: 2}"])
+
+
+def test_the_place_of_a_key_is_in_the_last_file_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("a:\n  b: 1\n  c:\n    - 1\n    - d: 2\n")
+    second.write_text("\na: {b: 2}\n")
+    assert where([first], ["a", "c", 1, "d"]) == "a.yaml:5"
+    assert where([first], ["a", "c", 7]) == "a.yaml:3"
+    assert where([first, second], ["a", "b"]) == "b.yaml:2"
+    assert where([first, second], ["a", "c"]) == "a.yaml:3"
+    assert where([first, second], ["x"]) == "a.yaml, b.yaml"
+    assert where([], ["x"]) == ""

@@ -33,11 +33,15 @@ def too_few(experiment: Experiment) -> Iterator[str]:
     if experiment.pretraining:
         tasks["pretraining.task"] = experiment.pretraining.task
     for key, task in tasks.items():
-        window = task.window
-        span = max(window.target_hours) - min(window.input_hours)
-        for name, count in counts(experiment, task).items():
-            periods = getattr(experiment.splits, name).periods
-            if not count and not (key == "pretraining.task" and name == "test"):
+        span = max(task.window.target_hours) - min(task.window.input_hours)
+        needed = NAMES if key == "task" else NAMES[:2]
+        found = counts(experiment, task)
+        if not any(found.values()):
+            yield f"{key}: a sample spans {span} h, more than each period of the splits"
+            continue
+        for name in needed:
+            if not found[name]:
+                periods = getattr(experiment.splits, name).periods
                 labels = ", ".join(period.label for period in periods) or "no periods"
                 yield (
                     f"splits.{name}: expected a whole sample of {key}, which spans {span} h at steps of "
