@@ -83,7 +83,7 @@ def open_netcdf(path: Path, kind: FileKind) -> "xr.Dataset":
     import xarray as xr
 
     if kind == "NetCDF3":
-        _check_classic(path)
+        check_classic(path)
     try:
         _check_sizes(path)
         return xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=False)
@@ -110,7 +110,7 @@ def _check_sizes(path: Path) -> None:
                 raise ValueError(f"expected chunks of up to {CHUNK_BYTES} bytes, found {name} in {chunks}")
 
 
-def _check_classic(path: Path) -> None:
+def check_classic(path: Path) -> None:
     """Refuse a truncated classic file. SciPy notices it; the NetCDF library reads zeros past its end."""
     from scipy.io import netcdf_file
 
