@@ -133,8 +133,8 @@ def _axes(group: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     resolution = group.attrs.get("resolution", "unknown")
     raise ValueError(
         f"expected a grid of rows and columns, found {latitudes.size} points of resolution {resolution}, as "
-        "of a reduced Gaussian or unstructured grid; build the dataset on a regular grid, with grid: 0.25/0.25 "
-        "in the source mars of its recipe, or with the filter regrid"
+        "of a reduced Gaussian or unstructured grid; build it on a regular one, with grid: 0.25/0.25 "
+        "in its source mars or with the filter regrid"
     )
 
 
