@@ -289,18 +289,16 @@ class Experiment(Spec):
             self._check_periods(self.forecasts.source)
 
     def _check_periods(self, source: Source) -> None:
-        """Refuse splits with days that no job of a source brings."""
+        """Refuse splits with days of which no job of a source brings anything."""
         periods = source.periods()
         for name in ("train", "validation", "test"):
             for period in getattr(self.splits, name).periods:
                 shared = [other for other in periods if period.overlaps(other)]
-                days = sum(
-                    (min(period.end, other.end) - max(period.start, other.start)).days + 1 for other in shared
-                )
-                if days < period.days:
+                days = {day for other in shared for day in other.dates}.intersection(period.dates)
+                if len(days) < period.days:
                     raise ValueError(
                         f"splits.{name}: the period {period.label} has {period.days} days, of which source "
-                        f"{source.name} has {days}"
+                        f"{source.name} has {len(days)}"
                     )
 
     @property

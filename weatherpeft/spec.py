@@ -1,4 +1,4 @@
-"""The base class of every specification: frozen, strict, without unknown keys; and the ranges of numbers.
+"""The base class of every specification: frozen, strict, without unknown keys; ranges of numbers; periods.
 
 A number without a range of its own takes one of those below, so that each one that a user writes is finite
 and in a stated range.
@@ -6,11 +6,21 @@ and in a stated range.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 VALUES = 100_000
 """Most values of a config, written out."""
@@ -133,30 +143,154 @@ def check_plain(values: Any) -> None:
         left += [(f"{place}.{key}" if place else str(key), each, depth + 1) for key, each in items]
 
 
-class Period(Spec):
-    """A period of whole days, both ends included."""
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+_MOMENT = r"\d{4}-\d\d-\d\d([T ]\d\d(:00(:00)?)?)?"
 
-    start: date
-    """First day."""
-    end: date
-    """Last day, included."""
+
+def _moment(value: Any) -> date:
+    """A day, or an hour of a day (UTC) as a datetime."""
+    try:
+        if isinstance(value, str) and re.fullmatch(_MOMENT, value):
+            value = datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
+        if isinstance(value, date) and (not isinstance(value, datetime) or value == _hour_of(value)):
+            return value
+    except ValueError:
+        pass
+    raise ValueError(f"expected a day such as 2020-01-31 or an hour such as 2020-01-31T12, found {value!r}")
+
+
+def _hour_of(moment: datetime) -> datetime:
+    return datetime(moment.year, moment.month, moment.day, moment.hour)
+
+
+def written(moment: date) -> str:
+    """A day, or an hour of it, as a user writes it.
+
+    >>> written(date(2020, 1, 31)), written(datetime(2020, 1, 31, 12))
+    ('2020-01-31', '2020-01-31T12')
+    """
+    return moment.isoformat("T", "hours") if isinstance(moment, datetime) else moment.isoformat()
+
+
+def _compact(moment: date) -> str:
+    return written(moment).replace("-", "")
+
+
+def _whole_day(hour: int) -> AfterValidator:
+    """The day itself in place of its first or last hour, so that equal periods are written alike."""
+    return AfterValidator(
+        lambda moment: moment.date() if isinstance(moment, datetime) and moment.hour == hour else moment
+    )
+
+
+_Moment = Annotated[
+    date,
+    PlainValidator(_moment),
+    PlainSerializer(written, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MOMENT}$"}),
+]
+HourOfDay = Annotated[int, Field(ge=0, le=23)]
+"""Hour of the day in UTC."""
+
+
+class Interval(Spec):
+    """All hours from a first day or hour to a last one, both included."""
+
+    start: Annotated[_Moment, _whole_day(0)]
+    """First day, or first hour in UTC such as ``2020-01-31T06``."""
+    end: Annotated[_Moment, _whole_day(23)]
+    """Last day, or last hour in UTC, included."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"period ends on {self.end}, before its start {self.start}")
+        if self.stop <= self.first:
+            raise ValueError(f"period ends on {written(self.end)}, before its start {written(self.start)}")
+        return self
+
+    def __str__(self) -> str:
+        return f"{written(self.start)} to {written(self.end)}"
+
+    @property
+    def first(self) -> datetime:
+        """The first hour."""
+        return self.start if isinstance(self.start, datetime) else datetime.combine(self.start, time())
+
+    @property
+    def stop(self) -> datetime:
+        """The hour after the last one."""
+        if isinstance(self.end, datetime):
+            return self.end + HOUR
+        return datetime.combine(self.end, time()) + DAY
+
+    def overlaps(self, other: "Interval") -> bool:
+        """Whether the two share an hour."""
+        return self.first < other.stop and other.first < self.stop
+
+
+class Period(Interval):
+    """A period of whole days or hours, of which some hours of the day and some gaps may be left out."""
+
+    hours: tuple[HourOfDay, ...] = Field(default=(), exclude_if=lambda hours: not hours)
+    """Hours of the day in UTC at which there are fields, such as ``[0, 12]``; by default every
+    ``step_hours`` from 00 UTC. Hourly sums come for every hour, or for these alone if ``step_hours`` is 1."""
+    gaps: tuple[Interval, ...] = Field(default=(), exclude_if=lambda gaps: not gaps)
+    """Days or hours without fields, each with ``start`` and ``end``."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if list(self.hours) != sorted(set(self.hours)):
+            raise ValueError(f"hours must increase without repeats, found {list(self.hours)}")
+        for gap in self.gaps:
+            if not gap.overlaps(self):
+                raise ValueError(f"the gap {gap} lies outside of the period {self}")
         return self
 
     @property
     def label(self) -> str:
-        """Name of the period in paths, for example ``20010115-20010223``."""
-        return f"{self.start:%Y%m%d}-{self.end:%Y%m%d}"
+        """Name of the period in paths, such as ``20010115-20010223`` or ``20010115T12-20010223``."""
+        return f"{_compact(self.start)}-{_compact(self.end)}"
 
     @property
     def days(self) -> int:
-        """Number of days."""
-        return (self.end - self.start + timedelta(days=1)).days
+        """Number of days, of which the first and the last may be there in part."""
+        return len(self.dates)
 
-    def overlaps(self, other: "Period") -> bool:
-        """Whether the two periods share a day."""
-        return self.start <= other.end and other.start <= self.end
+    @property
+    def dates(self) -> range:
+        """The proleptic ordinals of the days."""
+        return range(self.start.toordinal(), self.end.toordinal() + 1)
+
+    def times(self, step_hours: int) -> Iterator[datetime]:
+        """Times (UTC) of the instantaneous fields, in order, given the time step of the data."""
+        gaps = [(gap.first, gap.stop) for gap in self.gaps]
+        for ordinal in self.dates:
+            day = datetime.fromordinal(ordinal)
+            for hour in self.hours or range(0, 24, step_hours):
+                moment = day + hour * HOUR
+                inside = self.first <= moment < self.stop
+                if inside and not any(first <= moment < stop for first, stop in gaps):
+                    yield moment
+
+    def sum_times(self, step_hours: int) -> Iterator[datetime]:
+        """Ends (UTC) of the hours of hourly sums, in order, given the time step of instantaneous fields."""
+        whole = self if step_hours == 1 else self.model_copy(update={"hours": ()})
+        return whole.times(1)
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether a time lies in the period, at one of its hours and in no gap."""
+        inside = self.first <= moment < self.stop and (not self.hours or moment.hour in self.hours)
+        return inside and not any(gap.first <= moment < gap.stop for gap in self.gaps)
+
+    def meets(self, other: "Period") -> bool:
+        """Whether the two share an hour of their hours of the day, outside of their gaps."""
+        part = self.within(other.first, other.stop) if self.overlaps(other) else None
+        return part is not None and any(map(other.holds, part.times(1)))
+
+    def within(self, first: datetime, stop: datetime) -> "Period | None":
+        """The part from an hour on to before another one; None where the two have no hour in common."""
+        first, stop = max(first, self.first), min(stop, self.stop)
+        if stop <= first:
+            return None
+        clipped = [(max(first, gap.first), min(stop, gap.stop)) for gap in self.gaps]
+        gaps = tuple(Interval(start=one, end=end - HOUR) for one, end in clipped if one < end)
+        return Period(start=first, end=stop - HOUR, hours=self.hours, gaps=gaps)

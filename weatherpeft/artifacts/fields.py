@@ -134,7 +134,7 @@ class _HourlySum:
 
     def complete(self, times: set[np.datetime64], period: Period) -> set[np.datetime64]:
         """Those of some times whose sums have all their hours in a period and in the stores."""
-        inside = self._times.inside(period)
+        inside = self._times.inside(period.model_copy(update={"hours": ()}))
         return {time for time in times if inside.issuperset(self._parts(time))}
 
     def read(self, time: np.datetime64, member: int | None) -> np.ndarray:

@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.fields import FieldReader
-from weatherpeft.artifacts.times import JoinedTimes
+from weatherpeft.artifacts.times import JoinedTimes, time_of_day
 
-_HOUR = np.timedelta64(1, "h")
 _BLOCK_TIMES = 16
 _CHUNK_POINTS = 2048
 
 
 def hour_of_day(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
     """Whole hours since 00 UTC of times, in the shape of the times."""
-    return (times - times.astype("datetime64[D]")) // _HOUR
+    return time_of_day(times) // np.timedelta64(1, "h")
 
 
 def write_series(

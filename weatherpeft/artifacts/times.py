@@ -4,8 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from weatherpeft.spec import Period
+from weatherpeft.spec import Interval, Period
+
+
+def time_of_day(times: NDArray[np.datetime64]) -> NDArray[np.timedelta64]:
+    """Time since 00 UTC of times, in the shape of the times."""
+    return times - times.astype("datetime64[D]")
 
 
 class JoinedTimes:
@@ -34,10 +40,17 @@ class JoinedTimes:
         return iter(self._sorted)
 
     def inside(self, period: Period) -> set[np.datetime64]:
-        """The times on the days of a period."""
-        first = np.datetime64(period.start, "ns")
-        end = np.datetime64(period.end, "ns") + np.timedelta64(1, "D")
-        return set(self._sorted[slice(*np.searchsorted(self._sorted, [first, end]))])
+        """The times in a period, at its hours of the day and in none of its gaps."""
+        found = self._between(period)
+        if period.hours:
+            found = found[np.isin(time_of_day(found), np.array(period.hours, "timedelta64[h]"))]
+        for gap in period.gaps:
+            found = np.setdiff1d(found, self._between(gap))
+        return set(found)
+
+    def _between(self, interval: Interval) -> NDArray[np.datetime64]:
+        ends = np.array([interval.first, interval.stop], "datetime64[ns]")
+        return self._sorted[slice(*np.searchsorted(self._sorted, ends))]
 
     def place(self, time: np.datetime64, wanted: str = "") -> tuple[int, int]:
         """Number of the store that holds a time, and the time's index there.

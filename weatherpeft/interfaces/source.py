@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -12,7 +14,9 @@ from weatherpeft.fields.variables import VARIABLES, VariableSet
 from weatherpeft.spec import Member, Period, Spec, Step
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
+    from numpy.typing import NDArray
 
 
 class DataRequest(Spec):
@@ -21,9 +25,9 @@ class DataRequest(Spec):
     variables: VariableSet
     """Fields of the data."""
     period: Period
-    """Days of the data."""
+    """Days and hours of the data."""
     step_hours: Step = 6
-    """Time step of the instantaneous fields in hours, from 00 UTC of the period's first day."""
+    """Time step of the instantaneous fields in hours, from 00 UTC of each day."""
     members: tuple[Member, ...] = ()
     """Numbers of the ensemble members; empty if the data has no member dimension."""
     lead_hours: int = Field(default=0, ge=0, le=24 * 366)
@@ -41,6 +45,20 @@ class DataRequest(Spec):
                     f"found {self.lead_hours}"
                 )
         return self
+
+    def times(self) -> NDArray[np.datetime64]:
+        """Times (UTC, to the minute) of the instantaneous fields, ``(time,)``, in order."""
+        return _array(self.period.times(self.step_hours))
+
+    def hourly_times(self) -> NDArray[np.datetime64]:
+        """Ends (UTC, to the minute) of the hours of accumulated fields, ``(hourly_time,)``, in order."""
+        return _array(self.period.sum_times(self.step_hours))
+
+
+def _array(times: Iterable[datetime]) -> NDArray[np.datetime64]:
+    import numpy as np
+
+    return np.array(list(times), "datetime64[m]")
 
 
 class Source(Protocol):

@@ -1,6 +1,6 @@
 """Jobs on data: downloads, regridding, statistics and climatology."""
 
-from datetime import date, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
@@ -11,7 +11,7 @@ from weatherpeft.jobs.paths import Paths
 from weatherpeft.samples.ensemble_window import EnsembleWindow
 from weatherpeft.samples.splits import Split
 from weatherpeft.sources import AnyForecastSource, AnySource
-from weatherpeft.spec import Period
+from weatherpeft.spec import DAY, Period
 from weatherpeft.stages.climatology import ClimatologySpec
 from weatherpeft.stages.download import DownloadSpec
 from weatherpeft.stages.efi import EfiSpec
@@ -59,7 +59,7 @@ class DataJobs:
 
     def _needed(self, periods: dict[str, Period], splits: tuple[SplitName, ...]) -> list[str]:
         wanted = [period for name in splits or SPLITS for period in getattr(self._splits, name).periods]
-        return [label for label, own in periods.items() if any(own.overlaps(other) for other in wanted)]
+        return [label for label, own in periods.items() if any(map(own.meets, wanted))]
 
     @cached_property
     def _period(self) -> dict[str, Period]:
@@ -72,9 +72,16 @@ class DataJobs:
         return {period.label: period for period in source.periods()} if own else {}
 
     @cached_property
-    def _train_period_to(self) -> dict[date, str]:
-        """The label of each training period by its last day."""
-        return {self._period[label].end: label for label in self.periods("train")}
+    def _train_period_to(self) -> dict[datetime, str]:
+        """The label of each training period by the hour after its last one."""
+        return {self._period[label].stop: label for label in self.periods("train")}
+
+    @cached_property
+    def _hours(self) -> tuple[int, ...]:
+        """Hours of the day of the analyses; empty where they are every ``step_hours``."""
+        every, periods = range(0, 24, self.experiment.step_hours), self._period.values()
+        found = {hour for period in periods for hour in period.hours or every}
+        return () if found == {*every} else tuple(sorted(found))
 
     def source_files(self) -> list[str]:
         """The user's own files that the download jobs read.
@@ -191,19 +198,15 @@ class DataJobs:
 
     # Statistics and climatology of the training period.
 
-    def _train(self, start: date, end: date) -> Split:
-        """The part of the training split from one day to another, both included."""
+    def _train(self, first: datetime, stop: datetime) -> Split:
+        """The part of the training split from an hour on to before another one."""
         train = self._splits.train
-        parts = [
-            Period(start=max(start, period.start), end=min(end, period.end))
-            for period in train.periods
-            if start <= period.end and period.start <= end
-        ]
+        parts = [part for period in train.periods if (part := period.within(first, stop))]
         return Split(periods=tuple(parts), members=train.members)
 
     def _with_day_before(self, label: str, names: tuple[str, ...]) -> list[str]:
         """A regridded training period, preceded by the one into which sums among some names reach."""
-        before = self._train_period_to.get(self._period[label].start - timedelta(days=1))
+        before = self._train_period_to.get(self._period[label].first)
         sums = any(accumulation(name) for name in names)
         periods = [before, label] if before and sums else [label]
         return [self.paths.regridded.format(period=period) for period in periods]
@@ -214,7 +217,7 @@ class DataJobs:
         return MomentsSpec(
             variables=self.experiment.variables,
             grid=self._window.target_grid,
-            train=self._train(own.start - timedelta(days=int(sums)), own.end),
+            train=self._train(own.first - sums * DAY, own.stop),
             period=own if sums else None,
         )
 
@@ -251,7 +254,8 @@ class DataJobs:
             grid=self._window.target_grid,
             step_hours=self.experiment.step_hours,
             period=own,
-            train=self._train(own.start - timedelta(days=1), own.end),
+            train=self._train(own.first - DAY, own.stop),
+            hours=self._hours,
         )
 
     def series_data(self, period: str) -> list[str]:
@@ -264,6 +268,7 @@ class DataJobs:
             names=self._task.needs_climatology,
             grid=self._window.target_grid,
             step_hours=self.experiment.step_hours,
+            hours=self._hours,
         )
 
     @property

@@ -41,7 +41,7 @@ def facts(
     window, split = samples.window, samples.split
     frames = ", ".join(map(_hours, window.input_hours))
     targets = ", ".join(map(_hours, window.target_hours))
-    test = ", ".join(f"{period.start} to {period.end}" for period in split.periods)
+    test = ", ".join(map(str, split.periods))
     members = f", members {', '.join(map(str, split.members))}" if split.members else ""
     found = [
         ("Data source", source),

@@ -75,7 +75,7 @@ class EnsembleFrames(SampleFrames):
             found += [
                 Sample(start, None, hours)
                 for start in starts
-                if start >= np.datetime64(period.start) and start + np.timedelta64(hours, "h") in known
+                if start >= np.datetime64(period.first) and start + np.timedelta64(hours, "h") in known
             ]
         return sorted(found, key=lambda sample: sample.time)
 

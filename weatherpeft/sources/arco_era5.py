@@ -47,10 +47,11 @@ class ArcoEra5(ZarrSource):
                     f"found {text}"
                 ) from error
         first, last = bounds
-        if request.period.start < first or request.period.end > last:
+        days = request.period.dates
+        if not (first.toordinal() <= days[0] and days[-1] <= last.toordinal()):
             preliminary = dataset.attrs.get("valid_time_stop_era5t")
             more = f", preliminary data (ERA5T) until {preliminary}" if preliminary else ""
             raise ValueError(
                 f"{self.url}: expected a period of final data, which is from {first} to {last}{more}; "
-                f"found {request.period.start} to {request.period.end}"
+                f"found {request.period}"
             )

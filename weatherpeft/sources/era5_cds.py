@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -102,7 +101,8 @@ class Era5Cds(SpanSource):
         from weatherpeft.sources.transfer.cds_requests import Retrieval
 
         names = (*chosen.surface, *chosen.accumulated, *chosen.atmospheric, *chosen.static)
-        hours: Sequence[int] = range(0, 24, 1 if chosen.accumulated else request.step_hours)
+        times = month.sum_times(request.step_hours) if chosen.accumulated else month.times(request.step_hours)
+        hours = sorted({moment.hour for moment in times})
         inputs: dict[str, Any] = {
             "product_type": ["ensemble_members" if request.members else "reanalysis"],
             "variable": [_CDS_NAMES.get(name, name) for name in names],

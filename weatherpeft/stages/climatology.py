@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
-from weatherpeft.spec import Days, Spec, Step
+from weatherpeft.spec import Days, HourOfDay, Spec, Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,8 @@ class ClimatologySpec(Spec):
     """Hours between the times of day of the climatology, from 00 UTC."""
     window_days: Days = 61
     """Length of the triangular window in days."""
+    hours: tuple[HourOfDay, ...] = Field(default=(), exclude_if=lambda hours: not hours)
+    """Hours of the day in UTC; by default every ``step_hours``. Those without a value are left out."""
 
 
 def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> None:
@@ -45,8 +49,8 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
             dayofyear, [level,] latitude, longitude)``.
 
     Raises:
-        ValueError: a variable or hour has no series, a sum of precipitation has no dry threshold, or the
-            time step does not divide the day.
+        ValueError: a variable has no series, a sum of precipitation has no dry threshold, or the time step
+            does not divide the day.
     """
     import numpy as np
     import zarr
@@ -56,17 +60,19 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
 
     if spec.step_hours < 1 or 24 % spec.step_hours:
         raise ValueError(f"step_hours: expected a divisor of 24, found {spec.step_hours}")
-    hours = range(0, 24, spec.step_hours)
+    known = {name: _hours(spec, series, name) for name in spec.names}
+    hours = sorted({hour for own in known.values() for hour in own})
     with store.artifact(output, spec, __name__, series) as directory:
         path = directory / "climatology.zarr"
         for name in spec.names:
             dry = _dry_threshold(name)
-            for number, hour in enumerate(hours):
+            for hour in known[name]:
+                number = hours.index(hour)
                 _log.info("climatology of %s at %02d UTC", name, hour)
                 reader = SeriesReader(series, name, hour)
                 calendar = Calendar(reader.times, spec.window_days)
-                if number == 0:
-                    _create(path, spec, name, reader.template, dry is not None)
+                if hour == known[name][0]:
+                    _create(path, spec, hours, name, reader.template, dry is not None)
                 group: Any = zarr.open_group(path, mode="r+")
                 levels = range(reader.template.sizes["level"]) if "level" in reader.template.dims else [None]
                 for level in levels:
@@ -76,6 +82,16 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
                     place = (number, slice(None)) if level is None else (number, slice(None), level)
                     for each in bands[0]:
                         group[each][place] = np.concatenate([band[each] for band in bands], axis=1)
+
+
+def _hours(spec: ClimatologySpec, series: Sequence[Path], name: str) -> list[int]:
+    """Hours of the day at which a variable has values."""
+    wanted = spec.hours or range(0, 24, spec.step_hours)
+    found = [hour for hour in wanted if any((path / f"{name}-{hour:02d}.zarr").is_dir() for path in series)]
+    if not found:
+        hours = ", ".join(f"{hour:02d}" for hour in wanted)
+        raise ValueError(f"no series of {name} at {hours} UTC in {', '.join(map(str, series))}")
+    return found
 
 
 def _dry_threshold(name: str) -> float | None:
@@ -107,7 +123,9 @@ def _fields(
     return {key: field.reshape(-1, *values.shape[1:]).astype(np.float32) for key, field in found.items()}
 
 
-def _create(path: Path, spec: ClimatologySpec, name: str, like: "xr.DataArray", seeps: bool) -> None:
+def _create(
+    path: Path, spec: ClimatologySpec, hours: Sequence[int], name: str, like: "xr.DataArray", seeps: bool
+) -> None:
     """Write metadata and coordinates of a variable; the values are not written yet."""
     import dask.array
     import numpy as np
@@ -115,8 +133,7 @@ def _create(path: Path, spec: ClimatologySpec, name: str, like: "xr.DataArray", 
 
     from weatherpeft.climatology.calendar import DAYS
 
-    hours = np.arange(0, 24, spec.step_hours)
-    shape = (hours.size, DAYS, *like.shape)
+    shape = (len(hours), DAYS, *like.shape)
     field = (*(1 for _ in like.shape[:-2]), *like.shape[-2:])
     values = dask.array.full(shape, np.nan, dtype=np.float32, chunks=shape)
     arrays = {}
@@ -126,7 +143,7 @@ def _create(path: Path, spec: ClimatologySpec, name: str, like: "xr.DataArray", 
         described |= {f"{name}_seeps_threshold": units, f"{name}_seeps_dry_fraction": "1"}
     for each, unit in described.items():
         arrays[each] = (("hour", "dayofyear", *like.dims), values, {"units": unit})
-    coordinates = {**like.coords, "hour": hours, "dayofyear": np.arange(1, DAYS + 1)}
+    coordinates = {**like.coords, "hour": np.array(hours, np.int64), "dayofyear": np.arange(1, DAYS + 1)}
     dataset = xr.Dataset(arrays, coordinates, attrs={"window_days": spec.window_days})
     encoding = {each: {"chunks": (1, 1, *field), "shards": (1, DAYS, *field)} for each in arrays}
     store.write_dataset(dataset, path, mode="a" if path.exists() else "w", compute=False, encoding=encoding)

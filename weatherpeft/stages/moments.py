@@ -20,7 +20,7 @@ class MomentsSpec(Spec):
     train: Split
     """Part of the training split that lies in the data."""
     period: Period | None = None
-    """Days whose times count; by default all days. Sums of hours may reach into other days."""
+    """Period whose times count; by default all. Sums of hours may reach into the one before."""
 
 
 def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
@@ -50,7 +50,7 @@ def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
     samples = [
         (time, member)
         for time in reader.times(spec.train.periods)
-        if spec.period is None or spec.period.start <= time.astype("datetime64[D]").item() <= spec.period.end
+        if spec.period is None or spec.period.first <= time.astype("datetime64[s]").item() < spec.period.stop
         for member in spec.train.members or (None,)
     ]
     if not samples:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
 from weatherpeft.samples.splits import Split
-from weatherpeft.spec import Period, Spec, Step
+from weatherpeft.spec import HourOfDay, Period, Spec, Step
 
 
 class SeriesSpec(Spec):
@@ -20,9 +22,11 @@ class SeriesSpec(Spec):
     step_hours: Step
     """Time step of the values in hours, from 00 UTC."""
     period: Period
-    """Days whose values are written."""
+    """Period whose values are written."""
     train: Split
     """Part of the training split that lies in the period or on the day before."""
+    hours: tuple[HourOfDay, ...] = Field(default=(), exclude_if=lambda hours: not hours)
+    """Hours of the day of the values in UTC; by default every ``step_hours``."""
 
 
 def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
@@ -43,15 +47,16 @@ def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
 
     from weatherpeft.artifacts.fields import FieldReader
     from weatherpeft.artifacts.series import write_series
+    from weatherpeft.artifacts.times import time_of_day
 
-    first, end = np.datetime64(spec.period.start), np.datetime64(spec.period.end) + 1
-    step = np.timedelta64(spec.step_hours, "h")
+    first, stop = np.datetime64(spec.period.first), np.datetime64(spec.period.stop)
+    hours = np.array(spec.hours or range(0, 24, spec.step_hours), "timedelta64[h]")
     with store.artifact(output, spec, __name__, data) as directory:
         for name in spec.names:
             reader = FieldReader(data, spec.grid, [name])
             times = [
                 time
                 for time in reader.times(spec.train.periods)
-                if first <= time < end and (time - time.astype("datetime64[D]")) % step == np.timedelta64(0)
+                if first <= time < stop and time_of_day(time) in hours
             ]
             write_series(reader, name, times, spec.train.members, directory)

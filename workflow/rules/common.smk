@@ -32,7 +32,7 @@ code_digest = cache(fingerprint)  # hundreds of jobs run the same code
 
 
 wildcard_constraints:
-    period=r"\d{8}-\d{8}",
+    period=r"\d{8}(T\d\d)?-\d{8}(T\d\d)?",
     weights=r"[^/]+-[0-9a-f]{12}",
     run=r"[a-z0-9_]+-seed\d+",
     forecast=r"[a-z0-9_]+(-seed\d+)?",

@@ -1,11 +1,10 @@
-"""The base of sources that bring spans of days, each cut into download jobs."""
+"""The base of sources that bring spans of time, each cut into download jobs."""
 
 from __future__ import annotations
 
-from calendar import monthrange
-from collections.abc import Iterator
-from datetime import date, timedelta
-from itertools import combinations
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
@@ -25,11 +24,12 @@ def months(period: Period) -> Iterator[Period]:
     >>> [month.label for month in months(Period(start=date(2001, 1, 30), end=date(2001, 2, 3)))]
     ['20010130-20010131', '20010201-20010203']
     """
-    start = period.start
-    while start <= period.end:
-        last = start.replace(day=monthrange(start.year, start.month)[1])
-        yield Period(start=start, end=min(last, period.end))
-        start = last + timedelta(days=1)
+    borders = [
+        datetime(year, month, 1)
+        for year in range(period.start.year, period.end.year + 1)
+        for month in range(1, 13)
+    ]
+    yield from _parts(period, [*borders, datetime(period.end.year + 1, 1, 1)])
 
 
 def years(period: Period) -> Iterator[Period]:
@@ -39,13 +39,21 @@ def years(period: Period) -> Iterator[Period]:
     >>> [year.label for year in years(Period(start=date(2001, 7, 1), end=date(2002, 1, 2)))]
     ['20010701-20011231', '20020101-20020102']
     """
-    for year in range(period.start.year, period.end.year + 1):
-        first, last = date(year, 1, 1), date(year, 12, 31)
-        yield Period(start=max(first, period.start), end=min(last, period.end))
+    yield from _parts(
+        period, [datetime(year, 1, 1) for year in range(period.start.year, period.end.year + 2)]
+    )
+
+
+def _parts(period: Period, borders: Sequence[datetime]) -> Iterator[Period]:
+    """What lies of a period between each border and the next one, where that is not all gaps."""
+    for first, stop in pairwise(borders):
+        part = period.within(first, stop)
+        if part and next(part.sum_times(1), None):
+            yield part
 
 
 class SpanSource(SourceDefaults):
-    """Spans of days and the download jobs that they give.
+    """Spans of time and the download jobs that they give.
 
     A subclass narrows ``name`` to its own and says with ``jobs`` what one download job is. It adds
     ``fetch`` and ``decode``, and ``files`` where it reads files of the user's own.

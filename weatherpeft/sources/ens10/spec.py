@@ -128,7 +128,7 @@ class Ens10(SpanSource):
             )
         starts = [datetime(year, int(day[:2]), int(day[2:])) for day in self.days for year in YEARS]
         lead, period = timedelta(hours=request.lead_hours), request.period
-        found = [start for start in starts if period.start <= (start + lead).date() <= period.end]
+        found = [start for start in starts if period.holds(start + lead)]
         if not found:
-            raise ValueError(f"ENS-10 has no forecasts that are valid from {period.start} to {period.end}")
+            raise ValueError(f"ENS-10 has no forecasts that are valid from {period}")
         return found

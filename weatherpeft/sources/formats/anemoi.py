@@ -15,8 +15,8 @@ from xarray.core import indexing
 
 from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.formats.fields import in_words, listed, variable_rows
-from weatherpeft.sources.formats.files import valid_times
+from weatherpeft.sources.formats.fields import in_words, listed, to_minutes, variable_rows
+from weatherpeft.sources.formats.missing_times import how_to_declare
 from weatherpeft.sources.formats.names import Match, Named, recognize
 from weatherpeft.sources.formats.units import GRAVITY
 from weatherpeft.sources.formats.zarr import cause, check_arrays, zarr_store
@@ -75,7 +75,7 @@ def anemoi_arrays(
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from error
     _check_dates(group, label, request)
-    times = group["dates"][:].astype("datetime64[ns]")
+    times = to_minutes(group["dates"][:]).astype("datetime64[ns]")
     places = sorted({place for levels, _ in found.values() for place in levels.values()})
     frames = _Frames(group["data"], places)
     arrays = {}
@@ -140,14 +140,14 @@ def _axes(group: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _check_dates(group: Any, label: str, request: DataRequest) -> None:
     """Refuse times that the dataset declares as missing; their values are NaN."""
-    variables = request.variables
-    missing = np.array(group.attrs.get("missing_dates", []), "datetime64[m]")
-    step = 1 if variables.accumulated else request.step_hours
-    wanted = np.intersect1d(valid_times(request, step), missing)
+    missing = to_minutes(np.array(group.attrs.get("missing_dates", []), "datetime64[s]"))
+    hourly = bool(request.variables.accumulated)
+    asked = request.hourly_times() if hourly else request.times()
+    wanted = np.intersect1d(asked, missing)
     if wanted.size:
         raise ValueError(
             f"{label}: {wanted[0]} UTC is one of the dataset's missing_dates, of which the request has "
-            f"{in_words(wanted)}"
+            f"{in_words(wanted)}{how_to_declare(asked, np.setdiff1d(asked, missing))}"
         )
 
 

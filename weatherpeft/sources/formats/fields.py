@@ -149,6 +149,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
+def to_minutes(times: NDArray[Any]) -> NDArray[np.datetime64]:
+    """Times to the nearest minute, in their shape: those that a file gives in parts of days are not exact."""
+    return (times + np.timedelta64(30, "s")).astype("datetime64[m]")
+
+
 def in_words(times: NDArray[np.datetime64]) -> str:
     """Times for a message of one line: the first and the last, and how far apart they are if all are so.
 

@@ -7,8 +7,7 @@ The lists of all files must hold the requested fields before anything is decoded
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,13 +27,14 @@ from weatherpeft.sources.formats.fields import (
     not_hourly,
 )
 from weatherpeft.sources.formats.grib import grib_contents, grib_fields
+from weatherpeft.sources.formats.missing_times import how_to_declare
 from weatherpeft.sources.formats.netcdf import netcdf_contents, netcdf_fields
 
 if TYPE_CHECKING:
     import xarray as xr
 
 HOURLY_TIME = "hourly_time"
-"""Time dimension of accumulated fields: ends of hours, from 00 UTC of the first day to 23 UTC of the last."""
+"""Time dimension of accumulated fields: ends of hours."""
 PRELIMINARY = {"time": "preliminary", HOURLY_TIME: "hourly_preliminary"}
 """For each time dimension, the coordinate that marks preliminary data (ERA5T). Final data has none."""
 FINAL, ERA5T = "0001", "0005"
@@ -93,15 +93,15 @@ def open_canonical(
     """Check raw files against a request and read them lazily.
 
     Other fields than the requested ones are ignored, as are forecasts with another lead time. Instantaneous
-    fields have the dimension ``time``, from 00 UTC of the first day every ``step_hours``. Accumulated fields
-    have ``hourly_time``. For forecasts ``time`` is the valid time, with ``init_time`` along it. Where the
+    fields have the dimension ``time``, with the times of the request. Accumulated fields have
+    ``hourly_time``. For forecasts ``time`` is the valid time, with ``init_time`` along it. Where the
     files state experiment versions, the attribute ``expver`` counts the fields of each, and the coordinates
     of ``PRELIMINARY`` mark the times with preliminary fields.
 
     Args:
         paths: GRIB and NetCDF files, mixed and named in any way. Forecasts must be in GRIB.
         request: fields that the files must hold.
-        times: valid times (UTC) of the instantaneous fields, where they are not every ``step_hours``.
+        times: valid times (UTC) of the instantaneous fields, where they are not those of the request.
         rename: our names of variables, by names in files (see ``names.recognize``).
 
     Returns:
@@ -112,7 +112,7 @@ def open_canonical(
             there twice, fields are on different grids, or units cannot be converted.
     """
     if times is None:
-        times = valid_times(request, request.step_hours)
+        times = request.times()
     expected = dict.fromkeys(_expected(request, times))
     if not expected:
         raise ValueError("the request names no variable")
@@ -126,24 +126,12 @@ def open_canonical(
                 _add(fields, key, field)
     missing = [key for key in expected if key not in fields]
     if missing:
-        raise ValueError(_missing(missing, len(expected), seen, paths))
+        raise ValueError(_missing(missing, expected, seen, paths))
     layout = next(iter(fields.values())).layout
     for key, field in fields.items():
         if field.layout is not layout and not field.layout.matches(layout):
             raise ValueError(f"{field.file}: {key}: expected the grid {layout}, found {field.layout}")
     return _assemble(fields, request, times, layout)
-
-
-def valid_times(request: DataRequest, step_hours: int) -> NDArray[np.datetime64]:
-    """Times (UTC, to the minute) from 00 UTC of the first day to the end of the last, ``(time,)``.
-
-    Raises:
-        ValueError: the step is less than an hour.
-    """
-    if step_hours < 1:
-        raise ValueError(f"step_hours: expected 1 or more, found {step_hours}")
-    start, stop = request.period.start, request.period.end + timedelta(days=1)
-    return np.arange(np.datetime64(start, "m"), np.datetime64(stop, "m"), np.timedelta64(step_hours, "h"))
 
 
 def _expected(request: DataRequest, times: NDArray[np.datetime64]) -> Iterator[Key]:
@@ -152,7 +140,7 @@ def _expected(request: DataRequest, times: NDArray[np.datetime64]) -> Iterator[K
     groups = (
         (variables.surface, (None,), times),
         (variables.atmospheric, variables.levels_hpa, times),
-        (variables.accumulated, (None,), valid_times(request, 1)),
+        (variables.accumulated, (None,), request.hourly_times()),
     )
     yield from (Key(name) for name in variables.static)
     for names, levels, moments in groups:
@@ -187,16 +175,16 @@ def _add(fields: dict[Key, RawField], key: Key, field: RawField) -> None:
     raise ValueError(f"{field.file}: {key}: found twice (before in {other.file.name}), {cause}")
 
 
-def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence[Path]) -> str:
+def _missing(missing: Sequence[Key], expected: Collection[Key], seen: set[Key], paths: Sequence[Path]) -> str:
     """An error message of one line that names the first missing field and what was found of it."""
     first = missing[0]
     found = [key for key in seen if key.variable == first.variable]
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     names = (", ".join(str(path) for path in paths[:3]) or "no files") + more
-    text = f"{names}: {first} is missing ({len(missing)} of {total} fields are)"
+    text = f"{names}: {first} is missing ({len(missing)} of {len(expected)} fields are)"
     levels = sorted({key.level for key in found if key.level is not None})
     members = sorted({key.member for key in found if key.member is not None})
-    times = np.array(sorted({key.time for key in found if key.time is not None}), "datetime64[m]")
+    times = _times(found, first.variable)
     if not found:
         row = VARIABLES[first.variable]
         return (
@@ -206,7 +194,19 @@ def _missing(missing: Sequence[Key], total: int, seen: set[Key], paths: Sequence
         return f"{text}; found no level {first.level}, only {', '.join(map(str, levels))} hPa"
     if first.member is not None and first.member not in members:
         return f"{text}; found no member {first.member}, only {', '.join(map(str, members)) or 'none'}"
-    return f"{text}; found {in_words(times)}{not_hourly(VARIABLES[first.variable], times)}"
+    row = VARIABLES[first.variable]
+    advice = not_hourly(row, times)
+    if not advice and first.time is not None:
+        wanted, lacking = (_times(keys, first.variable) for keys in (expected, missing))
+        whole = np.setdiff1d(times, lacking)  # at which no level or member is missing
+        advice = how_to_declare(wanted, whole, row.kind == "accumulated")
+    return f"{text}; found {in_words(times)}{advice}"
+
+
+def _times(keys: Iterable[Key], variable: str) -> NDArray[np.datetime64]:
+    """The times of a variable's keys, in order."""
+    times = {key.time for key in keys if key.variable == variable and key.time is not None}
+    return np.array(sorted(times), "datetime64[m]")
 
 
 def _held(paths: Sequence[Path]) -> str:
@@ -245,6 +245,7 @@ def _assemble(
     import xarray as xr
 
     variables = request.variables
+    moments = {"time": list(times), HOURLY_TIME: list(request.hourly_times())}
     coordinates: dict[str, Any] = {"latitude": layout.latitude, "longitude": layout.longitude}
     arrays = {}
     for name in (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static):
@@ -253,8 +254,8 @@ def _assemble(
         if row.kind != "static":
             if request.members:
                 axes["member"] = request.members
-            hourly = row.kind == "accumulated"
-            axes[HOURLY_TIME if hourly else "time"] = list(valid_times(request, 1) if hourly else times)
+            axis = HOURLY_TIME if row.kind == "accumulated" else "time"
+            axes[axis] = moments[axis]
         if row.kind == "atmospheric":
             axes["level"] = variables.levels_hpa
         table = np.empty([len(values) for values in axes.values()], object)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from weatherpeft.sources.formats.fields import Layout, canonical_layout
 
-VERSION = 1
+VERSION = 2
 """Of the layout of the files, and of what the readers find in a header."""
 
 

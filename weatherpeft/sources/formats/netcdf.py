@@ -28,6 +28,7 @@ from weatherpeft.sources.formats.fields import (
     RawField,
     canonical_layout,
     check_points,
+    to_minutes,
     variable_rows,
 )
 from weatherpeft.sources.formats.grids import check_separable
@@ -165,7 +166,7 @@ def _times(coordinate: "xr.DataArray") -> list[np.datetime64]:
     times = np.atleast_1d(coordinate.values)
     if times.dtype.kind != "M":
         raise ValueError(f"expected times of the standard calendar, found {times[0]!r}")
-    return list(times.astype("datetime64[m]"))
+    return list(to_minutes(times))
 
 
 def _expver(coordinate: "xr.DataArray | None", times: int) -> list[str]:

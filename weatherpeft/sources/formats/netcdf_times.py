@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from weatherpeft.sources.formats.fields import COORDINATES, FileKind
+from weatherpeft.sources.formats.fields import COORDINATES, FileKind, to_minutes
 from weatherpeft.sources.formats.netcdf import check_classic
 
 if TYPE_CHECKING:
@@ -88,5 +88,4 @@ def _decoded(array: "netCDF4.Variable") -> NDArray[np.datetime64]:
     times = decode_cf_datetime(values, array.units, getattr(array, "calendar", "standard"))
     if times.dtype.kind != "M":
         raise ValueError(f"expected times of the standard calendar, found {times[0]!r}")
-    rounded: NDArray[np.datetime64] = times.astype("datetime64[m]")
-    return rounded
+    return to_minutes(times)

@@ -25,9 +25,11 @@ from weatherpeft.sources.formats.fields import (
     in_words,
     listed,
     not_hourly,
+    to_minutes,
     variable_rows,
 )
-from weatherpeft.sources.formats.files import HOURLY_TIME, valid_times
+from weatherpeft.sources.formats.files import HOURLY_TIME
+from weatherpeft.sources.formats.missing_times import how_to_declare
 from weatherpeft.sources.formats.units import unit_conversion
 
 if TYPE_CHECKING:
@@ -69,8 +71,8 @@ class Selected:
 
     def key(self, number: int, level: int | None = None) -> Key:
         """The key of a field, for messages."""
-        moment = None if self.time is None else self.array[self.time].values[self.wanted[number]]
-        return Key(self.row.name, level, None if moment is None else moment.astype("datetime64[m]"))
+        moment = None if self.time is None else to_minutes(self.array[self.time].values[self.wanted[number]])
+        return Key(self.row.name, level, moment)
 
 
 def zarr_store(url: str, options: Mapping[str, Any]) -> Any:
@@ -220,7 +222,7 @@ def _select(
     array = array.isel({axis: _as_slice(found) for axis, found in places.items()})
     if time is None:
         return Selected(row, array, None, np.zeros(1, np.intp), places)
-    wanted = valid_times(request, 1 if hourly else request.step_hours)
+    wanted = request.hourly_times() if hourly else request.times()
     return Selected(row, array, time, _positions(array[time].values, wanted, label, row), places)
 
 
@@ -293,12 +295,13 @@ def _positions(
     """Positions of the wanted times on a time axis."""
     if times.dtype.kind != "M" or not (np.diff(times) > np.timedelta64(0)).all():
         raise ValueError(f"{label}: {row.name}: expected increasing times of the standard calendar")
-    times = times.astype("datetime64[m]")
+    times = to_minutes(times)
     positions = np.searchsorted(times, wanted)
     held = times[np.minimum(positions, times.size - 1)] == wanted
     if not held.all():
         first = Key(row.name, time=wanted[~held][0])
-        raise ValueError(f"{label}: {first} is missing; found {in_words(times)}{not_hourly(row, times)}")
+        advice = not_hourly(row, times) or how_to_declare(wanted, times, row.kind == "accumulated")
+        raise ValueError(f"{label}: {first} is missing; found {in_words(times)}{advice}")
     return positions
 
 
@@ -355,7 +358,8 @@ def canonical(selected: Sequence[Selected], label: str) -> "xr.Dataset":
         axes = []
         if each.time is not None:
             axes.append(HOURLY_TIME if each.row.kind == "accumulated" else "time")
-            coordinates[axes[-1]] = each.array[each.time].values[each.wanted].astype("datetime64[ns]")
+            moments = to_minutes(each.array[each.time].values[each.wanted])
+            coordinates[axes[-1]] = moments.astype("datetime64[ns]")
         if "level" in each.array.dims:
             axes.append("level")
             coordinates["level"] = each.array["level"].values.astype(np.int64)

@@ -48,6 +48,7 @@ def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
     last = datetime.combine(request.period.end, time(23))
     atmosphere = spin_up(spec, first)
     variables, grid = request.variables, atmosphere.grid
+    wanted = set(request.period.times(request.step_hours))
     forecaster = Forecaster(spec, spec.ensemble) if spec.ensemble else None
     with ExitStack() as stack:
 
@@ -69,7 +70,7 @@ def write_files(spec: Toy, request: DataRequest, output: Path) -> None:
 
         while True:
             hours = round((atmosphere.now - first) / _HOUR)
-            if hours >= 0 and hours % request.step_hours == 0:
+            if atmosphere.now in wanted:
                 for write in writers:
                     write()
             if hours >= 0 and forecaster is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weatherpeft.fields.variables import Variable
+from weatherpeft.sources.formats.fields import to_minutes
 from weatherpeft.sources.formats.files import HOURLY_TIME
 from weatherpeft.sources.formats.zarr import GRID, Selected, cause, open_zarr, time_name
 
@@ -74,7 +75,7 @@ def _create(path: Path, selected: Sequence[Selected]) -> None:
         for name in map(str, each.array.dims):
             values = each.array[name].values
             if name == each.time:
-                minutes = values[each.wanted].astype("datetime64[m]").astype(np.int64)
+                minutes = to_minutes(values[each.wanted]).astype(np.int64)
                 attributes = {"units": "minutes since 1970-01-01", "calendar": "proleptic_gregorian"}
                 axes[HOURLY_TIME if each.row.kind == "accumulated" else "time"] = minutes, attributes
             else:
