@@ -47,7 +47,6 @@ def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
 
     from weatherpeft.artifacts.fields import FieldReader
     from weatherpeft.artifacts.series import write_series
-    from weatherpeft.artifacts.times import time_of_day
 
     first, stop = np.datetime64(spec.period.first), np.datetime64(spec.period.stop)
     hours = np.array(spec.hours or range(0, 24, spec.step_hours), "timedelta64[h]")
@@ -57,6 +56,6 @@ def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
             times = [
                 time
                 for time in reader.times(spec.train.periods)
-                if first <= time < stop and time_of_day(time) in hours
+                if first <= time < stop and (time - time.astype("datetime64[D]")) in hours
             ]
             write_series(reader, name, times, spec.train.members, directory)
