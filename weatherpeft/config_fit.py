@@ -50,7 +50,7 @@ def _fit_task(key: str, values: Any, backbone: BackboneSpec, side: int) -> Any:
     except ValidationError:
         return values
     near = backbone.nearest(grid)[side]
-    if near is None or near.shape == grid.shape:
+    if near is None or (near.rows, near.shape) == (grid.rows, grid.shape):
         return values
     return {name: _replaced(f"{key}.{name}", each, grid, near) for name, each in values.items()}
 

@@ -221,6 +221,6 @@ def test_longitude_cells_start_anywhere(start: float) -> None:
 
 
 def test_longitude_cells_of_columns_that_are_no_decimal_numbers() -> None:
-    longitude = 1.2 * np.arange(109, 116)  # the first is 130.79999999999998
+    longitude = (1.2 * np.arange(109, 116)).astype(np.float64)  # the first is 130.79999999999998
     west, width = longitude_cells(longitude)
     np.testing.assert_allclose(west + width / 2, longitude)
