@@ -133,8 +133,8 @@ def _axes(group: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     resolution = group.attrs.get("resolution", "unknown")
     raise ValueError(
         f"expected a grid of rows and columns, found {latitudes.size} points of resolution {resolution}, as "
-        "of a reduced Gaussian or unstructured grid; build it on a regular one, with grid: 0.25/0.25 "
-        "in its source mars or with the filter regrid"
+        "of a reduced Gaussian or unstructured grid; build the dataset on a regular grid, with "
+        "grid: 0.25/0.25 in the source mars of its recipe, or with the filter regrid"
     )
 
 
@@ -187,10 +187,6 @@ class _Variable(BackendArray):
     def _outer(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         times = np.atleast_1d(np.arange(self.shape[0])[key[0]])
         values = self._frames.read(times, self._places).reshape(times.size, *self.shape[1:])
-        first: Any = 0 if np.ndim(key[0]) == 0 and not isinstance(key[0], slice) else slice(None)
-        values = values[first]
-        axis = values.ndim - len(self.shape) + 1
-        for index in key[1:]:
-            values = values[(slice(None),) * axis + (index,)]
-            axis += int(isinstance(index, slice) or np.ndim(index) == 1)
-        return values
+        for axis in range(values.ndim - 1, 0, -1):
+            values = values[(slice(None),) * axis + (key[axis],)]
+        return values[0] if isinstance(key[0], int | np.integer) else values
