@@ -261,6 +261,8 @@ def test_options_come_from_the_environment(
     assert "secret" not in one.canonical_json()
     kept = [path.read_bytes() for path in (tmp_path / "with").rglob("*") if path.is_file()]
     assert kept and not any(b"secret-of-the-job" in content for content in kept)
+    with pytest.raises(ValueError, match="http://example.org: expected https"):
+        source("http://example.org/a.zarr", storage_options=options).selected(wanted)
 
 
 def test_rename_and_one_level_without_a_dimension(tmp_path: Path) -> None:

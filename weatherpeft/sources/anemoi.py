@@ -28,7 +28,6 @@ class Anemoi(StoreSource):
     def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
         """Open the dataset; the requested variables by name, lazy (see ``StoreSource``)."""
         from weatherpeft.sources.formats.anemoi import anemoi_arrays, open_anemoi
-        from weatherpeft.sources.formats.datasets import with_environment
 
-        group = open_anemoi(self.path, with_environment(self.storage_options))
+        group = open_anemoi(self.path, self.options())
         return anemoi_arrays(group, self.path, request, self.rename)

@@ -27,7 +27,7 @@ class Xarray(StoreSource):
 
     def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
         """Open the store; the requested variables by name, lazy (see ``StoreSource``)."""
-        from weatherpeft.sources.formats.datasets import by_our_names, open_any, with_environment
+        from weatherpeft.sources.formats.datasets import by_our_names, open_any
 
-        dataset = open_any(self.path, self.engine, with_environment(self.storage_options))
+        dataset = open_any(self.path, self.engine, self.options())
         return by_our_names(dataset, self.path, request, self.rename)

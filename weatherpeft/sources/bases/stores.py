@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
@@ -13,6 +13,7 @@ from weatherpeft.sources.bases.area import Area
 from weatherpeft.sources.bases.copied import CopiedSource
 from weatherpeft.sources.bases.rename import Rename
 from weatherpeft.sources.bases.spans import months, years
+from weatherpeft.sources.transfer.secrets import check_encrypted
 from weatherpeft.spec import Period
 
 if TYPE_CHECKING:
@@ -68,6 +69,19 @@ class StoreSource(CopiedSource):
         if not found:
             raise ValueError(f"source {self.name}: expected a store, found none at {path.absolute()}")
         return [found[0].resolve()]
+
+    def options(self) -> dict[str, Any]:
+        """The options of fsspec, with the environment's variables in place of ``$NAME``.
+
+        Raises:
+            ValueError: there is no such variable, or it would be sent to a server without TLS.
+        """
+        from weatherpeft.sources.formats.datasets import with_environment
+
+        options: dict[str, Any] = with_environment(self.storage_options)
+        if options != self.storage_options and self.path.startswith("http"):
+            check_encrypted(self.path)
+        return options
 
     def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
         """Open the store; the requested variables by name, lazy.
