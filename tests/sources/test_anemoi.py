@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[dict[str, Any], DataRequest, str]] = {
         {"data": np.zeros((TIMES.size, len(VARIABLES), 2, 288), "f4")}, WANTED, "of one member, found 2"
     ),
     "no such variable": (
-        {}, request(*JANUARY, surface=["surface_pressure"]), "pressure is missing; .* holds 2t, cos_lat"
+        {}, request(*JANUARY, surface=["surface_pressure"]), "surface_pressure is missing; found 2t, cos_lat"
     ),
     "no such level": (
         {}, request(*JANUARY, atmospheric=["temperature"], levels_hpa=[700]),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG
 from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import (
@@ -169,11 +170,7 @@ def cause(error: Exception) -> str:
 
 
 def select(
-    arrays: "Mapping[Any, xr.DataArray]",
-    label: str,
-    request: DataRequest,
-    names: Mapping[str, str],
-    area: tuple[float, float, float, float] | None = None,
+    arrays: "Mapping[Any, xr.DataArray]", label: str, request: DataRequest, names: Mapping[str, str]
 ) -> list[Selected]:
     """Find the requested fields, without reading values.
 
@@ -182,34 +179,45 @@ def select(
         label: URL or path of the store, for messages.
         request: fields to find.
         names: the store's names of variables, by the WeatherBench 2 names from which they differ.
-        area: north, west, south and east border in degrees of the part to take; None takes all of it.
 
     Raises:
-        ValueError: a variable, level or time is missing, sums are not hourly, the area holds no point, or the
-            store has another layout. The message names the store and the cause.
+        ValueError: a variable is missing, or see ``select_fields``. The message names store and cause.
     """
-    found = [_select(arrays, label, request, row, names, area) for row in variable_rows(request.variables)]
+    found = []
+    for row in variable_rows(request.variables):
+        name = names.get(row.name, row.name)
+        if name not in arrays:
+            longer = [str(other) for other in arrays if str(other).startswith(f"{name}_")]
+            sums = longer and row.kind == "accumulated"
+            why = f"; found sums over more than an hour, {', '.join(longer)}" if sums else ""
+            held = listed(list(map(str, arrays)))
+            raise ValueError(f"{label}: {row.name} is missing (no array {name}){why}; the store holds {held}")
+        found.append(select_fields(arrays[name], label, request, row))
     if not found:
         raise ValueError("the request names no variable")
     return found
 
 
-def _select(
-    arrays: "Mapping[Any, xr.DataArray]",
+def select_fields(
+    array: "xr.DataArray",
     label: str,
     request: DataRequest,
     row: Variable,
-    names: Mapping[str, str],
-    area: tuple[float, float, float, float] | None,
+    area: tuple[float, float, float, float] | None = None,
 ) -> Selected:
-    name = names.get(row.name, row.name)
-    hourly = row.kind == "accumulated"
-    if name not in arrays:
-        longer = [str(other) for other in arrays if str(other).startswith(f"{name}_")]
-        why = f"; found sums over more than an hour, {', '.join(longer)}" if hourly and longer else ""
-        held = listed(list(map(str, arrays)))
-        raise ValueError(f"{label}: {row.name} is missing (no array {name}){why}; the store holds {held}")
-    array = arrays[name]
+    """The requested levels and times of a variable, without reading values.
+
+    Args:
+        array: lazy array of the variable.
+        label: URL or path of the store, for messages.
+        request: levels and times to find.
+        row: table row of the variable.
+        area: north, west, south and east border in degrees of the part to take; None takes all of it.
+
+    Raises:
+        ValueError: a level or time is missing, sums are not hourly, the area holds no point, or the array has
+            another layout. The message names the store and the cause.
+    """
     time = time_name(array)
     _check_layout(array, time, label, row)
     places = {str(axis): np.arange(array.sizes[axis]) for axis in array.dims if axis != time}
@@ -220,8 +228,25 @@ def _select(
     array = array.isel({axis: _as_slice(found) for axis, found in places.items()})
     if time is None:
         return Selected(row, array, None, np.zeros(1, np.intp), places)
-    wanted = valid_times(request, 1 if hourly else request.step_hours)
+    wanted = valid_times(request, 1 if row.kind == "accumulated" else request.step_hours)
     return Selected(row, array, time, _positions(array[time].values, wanted, label, row), places)
+
+
+def check_one_grid(selected: Sequence[Selected], label: str) -> None:
+    """Refuse arrays whose rows or columns are not the same in the same order, since a copy has one of each.
+
+    Raises:
+        ValueError: an array is on another grid than the first. The message names both.
+    """
+    first = selected[0]
+    for each in selected[1:]:
+        for axis in GRID:
+            mine, its = (one.array[axis].values for one in (first, each))
+            if mine.shape != its.shape or np.abs(mine - its).max() > SNAP_TOLERANCE_DEG:
+                raise ValueError(
+                    f"{label}: {each.row.name}: expected the {axis}s of {first.row.name}, {mine.size} from "
+                    f"{mine[0]:g} to {mine[-1]:g}, found {its.size} from {its[0]:g} to {its[-1]:g}"
+                )
 
 
 def _levels(array: "xr.DataArray", wanted: Sequence[int], label: str, row: Variable) -> NDArray[np.intp]:
