@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.bases.area import Area
@@ -31,7 +31,7 @@ class StoreSource(CopiedSource):
     """Store to read, or several that hold different variables: a folder or a file, relative to the working
     directory or with ``~``, or a URL that fsspec reads: ``https://``, ``s3://`` or ``gs://`` (without an
     account if there are no options)."""
-    storage_options: dict[str, JsonValue] = {}
+    storage_options: dict[str, Any] = {}
     """Options of fsspec for the URL. ``$NAME`` in a text stands for that environment variable of the job.
     Keep keys there, since the config is part of every result."""
     rename: Rename = {}

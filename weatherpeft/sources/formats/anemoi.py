@@ -100,7 +100,7 @@ def anemoi_arrays(
 def _find(
     names: Sequence[str], row: Variable, rename: Mapping[str, str]
 ) -> tuple[dict[int, int], Match] | None:
-    """Positions of a variable in the dataset by level, 0 where it has none; None if there is no such variable."""
+    """Positions of a variable in the dataset by level, 0 for a field without; None if it is not there."""
     candidates: dict[str, tuple[dict[int, int], Match]] = {}
     for place, name in enumerate(names):
         levels = re.fullmatch(r"(.+)_(\d+)", name)
