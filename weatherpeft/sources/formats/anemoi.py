@@ -18,8 +18,8 @@ from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import in_words, variable_rows
 from weatherpeft.sources.formats.files import valid_times
 from weatherpeft.sources.formats.names import Match, Named, recognize
+from weatherpeft.sources.formats.stores import cause, check_arrays, zarr_store
 from weatherpeft.sources.formats.units import GRAVITY
-from weatherpeft.sources.formats.zarr import cause, check_arrays, zarr_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,8 +32,8 @@ def open_anemoi(path: str, options: Mapping[str, Any]) -> Any:
     """Open a dataset as a Zarr group.
 
     Raises:
-        ValueError: there is no Zarr store, it is refused (see ``zarr.open_zarr``), or it has another layout.
-            The message names it.
+        ValueError: there is no Zarr store, it is refused (see ``stores.open_zarr``), or it has another
+            layout. The message names it.
     """
     import zarr
 

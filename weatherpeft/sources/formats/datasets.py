@@ -13,8 +13,8 @@ from weatherpeft.sources.formats.fields import variable_rows
 from weatherpeft.sources.formats.files import sniff
 from weatherpeft.sources.formats.names import Match
 from weatherpeft.sources.formats.netcdf import open_netcdf
+from weatherpeft.sources.formats.stores import cause, check_arrays, zarr_store
 from weatherpeft.sources.formats.units import conversion
-from weatherpeft.sources.formats.zarr import cause, check_arrays, zarr_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,7 +50,7 @@ def open_any(path: str, engine: str | None, options: Mapping[str, Any]) -> "xr.D
         options: options of fsspec for a URL.
 
     Raises:
-        ValueError: xarray cannot open the store, or a Zarr store is refused (see ``zarr.open_zarr``). The
+        ValueError: xarray cannot open the store, or a Zarr store is refused (see ``stores.open_zarr``). The
             message names the store.
     """
     import xarray as xr
