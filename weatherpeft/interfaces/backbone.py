@@ -114,6 +114,8 @@ class Backbone(Protocol):
     def load(self, path: Path) -> None:
         """Load a checkpoint in the upstream package's format.
 
+        Of a model on the meta device only the shapes are compared.
+
         Raises:
             ValueError: weights do not fit. The message names them and the file.
         """
