@@ -13,6 +13,7 @@ from weatherpeft.sources.formats import inventory as module
 from weatherpeft.sources.formats.files import open_canonical, sniff
 from weatherpeft.sources.formats.inventory import Contents, Inventory
 from weatherpeft.sources.formats.netcdf import netcdf_fields
+from weatherpeft.sources.formats.netcdf_times import header
 
 VARIABLES = VariableSet(surface=("2m_temperature",), atmospheric=("temperature",), levels_hpa=(500, 850))
 
@@ -184,3 +185,29 @@ def test_it_is_what_the_reader_of_the_values_takes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(each.times, values["time"].values.astype("datetime64[m]"))
         np.testing.assert_array_equal(each.layout.latitude, values["latitude"].values)
         np.testing.assert_array_equal(each.layout.longitude, values["longitude"].values)
+
+
+@pytest.mark.parametrize("calendar", ["standard", "proleptic_gregorian"])
+@pytest.mark.parametrize("dtype", ["i4", "i8", "f8"])
+@pytest.mark.parametrize(
+    "units",
+    [
+        "hours since 1900-01-01 00:00:00.0",
+        "hours since 1900-01-01",
+        "days since 2020-03-01T06:00",
+        "seconds since 1970-01-01 00:00:00",
+        "minutes since 2020-02-29 12:30:00",
+        "hours since 1-1-1 00:00:00",
+        "hours since 2020-03-01 00:00:00 +01:00",
+    ],
+)
+def test_times_are_decoded_as_xarray_decodes_them(
+    units: str, dtype: str, calendar: str, tmp_path: Path
+) -> None:
+    values = np.array([0, 6, 10_000], dtype) + (17_700_000 if " 1-1-1 " in units else 0)
+    axis = xr.Dataset({}, {"time": ("time", values.astype(dtype), {"units": units, "calendar": calendar})})
+    axis.to_netcdf(tmp_path / "file.nc")
+    found = header(tmp_path / "file.nc", "NetCDF4")
+    expected = xr.open_dataset(tmp_path / "file.nc")["time"].values.astype("datetime64[m]")
+    assert found
+    np.testing.assert_array_equal(found.times[0], expected)
