@@ -30,6 +30,7 @@ from table import machine, save, show
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.field_store import FieldWriter, StoredFields, shard_times
 from weatherpeft.fields.grid import Grid
+from weatherpeft.fields.plausible import check_field
 from weatherpeft.fields.regridding import Regridder
 from weatherpeft.fields.variables import VARIABLES, channel_label
 from weatherpeft.sources.formats.grib import grib_fields
@@ -157,7 +158,19 @@ def decode(raw: Path, rounds: int, count: int = 12) -> list[dict[str, Any]]:
     in_file = sum(1 for key, _ in grib_fields(path, FIELDS) if key.variable == "2m_temperature")
     times |= take_turns({"cfgrib": with_cfgrib}, rounds, in_file)
     times |= take_turns({"headers, checked": lambda: list(grib_fields(path, FIELDS))}, rounds, 3 * in_file)
+    times |= take_turns({"values, checked": _check(path, count)}, rounds, count)
     return rows_of("decode a field", times, "cfgrib")
+
+
+def _check(path: Path, count: int) -> Callable[[], None]:
+    """The look for what is not plausible, in fields that are decoded."""
+    read = [(key, field.layout, field.read()) for key, field in list(grib_fields(path, FIELDS))[:count]]
+
+    def check() -> None:
+        for key, layout, values in read:
+            check_field(values, VARIABLES[key.variable], key.level, layout.latitude, layout.longitude)
+
+    return check
 
 
 def _fields_to_regrid(grid: Grid, count: int) -> xr.DataArray:

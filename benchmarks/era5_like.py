@@ -2,7 +2,8 @@
 
 Made from one real field (10 m wind gust of ERA5, ``../shared/data``; without it, noise of a like
 spectrum): standardized, smoothed as the variable is smooth, turned by a random longitude at each time,
-and given a mean and a standard deviation of the variable at its level.
+and given a mean and a standard deviation of the variable at its level. Gusts have a longer tail than other
+variables, which ends where values stop being plausible.
 """
 
 from pathlib import Path
@@ -76,7 +77,8 @@ class Maker:
         mean, deviation, width = climate(name, level)
         pattern = self._patterns[width]
         turned = np.roll(pattern, self._random.integers(pattern.shape[1]), axis=1)
-        return (mean + deviation * turned).astype(np.float32)
+        values = np.clip(mean + deviation * turned, *VARIABLES[name].plausible_at(level))
+        return values.astype(np.float32)
 
     def moment(self) -> np.ndarray:
         """All fields of one time, ``(channel, latitude, longitude)``."""

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from weatherpeft.fields.variables import VariableSet
@@ -21,11 +20,11 @@ LATITUDE, LONGITUDE = np.arange(50.0, 45, -1), np.arange(0.0, 8)
 VARIABLES = VariableSet(atmospheric=("temperature",), levels_hpa=(500, 850))
 
 
-def write_netcdf(path: Path, day: pd.Timestamp) -> None:
+def write_netcdf(path: Path, day: np.datetime64) -> None:
     """A day of temperature on two levels."""
     values = np.full((4, 2, LATITUDE.size, LONGITUDE.size), 280, "f4")
     coordinates = {
-        "time": day + pd.timedelta_range("0h", "18h", freq="6h"),
+        "time": day + np.arange(0, 24, 6).astype("timedelta64[h]"),
         "level": ("level", [500, 850], {"units": "hPa"}),
         "latitude": LATITUDE,
         "longitude": LONGITUDE,
@@ -34,7 +33,7 @@ def write_netcdf(path: Path, day: pd.Timestamp) -> None:
     xr.Dataset({"t": (dims, values, {"units": "K"})}, coordinates).to_netcdf(path)
 
 
-def write_grib(path: Path, day: pd.Timestamp) -> None:
+def write_grib(path: Path, day: np.datetime64) -> None:
     """A field of temperature."""
     import eccodes
 
@@ -44,7 +43,7 @@ def write_grib(path: Path, day: pd.Timestamp) -> None:
     for end, degrees in zip(ends, corners, strict=True):
         eccodes.codes_set(handle, f"{end}GridPointInDegrees", float(degrees))
     sizes = {"Ni": LONGITUDE.size, "Nj": LATITUDE.size, "level": 500, "paramId": 130}
-    for key, number in (sizes | {"dataDate": int(day.strftime("%Y%m%d")), "dataTime": 0}).items():
+    for key, number in (sizes | {"dataDate": int(str(day).replace("-", "")), "dataTime": 0}).items():
         eccodes.codes_set(handle, key, number)
     for key in ("iDirectionIncrementInDegrees", "jDirectionIncrementInDegrees"):
         eccodes.codes_set(handle, key, 1.0)
@@ -58,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
     count = parser.parse_args().files
-    days = pd.date_range("1990-01-01", periods=count)
+    days = np.datetime64("1990-01-01") + np.arange(count)
     with tempfile.TemporaryDirectory() as name:
         for kind, write in (("NetCDF", write_netcdf), ("GRIB", write_grib)):
             folder = Path(name) / kind

@@ -385,7 +385,10 @@ def test_schema_is_json_and_the_same_each_time() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_configs_are_valid(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}: valid\n"
+    valid, samples, jobs, parameters = capsys.readouterr().out.splitlines()
+    assert valid == f"{path}: valid"
+    assert re.fullmatch(r"samples: [1-9]\d* train, [1-9]\d* validation, [1-9]\d* test", samples)
+    assert jobs.startswith("jobs: ") and parameters.startswith("parameters: ")
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_check_names_the_key(
     key = [part for part in path.split(".") if not part.isdigit()][-1]
     lines = capsys.readouterr().err.splitlines()
     assert all(line.startswith("weatherpeft: error: ") for line in lines)
-    assert f".{key}" in f".{lines[0].split()[2]}", lines
+    assert f".{key}" in f".{lines[0].split()[3]}", lines
 
 
 BAD: list[tuple[str, Any]] = [

@@ -176,7 +176,11 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
         for parameter, (annotation, default) in parameters.items():
             _add_option(subparser, parameter, annotation, default, helps.get(parameter, ""))
     add("schema", "Print the JSON schema of an experiment's configuration.", lambda _: _print_schema)
-    check = add("check", "Validate an experiment's configuration.", lambda options: _checker(options.config))
+    check = add(
+        "check",
+        "Validate an experiment's configuration, the headers of its files, and say what it will do.",
+        lambda options: _checker(options.config),
+    )
     check.add_argument("config", type=Path, metavar="CONFIG", help="YAML file")
     inspector = add(
         "inspect",
@@ -346,9 +350,16 @@ def _verify(paths: Sequence[Path]) -> None:
 
 def _checker(config: Path) -> Callable[[], None]:
     from weatherpeft.checks import checked
+    from weatherpeft.checks.summary import summary
 
-    checked([config])
-    return lambda: print(f"{config}: valid")
+    experiment = checked([config])
+
+    def report() -> None:
+        print(f"{config}: valid")
+        for line in summary(experiment):
+            print(line)
+
+    return report
 
 
 if __name__ == "__main__":

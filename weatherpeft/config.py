@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.config_file import read
+from weatherpeft.config_fit import Fit, fitted
 from weatherpeft.fields.regions import NamedRegion, check_regions
 from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet
 from weatherpeft.interfaces import Source, TaskData
@@ -163,14 +164,18 @@ class Experiment(Spec):
     reference: str | None = Field(default=None, exclude_if=lambda reference: reference is None)
     """Run or baseline that the report compares all others with; by default the first run that tunes
     everything."""
+    fit: Fit = Field(default="exact", exclude_if=lambda fit: fit == "exact")
+    """Whether the grids of the tasks must fit the backbone, or rows and columns are cut off (crop) or added
+    (pad) until they do."""
     regions: dict[Label, NamedRegion] = {}
     """Parts of the task's grid that are scored in addition to the whole, by name. Some may be held out of
     training."""
 
     @classmethod
     def parse(cls, values: Any) -> Self:
-        """See ``Spec.parse``; lists in place of a run's hyperparameters become its candidates."""
+        """See ``Spec.parse``; lists in a run become its candidates, and grids fit where ``fit`` says so."""
         check_plain(values)
+        values = fitted(values) if isinstance(values, Mapping) else values
         runs = values.get("runs") if isinstance(values, Mapping) else None
         if isinstance(runs, Mapping):
             values = {**values, "runs": {name: with_candidates(run) for name, run in runs.items()}}
@@ -284,6 +289,12 @@ class Experiment(Spec):
         """Refuse periods and forecasts that the sources do not provide."""
         if self.forecasts and self.forecasts.source is None and not self.source.makes_forecasts:
             raise ValueError(f"source {self.source.name} makes no ensemble forecasts; give forecasts.source")
+        for period in self.source.periods():
+            if next(period.times(self.step_hours), None) is None:
+                raise ValueError(
+                    f"source: no time of step_hours {self.step_hours}, from 00 UTC, lies in {period} outside of "
+                    f"its gaps; say which hours of the day the data has, such as hours: [{period.first.hour}]"
+                )
         self._check_periods(self.source)
         if self.forecasts and self.forecasts.source:
             self._check_periods(self.forecasts.source)

@@ -52,7 +52,7 @@ WRONG: list[tuple[Change, str]] = [
     (put("baselines", ["interpolaton"]), "baselines.0: Input should be 'interpolation'"),
     (
         put("variables.surface", ["2m_temprature"]),
-        "variables.surface: unknown variable '2m_temprature'; did you mean '2m_temperature'?",
+        "variables.surface: unknown variable '2m_temprature'; known here: 2m_temperature, ",
     ),
     (put("variables.atmospheric", ["2m_temperature"]), "variables.atmospheric: unknown variable"),
     (put("variables.levels_hpa", [850, 500]), "variables: levels_hpa must increase"),
@@ -131,6 +131,25 @@ def test_a_key_that_is_there_twice(
 ) -> None:
     text = (CONFIGS / "test.yaml").read_text() + more
     assert refused(text, tmp_path / "wrong.yaml", capsys) == (str(len(text.splitlines())), message)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (put("variables.surface", ["2m_temprature"]), "2m_temperature"),
+        (put("placeholders", {"sea_surface_temperatur": 280.0}), "sea_surface_temperature"),
+        (put("reference", "ful"), "full"),
+        (put("runs.full.methods", [{"name": "huggingface", "type": "lohaa"}]), "loha"),
+        (put("baselines", ["interpolaton"]), "interpolation"),
+    ],
+)
+def test_a_value_from_a_list_is_guessed(
+    change: Change, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = values()
+    change(config)
+    _, message = refused(config, tmp_path / "wrong.yaml", capsys)
+    assert message.endswith(f"; did you mean {name!r}?")
 
 
 def test_candidates_are_named_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

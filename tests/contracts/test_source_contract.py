@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from tests.sources import cds_server
 from weatherpeft.fields.variables import VARIABLES
@@ -84,7 +85,22 @@ def stores(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found.assign_attrs(days).to_zarr(folder / "arco.zarr", zarr_format=2)
     turned = found.transpose("time", "level", "longitude", "latitude").sortby("latitude")
     turned.to_zarr(folder / "wb2.zarr", zarr_format=2)
+    anemoi(folder / "anemoi.zarr", found)
     return folder
+
+
+def anemoi(path: Path, found: xr.Dataset) -> None:
+    """Write the fields in the layout of anemoi-datasets, ``(dates, variables, ensemble, grid)``."""
+    static = found["land_sea_mask"].expand_dims(time=found["time"])
+    fields = {"2t": found["2m_temperature"], "tp": found["total_precipitation"], "lsm": static}
+    fields |= {f"t_{level}": found["temperature"].sel(level=level) for level in found["level"].values}
+    data = np.stack([field.values.reshape(found.sizes["time"], 1, -1) for field in fields.values()], axis=1)
+    latitude, longitude = np.meshgrid(found["latitude"], found["longitude"], indexing="ij")
+    group = zarr.create_group(path, zarr_format=2, attributes={"variables": list(fields)})
+    group.create_array("data", data=data, chunks=(1, *data.shape[1:]))
+    group.create_array("dates", data=found["time"].values.astype("datetime64[s]"))
+    group.create_array("latitudes", data=latitude.ravel())
+    group.create_array("longitudes", data=longitude.ravel())
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=name_of)
@@ -98,6 +114,7 @@ def fetched(
         "local": {"name": "local", "paths": [str(files / "*.grib")], "span": DAY},
         "arco_era5": {"name": "arco_era5", "url": str(stores / "arco.zarr"), "spans": [DAY]},
         "weatherbench2": {"name": "weatherbench2", "url": str(stores / "wb2.zarr"), "spans": [DAY]},
+        "anemoi": {"name": "anemoi", "path": str(stores / "anemoi.zarr"), "spans": [DAY]},
         "xarray": {"name": "xarray", "path": str(stores / "wb2.zarr"), "spans": [DAY]},
     }
     name = name_of(request.param)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weatherpeft.fields.gaussian import gaussian_latitudes
@@ -177,6 +177,7 @@ def test_irregular_axes_are_refused() -> None:
         longitude_cells(np.array([0.0, 90.0, 180.0, 270.0, 359.999]))
 
 
+@settings(deadline=None, max_examples=50)
 @given(number=st.sampled_from([16, 32, 48, 80, 160, 320, 512]), part=st.tuples(*[st.floats(0, 1)] * 2))
 def test_gaussian_rows_are_found_in_millidegrees(number: int, part: tuple[float, float]) -> None:
     whole = gaussian_latitudes(2 * number)
@@ -217,3 +218,9 @@ def test_longitude_cells_start_anywhere(start: float) -> None:
     assert width == pytest.approx(0.25)
     np.testing.assert_allclose((west + width / 2) % 360, longitude)
     assert np.ptp(west) == pytest.approx(12)
+
+
+def test_longitude_cells_of_columns_that_are_no_decimal_numbers() -> None:
+    longitude = (1.2 * np.arange(109, 116)).astype(np.float64)  # the first is 130.79999999999998
+    west, width = longitude_cells(longitude)
+    np.testing.assert_allclose(west + width / 2, longitude)

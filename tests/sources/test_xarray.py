@@ -261,6 +261,8 @@ def test_options_come_from_the_environment(
     assert "secret" not in one.canonical_json()
     kept = [path.read_bytes() for path in (tmp_path / "with").rglob("*") if path.is_file()]
     assert kept and not any(b"secret-of-the-job" in content for content in kept)
+    with pytest.raises(ValueError, match="http://example.org: expected https"):
+        source("http://example.org/a.zarr", storage_options=options).selected(wanted)
 
 
 def test_rename_and_one_level_without_a_dimension(tmp_path: Path) -> None:
@@ -268,6 +270,37 @@ def test_rename_and_one_level_without_a_dimension(tmp_path: Path) -> None:
     data.to_zarr(tmp_path / "a.zarr", zarr_format=2)
     one = source(tmp_path / "a.zarr", rename={"x": "temperature"})
     close(fetch(one, request(*JANUARY, atmospheric=["temperature"], levels_hpa=[500]), tmp_path))
+
+
+def test_several_stores_with_different_variables(tmp_path: Path) -> None:
+    data = dataset()
+    data[["tas", "mask"]].rename(time="valid_time").to_zarr(tmp_path / "surface.zarr", zarr_format=2)
+    data[["ta", "zg"]].to_netcdf(tmp_path / "levels.nc")
+    stores = [str(tmp_path / "surface.zarr"), str(tmp_path / "levels.nc")]
+    one = Xarray.parse({**source("").model_dump(mode="json"), "path": stores})
+    close(fetch(one, request(*JANUARY, **FIELDS), tmp_path))
+    assert len(one.files()) == 2
+    data.to_netcdf(tmp_path / "levels.nc")
+    with pytest.raises(ValueError, match=r"levels\.nc: 2m_temperature is in .*surface\.zarr too; give one"):
+        one.selected(request(*JANUARY, **FIELDS))
+
+
+@pytest.mark.parametrize("change", ["turned", "moved", "cropped"])
+def test_two_grids_are_never_mixed(tmp_path: Path, change: str) -> None:
+    """A copy has one axis of latitude: fields in another order would be upside down."""
+    data = dataset("2m_temperature", "temperature")
+    other = data["tas"].rename(lat="y", lon="x")
+    other["y"].attrs["standard_name"], other["x"].attrs["standard_name"] = "latitude", "longitude"
+    changes = {
+        "turned": other.isel(y=slice(None, None, -1)), "moved": other.assign_coords(x=other["x"] + 7.5),
+        "cropped": other.isel(y=slice(1, None)),
+    }  # fmt: skip
+    xr.merge([data[["ta"]], changes[change].rename("tas")], compat="no_conflicts", join="outer").to_zarr(
+        tmp_path / "a.zarr", zarr_format=2
+    )
+    wanted = request(*JANUARY, surface=["2m_temperature"], atmospheric=["temperature"], levels_hpa=[500])
+    with pytest.raises(ValueError, match=r"a\.zarr: temperature: expected the (lat|long)itudes of 2m_temp"):
+        source(tmp_path / "a.zarr").selected(wanted)
 
 
 def test_jobs_of_months_years_and_spans() -> None:
@@ -285,7 +318,7 @@ def test_jobs_of_months_years_and_spans() -> None:
 REFUSED: dict[str, tuple[Change, str]] = {
     "no such variable": (
         lambda data: data.drop_vars("tas"),
-        r"2m_temperature is missing; the store holds mask \(land_binary_mask, .*\), ta \(K\), zg \(m\)$",
+        r"2m_temperature is missing; found mask \(land_binary_mask, .*\), ta \(K\), zg \(m\)$",
     ),
     "no units": (
         lambda data: data.assign(tas=data["tas"].drop_attrs()), "temperature: expected units K, found none$"

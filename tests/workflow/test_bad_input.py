@@ -1,6 +1,7 @@
 """What is wrong is told in one line that names it, before any job where that can be."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,21 @@ def test_a_local_file_that_is_missing(tmp_path: Path) -> None:
     done = checkout.snakemake(config=config, check=False)
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if "missing.grib" in line]
-    assert line.startswith("source local: no file matches 'missing.grib'")
+    assert re.match(rf"{config}:\d+: source.paths: no file matches 'missing.grib'", line)
     assert "Traceback" not in done.stdout
     assert not (checkout.folder / "data").exists() and not (checkout.folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_settings_of_the_command_line_are_read_as_those_of_a_file(tmp_path: Path) -> None:
+    checkout = Checkout.of_repository(tmp_path / "checkout")
+    entries = ["training={steps: 80, learning_rate: 1e-3}", "seeds=[0, 1]"]
+    done = checkout.snakemake("--dry-run", "--printshellcmds", "--config", *entries)
+    for text in ('"steps":80', '"learning_rate":0.001', "finetune-full-seed1.log"):
+        assert text in done.stdout
+    done = checkout.snakemake("--dry-run", "--config", "training={step: 80}", check=False)
+    assert done.returncode == 1
+    assert "training.step: unknown key; did you mean 'steps'?" in done.stdout
 
 
 @pytest.mark.slow

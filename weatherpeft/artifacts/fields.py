@@ -50,6 +50,16 @@ class FieldReader:
         self._cached_bytes = 0
         self._cached = Lock()
 
+    @property
+    def hours(self) -> list[int]:
+        """The hours of the day of all stored times, in order."""
+        return self._times.hours
+
+    @property
+    def sum_hours(self) -> int:
+        """Hours of the longest sum; 1 if there is none."""
+        return max((each.hours for each in self._sums.values()), default=1)
+
     def times(self, periods: Sequence[Period]) -> list[np.datetime64]:
         """The stored times, in order, that lie in one of the periods with all hours of every sum."""
         found: set[np.datetime64] = set()
@@ -126,7 +136,7 @@ class _HourlySum:
     def __init__(self, paths: Sequence[Path], hourly: str, hours: int) -> None:
         if not 0 < hours <= 24:
             raise ValueError(f"{hourly}_{hours}hr: expected a sum of at most 24 hours")
-        self._name, self._hours = f"{hourly}_{hours}hr", hours
+        self._name, self.hours = f"{hourly}_{hours}hr", hours
         self._stores = [StoredSums(path, hourly) for path in paths]
         self._times = JoinedTimes(
             [(path, each.times) for path, each in zip(paths, self._stores, strict=True)]
@@ -146,7 +156,7 @@ class _HourlySum:
 
     def _parts(self, time: np.datetime64) -> list[np.datetime64]:
         """Ends of the hours of the sum that ends at a time."""
-        return [time - np.timedelta64(hours, "h") for hours in range(self._hours - 1, -1, -1)]
+        return [time - np.timedelta64(hours, "h") for hours in range(self.hours - 1, -1, -1)]
 
 
 def _bytes(fields: dict[str, np.ndarray]) -> int:

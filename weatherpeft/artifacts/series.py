@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.fields import FieldReader
-from weatherpeft.artifacts.times import JoinedTimes, time_of_day
+from weatherpeft.artifacts.times import JoinedTimes, hour_of_day
 
 _BLOCK_TIMES = 16
 _CHUNK_POINTS = 2048
-
-
-def hour_of_day(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """Whole hours since 00 UTC of times, in the shape of the times."""
-    return time_of_day(times) // np.timedelta64(1, "h")
 
 
 def write_series(

@@ -14,6 +14,11 @@ def time_of_day(times: NDArray[np.datetime64]) -> NDArray[np.timedelta64]:
     return times - times.astype("datetime64[D]")
 
 
+def hour_of_day(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """Whole hours since 00 UTC of times, in the shape of the times."""
+    return time_of_day(times) // np.timedelta64(1, "h")
+
+
 class JoinedTimes:
     """Finds the store that holds a time, and the time's place along the store's axis.
 
@@ -38,6 +43,12 @@ class JoinedTimes:
 
     def __iter__(self) -> Iterator[np.datetime64]:
         return iter(self._sorted)
+
+    @property
+    def hours(self) -> list[int]:
+        """The hours of the day of all times, in order."""
+        found: list[int] = np.unique(hour_of_day(self._sorted)).tolist()
+        return found
 
     def inside(self, period: Period) -> set[np.datetime64]:
         """The times in a period, at its hours of the day and in none of its gaps."""

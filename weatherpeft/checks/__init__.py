@@ -9,8 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from weatherpeft.checks.files import files as own_files
 from weatherpeft.checks.samples import too_few
 from weatherpeft.checks.schedule import hours, steps
+from weatherpeft.checks.weights import weights
 from weatherpeft.config import Experiment
 from weatherpeft.config_errors import RefusedError, problems
 from weatherpeft.config_file import merged, where
@@ -37,7 +39,8 @@ def checked(files: Sequence[Path], entries: Sequence[str] = (), work: bool = Tru
         raise RefusedError(_located([str(error)], files)) from error
     if work:
         written = merged(files) if entries else values
-        lines = [*hours(experiment), *steps(written)] or [*too_few(experiment)]
+        lines = [*hours(experiment), *steps(written)]
+        lines = lines or [*too_few(experiment), *weights(experiment), *own_files(experiment)]
         if lines:
             raise RefusedError(_located(lines, files))
     return experiment

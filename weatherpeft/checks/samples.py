@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from weatherpeft.config import Experiment
 from weatherpeft.fields.variables import accumulation
-from weatherpeft.interfaces import DataRequest, Task
+from weatherpeft.interfaces import DataRequest, Source, Task
+from weatherpeft.samples.counts import whole
 from weatherpeft.samples.splits import Split
 from weatherpeft.sources.ens10.spec import Ens10
 from weatherpeft.spec import Period
@@ -56,13 +57,11 @@ def _count(experiment: Experiment, task: Task, split: Split) -> int:
     sums = [found[1] for name in experiment.variables.sums if (found := accumulation(name))]
     total = 0
     for period in split.periods:
-        times = _times(period, experiment.step_hours)
-        first = times[0] + np.timedelta64(max(sums, default=1) - 1, "h")
-        times = times[times >= first]
-        whole = np.ones(times.size, bool)
-        for offset in (*window.input_hours, *window.target_hours):
-            whole &= np.isin(times + np.timedelta64(offset, "h"), times)
-        total += int(whole.sum())
+        times = _times(experiment.source, period, experiment.step_hours)
+        hourly = _times(experiment.source, period, experiment.step_hours, sums=True)
+        for hours in range(max(sums, default=0)):
+            times = times[np.isin(times - np.timedelta64(hours, "h"), hourly)]
+        total += whole(window, times).size
     return total * len(split.members or (None,)) * len(window.target_hours)
 
 
@@ -70,18 +69,21 @@ def _forecasts(experiment: Experiment, period: Period, lead: int) -> int:
     """Number of forecasts that start and are valid in a period; each needs an analysis."""
     own = experiment.forecasts
     assert own
-    valid = _times(period, own.step_hours)
+    valid = _times(own.source or experiment.source, period, own.step_hours)
     if isinstance(own.source, Ens10):  # which knows its times
         request = DataRequest(
             variables=own.variables, period=period, members=own.members, lead_hours=own.lead_hours
         )
         valid = np.array(own.source.starts(request), "datetime64[h]") + np.timedelta64(own.lead_hours, "h")
-    known = np.isin(valid, _times(period, experiment.step_hours))
-    started = valid - np.timedelta64(lead, "h") >= np.datetime64(period.start, "h")
+    known = np.isin(valid, _times(experiment.source, period, experiment.step_hours))
+    started = valid - np.timedelta64(lead, "h") >= np.datetime64(period.first, "h")
     return int((known & started).sum())
 
 
-def _times(period: Period, step_hours: int) -> NDArray[Any]:
-    """Times (UTC) from 00 UTC of the first day to the end of the last."""
-    start, stop = np.datetime64(period.start, "h"), np.datetime64(period.end, "h") + np.timedelta64(24, "h")
-    return np.arange(start, stop, np.timedelta64(step_hours, "h"))
+def _times(source: Source, period: Period, step_hours: int, sums: bool = False) -> NDArray[Any]:
+    """Times (UTC) in a period at which a source has fields; of sums the ends of their hours."""
+    parts = [part for own in source.periods() if (part := own.within(period.first, period.stop))]
+    if sums:
+        period = period.model_copy(update={"hours": ()})
+    times = [part.sum_times(step_hours) if sums else part.times(step_hours) for part in parts]
+    return np.array([time for each in times for time in each if period.holds(time)], "datetime64[h]")

@@ -337,7 +337,9 @@ def longitude_cells(longitude: Axis) -> tuple[Axis, float]:
             twice.
     """
     start, order = _around(longitude)
-    centers = snap_axis(start + (np.asarray(longitude, dtype=np.float64)[order] - start) % 360, "longitude")
+    east = (np.asarray(longitude, dtype=np.float64)[order] - start) % 360
+    east[east > 360 - SNAP_TOLERANCE_DEG] -= 360  # the first column, where the start was rounded up
+    centers = snap_axis(start + east, "longitude")
     if centers.size < 2:
         raise ValueError(f"longitude: expected two or more values, found {centers.size}")
     width = float(centers[1] - centers[0])

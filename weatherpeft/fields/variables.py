@@ -143,7 +143,7 @@ def _known(*kinds: Kind) -> AfterValidator:
         for name in names:
             if name not in known:
                 guess = did_you_mean(name, known)
-                raise ValueError(f"unknown variable {name!r}{guess}; known here: {', '.join(known)}")
+                raise ValueError(f"unknown variable {name!r}; known here: {', '.join(known)}{guess}")
         if len(set(names)) != len(names):
             raise ValueError(f"a variable is named twice: {', '.join(names)}")
         return names
@@ -232,7 +232,7 @@ class OneField(Spec):
         if kind not in ("surface", "atmospheric"):
             known = [name for name, row in VARIABLES.items() if row.kind in ("surface", "atmospheric")]
             guess = did_you_mean(self.variable, known)
-            raise ValueError(f"unknown variable {self.variable!r}{guess}; known here: {', '.join(known)}")
+            raise ValueError(f"unknown variable {self.variable!r}; known here: {', '.join(known)}{guess}")
         if (kind == "atmospheric") != (self.level_hpa is not None):
             raise ValueError(
                 f"{self.variable}: level_hpa belongs to atmospheric variables, found {self.level_hpa}"

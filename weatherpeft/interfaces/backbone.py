@@ -33,6 +33,16 @@ class BackboneSpec(Protocol):
             ValueError: the grid does not fit or a kind of field is missing. The message says which.
         """
 
+    def nearest(self, grid: Grid) -> tuple[Grid | None, Grid | None]:
+        """The parts of the globe nearest to a grid that the model can run on.
+
+        Args:
+            grid: a grid or a part of it.
+
+        Returns:
+            The largest part inside the grid and the smallest one around it; None where there is none.
+        """
+
     def build(self, fields: FieldSet, task: Task, seed: int) -> Backbone:
         """A model with random weights, which depend on the seed alone.
 
@@ -103,6 +113,8 @@ class Backbone(Protocol):
 
     def load(self, path: Path) -> None:
         """Load a checkpoint in the upstream package's format.
+
+        Of a model on the meta device only the shapes are compared.
 
         Raises:
             ValueError: weights do not fit. The message names them and the file.

@@ -28,7 +28,11 @@ def title(experiment: str, source: str, synthetic: bool, placeholders: Mapping[s
 
 
 def facts(
-    source: str, measured: VariableSet, samples: "SampleFrames", seeds: Sequence[int]
+    source: str,
+    measured: VariableSet,
+    samples: "SampleFrames",
+    seeds: Sequence[int],
+    counts: Mapping[str, Sequence[int]],
 ) -> list[tuple[str, str]]:
     """Names and texts for the head of the page.
 
@@ -37,6 +41,7 @@ def facts(
         measured: variables that the model sees.
         samples: samples of the test split.
         seeds: seeds of the runs.
+        counts: number of samples by split, and of how many if no time were missing.
     """
     window, split = samples.window, samples.split
     frames = ", ".join(map(_hours, window.input_hours))
@@ -51,7 +56,8 @@ def facts(
         ("Upper-air fields", ", ".join(measured.atmospheric).replace("_", " ")),
         ("Pressure levels", f"{', '.join(map(str, measured.levels_hpa))} hPa" if measured.levels_hpa else ""),
         ("Static fields", ", ".join(measured.static).replace("_", " ")),
-        ("Test split", f"{test}{members}: {len(samples)} samples"),
+        ("Test split", f"{test}{members}: {len(samples)} of {samples.expected} samples"),
+        ("Other samples", ", ".join(f"{own} of {every} {name}" for name, (own, every) in counts.items())),
         ("Seeds", ", ".join(map(str, sorted(set(seeds))))),
         *samples.facts(),
     ]

@@ -64,19 +64,20 @@ class EnsembleFrames(SampleFrames):
         self.samples = self._find()
         if not self.samples:
             periods = ", ".join(period.label for period in split.periods)
-            raise ValueError(f"no forecast and its analysis lie in one of the periods {periods}")
+            raise ValueError(
+                f"no forecast and its analysis lie in one of the periods {periods}: of {self.expected} "
+                f"forecasts that start and are valid there, none is valid at a time of the analyses"
+            )
 
     def _find(self) -> list[Sample]:
         (hours,) = self.window.target_hours
-        found = []
+        lead, found, self.expected = np.timedelta64(hours, "h"), [], 0
         for period in self.split.periods:
             known = set(self._analyses.times([period]))
-            starts = [time - np.timedelta64(hours, "h") for time in self._forecasts.times([period])]
-            found += [
-                Sample(start, None, hours)
-                for start in starts
-                if start >= np.datetime64(period.first) and start + np.timedelta64(hours, "h") in known
-            ]
+            starts = [time - lead for time in self._forecasts.times([period])]
+            starts = [start for start in starts if start >= np.datetime64(period.first)]
+            self.expected += len(starts)
+            found += [Sample(start, None, hours) for start in starts if start + lead in known]
         return sorted(found, key=lambda sample: sample.time)
 
     @property

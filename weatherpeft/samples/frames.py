@@ -9,8 +9,10 @@ import numpy as np
 from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.fields.regridding import interpolation_matrices
 from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.samples.counts import expected, whole
 from weatherpeft.samples.splits import Split
 from weatherpeft.samples.window import Window
+from weatherpeft.spec import Period
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class SampleFrames:
 
     Attributes:
         samples: samples in order of time, then member, then lead time.
+        expected: number of samples, if the data had every day of the split.
         static: fields without time by name, ``(latitude, longitude)`` each.
 
     Args:
@@ -67,9 +70,10 @@ class SampleFrames:
             for name in fields.all.static
         }
         self.samples = self._find()
+        times, per_time = self._target, len(window.target_hours) * len(split.members or (None,))
+        self.expected = per_time * expected(window, split.periods, times.hours, times.sum_hours)
         if not self.samples:
-            periods = ", ".join(period.label for period in split.periods)
-            raise ValueError(f"no complete sample lies in the periods {periods}")
+            raise ValueError(self._why_none())
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -102,18 +106,29 @@ class SampleFrames:
         return []
 
     def _find(self) -> list[Sample]:
-        hours = (*self.window.input_hours, *self.window.target_hours)
-        found = []
-        for period in self.split.periods:
-            inside = set(self._target.times([period])) & set(self._input.times([period]))
-            for time in sorted(inside):
-                if all(time + np.timedelta64(offset, "h") in inside for offset in hours):
-                    found += [
-                        Sample(time, member, lead)
-                        for member in self.split.members or (None,)
-                        for lead in self.window.target_hours
-                    ]
-        return found
+        return [
+            Sample(time, member, lead)
+            for period in self.split.periods
+            for time in whole(self.window, self._inside(period))
+            for member in self.split.members or (None,)
+            for lead in self.window.target_hours
+        ]
+
+    def _inside(self, period: Period) -> np.ndarray:
+        """The times in a period at which all fields are there, in order."""
+        found = set(self._target.times([period])) & set(self._input.times([period]))
+        return np.array(sorted(found), "datetime64[ns]")
+
+    def _why_none(self) -> str:
+        window, periods = self.window, self.split.periods
+        labels = ", ".join(period.label for period in periods)
+        offsets = ", ".join(f"{hours:+d}" for hours in sorted({*window.input_hours, *window.target_hours}))
+        count = sum(self._inside(period).size for period in periods)
+        hours = ", ".join(f"{hour:02d}" for hour in self._target.hours)
+        return (
+            f"no complete sample lies in the periods {labels}: it needs fields at {offsets} h from its time, "
+            f"and the data has {count} times there, at {hours} UTC"
+        )
 
     def _fill(self, name: str) -> np.ndarray:
         seen = self.fields.all

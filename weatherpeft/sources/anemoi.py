@@ -25,10 +25,9 @@ class Anemoi(StoreSource):
 
     together: ClassVar[bool] = True
 
-    def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
-        """Open the dataset; the requested variables by name, lazy (see ``StoreSource``)."""
+    def opened(self, path: str, request: DataRequest) -> tuple[Mapping[str, xr.DataArray], list[str]]:
+        """Open a dataset (see ``StoreSource``)."""
         from weatherpeft.sources.formats.anemoi import anemoi_arrays, open_anemoi
-        from weatherpeft.sources.formats.datasets import with_environment
 
-        group = open_anemoi(self.path, with_environment(self.storage_options))
-        return anemoi_arrays(group, self.path, request, self.rename)
+        group = open_anemoi(path, self.options())
+        return anemoi_arrays(group, path, request, self.rename), list(map(str, group.attrs["variables"]))

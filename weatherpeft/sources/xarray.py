@@ -25,9 +25,10 @@ class Xarray(StoreSource):
     """Engine of ``xarray.open_dataset``, such as ``zarr``, ``netcdf4``, ``h5netcdf`` or ``pydap``; by default
     what xarray guesses from the path. ``kerchunk`` reads a file of references, at ``path``."""
 
-    def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
-        """Open the store; the requested variables by name, lazy (see ``StoreSource``)."""
-        from weatherpeft.sources.formats.datasets import by_our_names, open_any, with_environment
+    def opened(self, path: str, request: DataRequest) -> tuple[Mapping[str, xr.DataArray], list[str]]:
+        """Open a store (see ``StoreSource``)."""
+        from weatherpeft.sources.formats.coordinates import contents
+        from weatherpeft.sources.formats.datasets import by_our_names, open_any
 
-        dataset = open_any(self.path, self.engine, with_environment(self.storage_options))
-        return by_our_names(dataset, self.path, request, self.rename)
+        dataset = open_any(path, self.engine, self.options())
+        return by_our_names(dataset, path, request, self.rename), contents(dataset)

@@ -46,6 +46,7 @@ def finetune(
     from statistics import median
 
     from weatherpeft.samples.batch import Samples
+    from weatherpeft.samples.counts import log_counts
     from weatherpeft.training.checkpoint import save_tensors, tensor_bytes
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
@@ -64,13 +65,13 @@ def finetune(
     ):
         training.check_processes(ranks())
         fields = tuning.model.fields
-        train_samples, validation_samples = (
-            Samples(task.window.frames(fields, data, split, forecasts))
-            for split in (spec.splits.train, spec.splits.validation)
-        )
+        splits = {"train": spec.splits.train, "validation": spec.splits.validation}
+        frames = {name: task.window.frames(fields, data, own, forecasts) for name, own in splits.items()}
+        samples = log_counts(frames)
+        train_samples, validation_samples = map(Samples, frames.values())
         tuned = tuned_model(tuning.model, device, pretrained, training, fisher, statistics)
         counts = tuned.counts()
-        facts: dict[str, Any] = dict(counts)
+        facts: dict[str, Any] = {**counts, "samples": samples}
         if spec.candidates:
             facts["candidate"] = spec.candidates.index(tuning)
         logging.getLogger(__name__).info(

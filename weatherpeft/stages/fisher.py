@@ -71,6 +71,7 @@ def fisher(
     from contextlib import nullcontext
 
     from weatherpeft.samples.batch import Samples
+    from weatherpeft.samples.counts import log_counts
     from weatherpeft.training.distributed import process_group, wait_for_all
     from weatherpeft.training.fisher import estimate_fisher
     from weatherpeft.training.interruption import Interruption
@@ -87,7 +88,9 @@ def fisher(
         Interruption(time_budget_minutes) as interruption,
         working(work, output, spec, __name__, inputs, interruption) if work else nullcontext() as running,
     ):
-        samples = Samples(spec.task.window.frames(spec.fields, data, spec.train, forecasts))
+        frames = spec.task.window.frames(spec.fields, data, spec.train, forecasts)
+        log_counts({"train": frames})
+        samples = Samples(frames)
         start = pretrained if spec.pretrained else None
         model = build_model(spec.backbone, spec.fields, spec.task, spec.seed, start, statistics).to(device)
         save_memory(model, spec.precision, spec.recompute)

@@ -51,6 +51,7 @@ def pretrain(
         checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
     """
     from weatherpeft.samples.batch import Samples
+    from weatherpeft.samples.counts import log_counts
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train, write_kept
@@ -66,10 +67,10 @@ def pretrain(
         working(work, output, spec, __name__, inputs, interruption) as running,
     ):
         training.check_processes(ranks())
-        train_samples, validation_samples = (
-            Samples(task.window.frames(spec.fields, data, split))
-            for split in (spec.splits.train, spec.splits.validation)
-        )
+        splits = {"train": spec.splits.train, "validation": spec.splits.validation}
+        frames = {name: task.window.frames(spec.fields, data, own) for name, own in splits.items()}
+        counts = log_counts(frames)
+        train_samples, validation_samples = map(Samples, frames.values())
         model = build_model(spec.backbone, spec.fields, task, spec.seed, None, statistics).to(device)
         save_memory(model, training.precision, training.recompute)
         scale = task.loss_scale(statistics, spec.fields.measured)
@@ -88,7 +89,8 @@ def pretrain(
             keep=model.save,
         )
         if rank() == 0:
-            parameters = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
-            with store.artifact(output, spec, __name__, inputs, parameters) as directory:
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            facts = {"parameters": parameters, "samples": counts}
+            with store.artifact(output, spec, __name__, inputs, facts) as directory:
                 write_kept(model.save, training, running, directory / "pretrained.ckpt", history)
                 store.write_dataset(history.to_dataset(), directory / "history.zarr")

@@ -160,7 +160,9 @@ def report(
     html = page.render(
         experiment=spec.experiment,
         synthetic=spec.synthetic,
-        facts=facts(spec.source, spec.fields.measured, samples, [run.seed for run in spec.runs]),
+        facts=facts(
+            spec.source, spec.fields.measured, samples, [run.seed for run in spec.runs], _counts(runs_of)
+        ),
         placeholders=spec.fields.placeholders,
         rows=rows,
         channels=channels,
@@ -201,6 +203,14 @@ def _reference(spec: ReportSpec) -> str | None:
     """Name of the run or baseline that all others are compared with, pretrained runs first."""
     full = sorted((run for run in spec.runs if run.reference), key=lambda run: run.start == "random")
     return spec.reference or (full[0].name if full else None)
+
+
+def _counts(runs: Mapping[str, Path]) -> Mapping[str, Sequence[int]]:
+    """Numbers of samples by split, which all runs share."""
+    found: Mapping[str, Sequence[int]] = next(
+        (store.read_provenance(path).get("samples", {}) for path in runs.values()), {}
+    )
+    return found
 
 
 def _by_label(what: str, paths: Sequence[Path], labels: Sequence[str]) -> dict[str, Path]:

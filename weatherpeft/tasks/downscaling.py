@@ -1,7 +1,10 @@
 """Global downscaling: from fields on a coarse grid to the same fields at the same time on a fine grid."""
 
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import model_validator
+
+from weatherpeft.fields.boxes import check_reach
 from weatherpeft.fields.grid import Grid
 from weatherpeft.samples.window import Window
 from weatherpeft.spec import Hours
@@ -19,6 +22,14 @@ class Downscaling(SquaredErrorTask):
     """Fine grid of the target."""
     history_hours: Hours = 6
     """Hours between the two input frames."""
+
+    @model_validator(mode="after")
+    def _reaching(self) -> Self:
+        try:
+            check_reach(self.input_grid, self.target_grid)
+        except ValueError as error:
+            raise ValueError(f"input_grid {self.input_grid.label}: {error}") from error
+        return self
 
     @property
     def window(self) -> Window:

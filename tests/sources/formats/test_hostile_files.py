@@ -13,7 +13,8 @@ import zarr
 
 from tests.sources.formats.test_files import TEMPERATURE, grib, surface
 from weatherpeft.sources.formats.files import open_canonical
-from weatherpeft.sources.formats.zarr import open_store, select
+from weatherpeft.sources.formats.stores import open_store
+from weatherpeft.sources.formats.zarr import select
 
 LATITUDE, LONGITUDE = np.linspace(90, -90, 13), np.arange(24) * 15.0
 Patch = Callable[[bytearray, int], None]

@@ -5,6 +5,7 @@ import io
 import logging
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -290,6 +291,10 @@ class AuroraBackbone(nn.Module):
         weights = [weight for embed in embeds for weight in embed.weights.values()]
         return torch.cat([weight.flatten(2) for weight in weights], dim=1)
 
+    @property
+    def _is_unfilled(self) -> bool:
+        return any(parameter.is_meta for parameter in self.parameters())
+
     def save(self, path: Path) -> None:
         """Write the weights in the format that the upstream package's ``load_checkpoint_local`` reads."""
         buffer = io.BytesIO()
@@ -299,13 +304,17 @@ class AuroraBackbone(nn.Module):
     def load(self, path: Path) -> None:
         """Load a checkpoint in the upstream package's format.
 
+        Of a model on the meta device only the shapes are compared.
+
         Raises:
             ValueError: naming the file and the weights that do not fit.
         """
         # Not load_checkpoint_local, which reads no file without a 2 m temperature.
         try:
-            weights = torch.load(path, map_location=next(self.parameters()).device, weights_only=True)
-            self.model.load_state_dict(self.model._adapt_checkpoint(weights))
+            device, lazily = next(self.parameters()).device, self._is_unfilled and zipfile.is_zipfile(path)
+            weights = torch.load(path, map_location=device, weights_only=True, mmap=lazily)
+            adapted = self.model._adapt_checkpoint(weights)
+            self.model.load_state_dict(adapted, assign=self._is_unfilled)
         except pickle.UnpicklingError as error:
             raise ValueError(f"{path}: not a checkpoint that torch.save wrote") from error
         except (ValueError, AssertionError, RuntimeError) as error:

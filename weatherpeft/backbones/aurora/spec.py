@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import model_validator
 
+from weatherpeft.fields.boxes import nearest, written
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet
 from weatherpeft.spec import Size, Spec
@@ -75,18 +76,21 @@ class Aurora(Spec):
             ValueError: naming the grid and the patch size, or the kind of field that is missing.
         """
         rows, columns = grid.shape
-        merges = 2 ** (len(self.encoder_depths) - 1)
         if abs(grid.latitude).max() == 90:
-            raise ValueError(f"backbone aurora: grid {grid.label} has pole rows; use cell-centered rows")
+            raise ValueError(
+                f"backbone aurora: grid {grid.label} has pole rows; use cell-centered rows"
+                f"{self._advice(grid)}"
+            )
         if rows % self.patch_size or columns % self.patch_size:
             raise ValueError(
                 f"backbone aurora: patch size {self.patch_size} does not divide the grid {grid.label} "
-                f"of {rows} x {columns} points"
+                f"of {rows} x {columns} points{self._advice(grid)}"
             )
-        if min(rows, columns) // self.patch_size < merges:
+        if min(rows, columns) // self.patch_size < self._least_patches:
             raise ValueError(
                 f"backbone aurora: grid {grid.label} gives {rows // self.patch_size} x "
-                f"{columns // self.patch_size} patches, fewer than its {len(self.encoder_depths)} stages need"
+                f"{columns // self.patch_size} patches, fewer than its {len(self.encoder_depths)} stages "
+                f"need{self._advice(grid)}"
             )
         variables = fields.all
         for kind, names in (
@@ -96,6 +100,20 @@ class Aurora(Spec):
         ):
             if not names:
                 raise ValueError(f"backbone aurora: needs at least one {kind} variable or placeholder")
+
+    def nearest(self, grid: Grid) -> tuple[Grid | None, Grid | None]:
+        """Boxes of whole patches, inside a grid and around it (see ``interfaces.BackboneSpec``)."""
+        return nearest(grid, self.patch_size, self.patch_size * self._least_patches)
+
+    @property
+    def _least_patches(self) -> int:
+        """Least number of patches in each direction, of which every stage but the last merges two."""
+        return 2 ** (len(self.encoder_depths) - 1)
+
+    def _advice(self, grid: Grid) -> str:
+        """The nearest regions that fit, as the end of a message."""
+        found = [f"{written(one)} ({one.shape[0]} x {one.shape[1]})" for one in self.nearest(grid) if one]
+        return f"; the nearest regions that fit: {' and '.join(found)}" if found else ""
 
     def build(self, fields: FieldSet, task: "Task", seed: int) -> "AuroraBackbone":
         """A model with random weights (see ``interfaces.BackboneSpec``)."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import JsonValue
+from pydantic import Field
 
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.bases.area import Area
 from weatherpeft.sources.bases.copied import CopiedSource
 from weatherpeft.sources.bases.rename import Rename
 from weatherpeft.sources.bases.spans import months, years
+from weatherpeft.sources.transfer.secrets import check_encrypted
 from weatherpeft.spec import Period
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ _METADATA = ("zarr.json", ".zmetadata", ".zgroup")
 
 
 class StoreSource(CopiedSource):
-    """A store in a folder, a file or at a URL. A subclass says with ``arrays`` what is in it."""
+    """Stores in folders, files or at URLs. A subclass says with ``opened`` what is in one."""
 
-    path: str
-    """Store to read: a folder or a file, relative to the working directory or with ``~``, or a URL that
-    fsspec reads: ``https://``, ``s3://`` or ``gs://`` (without an account if there are no options)."""
-    storage_options: dict[str, JsonValue] = {}
+    path: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    """Store to read, or several that hold different variables: a folder or a file, relative to the working
+    directory or with ``~``, or a URL that fsspec reads: ``https://``, ``s3://`` or ``gs://`` (without an
+    account if there are no options)."""
+    storage_options: dict[str, Any] = {}
     """Options of fsspec for the URL. ``$NAME`` in a text stands for that environment variable of the job.
     Keep keys there, since the config is part of every result."""
     rename: Rename = {}
@@ -45,8 +47,13 @@ class StoreSource(CopiedSource):
 
     @property
     def address(self) -> str:
-        """The URL, folder or file."""
-        return self.path
+        """The URLs, folders or files."""
+        return ", ".join(self.paths)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The stores."""
+        return (self.path,) if isinstance(self.path, str) else self.path
 
     def periods(self) -> tuple[Period, ...]:
         """The download jobs, in the order of the spans."""
@@ -56,24 +63,39 @@ class StoreSource(CopiedSource):
         return tuple(part for span in self.spans for part in cut(span))
 
     def files(self) -> list[Path]:
-        """The file, or the metadata file of a store in a folder; no file of a store elsewhere.
+        """The files, and the metadata files of stores in folders; no file of a store elsewhere.
 
         Raises:
-            ValueError: there is no such file, or the folder holds no store. The message names it.
+            ValueError: there is no such file, or a folder holds no store. The message names it.
         """
-        if "://" in self.path:
-            return []
-        path = Path(self.path).expanduser()
+        return [self._file(Path(path).expanduser()) for path in self.paths if "://" not in path]
+
+    def _file(self, path: Path) -> Path:
         found = [path] if path.is_file() else [path / name for name in _METADATA if (path / name).is_file()]
         if not found:
             raise ValueError(f"source {self.name}: expected a store, found none at {path.absolute()}")
-        return [found[0].resolve()]
+        return found[0].resolve()
 
-    def arrays(self, request: DataRequest) -> Mapping[str, xr.DataArray]:
-        """Open the store; the requested variables by name, lazy.
+    def options(self) -> dict[str, Any]:
+        """The options of fsspec, with the environment's variables in place of ``$NAME``.
 
-        Their dimensions and coordinates are among ``time``, ``level`` (in hPa), ``latitude`` and
-        ``longitude``, and the attribute ``units`` states their units.
+        Raises:
+            ValueError: there is no such variable, or it would be sent to a server without TLS.
+        """
+        from weatherpeft.sources.formats.datasets import with_environment
+
+        options: dict[str, Any] = with_environment(self.storage_options)
+        if options != self.storage_options:
+            for path in self.paths:
+                if path.startswith("http"):
+                    check_encrypted(path)
+        return options
+
+    def opened(self, path: str, request: DataRequest) -> tuple[Mapping[str, xr.DataArray], list[str]]:
+        """Open a store: those of the requested variables that it has, lazy, and what it holds, for messages.
+
+        Dimensions and coordinates are among ``time``, ``level`` (in hPa), ``latitude`` and ``longitude``, and
+        the attribute ``units`` states units.
 
         Raises:
             ValueError: see ``selected``.
@@ -81,7 +103,26 @@ class StoreSource(CopiedSource):
         raise NotImplementedError
 
     def selected(self, request: DataRequest) -> list[Selected]:
-        """Open the store and find the requested fields (see ``CopiedSource``)."""
-        from weatherpeft.sources.formats.zarr import select
+        """Open the stores and find the requested fields (see ``CopiedSource``)."""
+        from weatherpeft.sources.formats.fields import listed, variable_rows
+        from weatherpeft.sources.formats.zarr import check_one_grid, select_fields
 
-        return select(self.arrays(request), self.path, request, {}, self.area)
+        found: dict[str, tuple[str, xr.DataArray]] = {}
+        held: list[str] = []
+        for path in self.paths:
+            arrays, names = self.opened(path, request)
+            held += names
+            for name, array in arrays.items():
+                if name in found:
+                    raise ValueError(f"{path}: {name} is in {found[name][0]} too; give one of the two stores")
+                found[name] = path, array
+        selected = []
+        for row in variable_rows(request.variables):
+            if row.name not in found:
+                raise ValueError(f"{self.address}: {row.name} is missing; found {listed(held)}")
+            path, array = found[row.name]
+            selected.append(select_fields(array, path, request, row, self.area))
+        if not selected:
+            raise ValueError("the request names no variable")
+        check_one_grid(selected, self.address)
+        return selected

@@ -56,7 +56,8 @@ class ZarrSource(CopiedSource):
 
     def selected(self, request: DataRequest) -> list[Selected]:
         """Open the store and find the requested fields (see ``CopiedSource``)."""
-        from weatherpeft.sources.formats.zarr import open_store, select
+        from weatherpeft.sources.formats.stores import open_store
+        from weatherpeft.sources.formats.zarr import select
 
         dataset = open_store(self.url)
         self.check_valid(dataset, request)

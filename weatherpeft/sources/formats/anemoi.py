@@ -15,11 +15,11 @@ from xarray.core import indexing
 
 from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.formats.fields import in_words, listed, to_minutes, variable_rows
+from weatherpeft.sources.formats.fields import in_words, to_minutes, variable_rows
 from weatherpeft.sources.formats.missing_times import how_to_declare
 from weatherpeft.sources.formats.names import Match, Named, recognize
+from weatherpeft.sources.formats.stores import cause, check_arrays, zarr_store
 from weatherpeft.sources.formats.units import GRAVITY
-from weatherpeft.sources.formats.zarr import cause, check_arrays, zarr_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,8 +32,8 @@ def open_anemoi(path: str, options: Mapping[str, Any]) -> Any:
     """Open a dataset as a Zarr group.
 
     Raises:
-        ValueError: there is no Zarr store, it is refused (see ``zarr.open_zarr``), or it has another layout.
-            The message names it.
+        ValueError: there is no Zarr store, it is refused (see ``stores.open_zarr``), or it has another
+            layout. The message names it.
     """
     import zarr
 
@@ -52,7 +52,7 @@ def open_anemoi(path: str, options: Mapping[str, Any]) -> Any:
 def anemoi_arrays(
     group: Any, label: str, request: DataRequest, rename: Mapping[str, str]
 ) -> "dict[str, xr.DataArray]":
-    """The requested variables of a dataset, ``(time, [level,] latitude, longitude)``, lazy.
+    """Those of the requested variables that a dataset has, ``(time, [level,] latitude, longitude)``, lazy.
 
     Args:
         group: opened dataset.
@@ -61,8 +61,8 @@ def anemoi_arrays(
         rename: our names of variables by the dataset's, without levels (see ``names.recognize``).
 
     Raises:
-        ValueError: the grid is not regular, there is an ensemble, a variable is missing or could be either of
-            two, or a requested time is one of ``missing_dates``. The message names the dataset and the cause.
+        ValueError: the grid is not regular, there is an ensemble, a variable could be either of two, or a
+            requested time is one of ``missing_dates``. The message names the dataset and the cause.
     """
     import xarray as xr
 
@@ -71,16 +71,18 @@ def anemoi_arrays(
         latitude, longitude = _axes(group)
         if group["data"].shape[2] != 1:
             raise ValueError(f"expected a dataset of one member, found {group['data'].shape[2]}")
-        found = {row.name: _find(names, row, rename) for row in variable_rows(request.variables)}
+        found = {
+            row: places for row in variable_rows(request.variables) if (places := _find(names, row, rename))
+        }
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from error
     _check_dates(group, label, request)
     times = to_minutes(group["dates"][:]).astype("datetime64[ns]")
-    places = sorted({place for levels, _ in found.values() for place in levels.values()})
-    frames = _Frames(group["data"], places)
+    frames = _Frames(
+        group["data"], sorted({place for levels, _ in found.values() for place in levels.values()})
+    )
     arrays = {}
-    for row in variable_rows(request.variables):
-        levels, match = found[row.name]
+    for row, (levels, match) in found.items():
         axes: dict[str, Any] = {"time": times, "latitude": latitude, "longitude": longitude}
         if row.kind == "atmospheric":
             axes = {"time": times, "level": sorted(levels), **axes}
@@ -95,8 +97,10 @@ def anemoi_arrays(
     return arrays
 
 
-def _find(names: Sequence[str], row: Variable, rename: Mapping[str, str]) -> tuple[dict[int, int], Match]:
-    """Positions of a variable in the dataset by level, 0 where it has none."""
+def _find(
+    names: Sequence[str], row: Variable, rename: Mapping[str, str]
+) -> tuple[dict[int, int], Match] | None:
+    """Positions of a variable in the dataset by level, 0 for a field without; None if it is not there."""
     candidates: dict[str, tuple[dict[int, int], Match]] = {}
     for place, name in enumerate(names):
         levels = re.fullmatch(r"(.+)_(\d+)", name)
@@ -113,9 +117,7 @@ def _find(names: Sequence[str], row: Variable, rename: Mapping[str, str]) -> tup
             f"{row.name}: could be either of {sure[0]} and {sure[1]}; say which one in the source, such as "
             f"rename: {{{sure[0]}: {row.name}}}"
         )
-    if not sure:
-        raise ValueError(f"{row.name} is missing; the dataset holds {listed(names)}")
-    return candidates[sure[0]]
+    return candidates[sure[0]] if sure else None
 
 
 def _axes(group: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -133,8 +135,8 @@ def _axes(group: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     resolution = group.attrs.get("resolution", "unknown")
     raise ValueError(
         f"expected a grid of rows and columns, found {latitudes.size} points of resolution {resolution}, as "
-        "of a reduced Gaussian or unstructured grid; build it on a regular one, with grid: 0.25/0.25 "
-        "in its source mars or with the filter regrid"
+        "of a reduced Gaussian or unstructured grid; build the dataset on a regular grid, with "
+        "grid: 0.25/0.25 in the source mars of its recipe, or with the filter regrid"
     )
 
 
@@ -187,10 +189,6 @@ class _Variable(BackendArray):
     def _outer(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         times = np.atleast_1d(np.arange(self.shape[0])[key[0]])
         values = self._frames.read(times, self._places).reshape(times.size, *self.shape[1:])
-        first: Any = 0 if np.ndim(key[0]) == 0 and not isinstance(key[0], slice) else slice(None)
-        values = values[first]
-        axis = values.ndim - len(self.shape) + 1
-        for index in key[1:]:
-            values = values[(slice(None),) * axis + (index,)]
-            axis += int(isinstance(index, slice) or np.ndim(index) == 1)
-        return values
+        for axis in range(values.ndim - 1, 0, -1):
+            values = values[(slice(None),) * axis + (key[axis],)]
+        return values[0] if isinstance(key[0], int | np.integer) else values

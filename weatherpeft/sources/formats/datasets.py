@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
-from weatherpeft.sources.formats.coordinates import at_one_height, choose, contents, levels, roles
-from weatherpeft.sources.formats.fields import listed, variable_rows
+from weatherpeft.sources.formats.coordinates import at_one_height, choose, levels, roles
+from weatherpeft.sources.formats.fields import variable_rows
 from weatherpeft.sources.formats.files import sniff
 from weatherpeft.sources.formats.names import Match
 from weatherpeft.sources.formats.netcdf import open_netcdf
+from weatherpeft.sources.formats.stores import cause, check_arrays, zarr_store
 from weatherpeft.sources.formats.units import conversion
-from weatherpeft.sources.formats.zarr import cause, check_arrays, zarr_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,7 +50,7 @@ def open_any(path: str, engine: str | None, options: Mapping[str, Any]) -> "xr.D
         options: options of fsspec for a URL.
 
     Raises:
-        ValueError: xarray cannot open the store, or a Zarr store is refused (see ``zarr.open_zarr``). The
+        ValueError: xarray cannot open the store, or a Zarr store is refused (see ``stores.open_zarr``). The
             message names the store.
     """
     import xarray as xr
@@ -96,7 +96,7 @@ def _open_zarr(url: str, options: Mapping[str, Any]) -> "xr.Dataset":
 def by_our_names(
     dataset: "xr.Dataset", label: str, request: DataRequest, rename: Mapping[str, str]
 ) -> "dict[str, xr.DataArray]":
-    """The requested variables of a dataset, with dimensions among ``time, level, latitude, longitude``.
+    """Those of the requested variables that a dataset has; dimensions ``time, level, latitude, longitude``.
 
     Levels are in hPa. The attribute ``units`` gives units that ``unit_conversion`` reads. Those of a height
     are units of geopotential, such as ``9.80665 m2 s-2``.
@@ -108,8 +108,8 @@ def by_our_names(
         rename: our names of variables by the store's (see ``names.recognize``).
 
     Raises:
-        ValueError: a variable is missing, could be either of two arrays, lacks a coordinate, or has units
-            that cannot be converted. The message names store and variable, and says what the store holds.
+        ValueError: a variable could be either of two arrays, lacks a coordinate, or has units that cannot be
+            converted. The message names store and variable.
     """
     found = {str(name): roles(array) for name, array in dataset.data_vars.items()}
     arrays = {}
@@ -120,8 +120,6 @@ def by_our_names(
                 arrays[row.name] = _renamed(dataset[name], found[name], row, match)
         except ValueError as error:
             raise ValueError(f"{label}: {row.name}: {error}") from error
-        if row.name not in arrays:
-            raise ValueError(f"{label}: {row.name} is missing; the store holds {listed(contents(dataset))}")
     return arrays
 
 

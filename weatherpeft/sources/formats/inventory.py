@@ -19,7 +19,7 @@ from weatherpeft.sources.formats.files import sniff
 from weatherpeft.sources.formats.grib import grib_fields
 from weatherpeft.sources.formats.inventory_cache import Cache, Held
 from weatherpeft.sources.formats.netcdf import netcdf_fields
-from weatherpeft.sources.formats.netcdf_times import header
+from weatherpeft.sources.formats.netcdf_times import Header, header
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,15 @@ class Inventory:
             times = found.times[axis]
             return tuple(each._replace(times=times) if each.times.size else each for each in pattern)
         held = _grouped(netcdf_fields(file, kind, self.variables))
-        for number, times in enumerate(found.times if found else ()):
+        if found:
+            self._remember(found, held)
+        return held
+
+    def _remember(self, found: Header, held: tuple[Held, ...]) -> None:
+        """Keep the fields of a header, if all have the same one of its time axes."""
+        for number, times in enumerate(found.times):
             if all(np.array_equal(times, each.times) for each in held if each.times.size):
                 self._alike[found.digest] = (number, held)
-        return held
 
 
 def default_cache() -> Path:

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,8 @@ class Cache:
                 draft.write_text(json.dumps(page.values, separators=(",", ":")), encoding="utf-8")
                 draft.replace(path)
             except OSError:  # a cache is no condition of any work
-                draft.unlink(missing_ok=True)
+                with suppress(OSError):
+                    draft.unlink()
                 return
 
     def _page(self, folder: Path) -> "_Page":
@@ -96,7 +98,8 @@ class _Page:
     """
 
     def __init__(self, values: Any) -> None:
-        self.values: dict[str, Any] = values or {"grids": [], "kinds": [], "files": {}}
+        new: dict[str, Any] = {"grids": [], "kinds": [], "files": {}}
+        self.values = values if isinstance(values, dict) and values.keys() == new.keys() else new
         self.changed = False
         self._layouts: dict[int, Layout] = {}
         self._numbers = {

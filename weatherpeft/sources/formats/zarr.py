@@ -1,23 +1,20 @@
-"""Zarr stores of reanalysis, opened at any URL and read as the canonical dataset.
+"""Stores of reanalysis: the fields of a request, and the canonical dataset of them.
 
 A store holds arrays ``(time, [level,] latitude, longitude)``, with dimensions in any order, and static
 fields ``(latitude, longitude)``. Levels are in hPa. Units are SI units unless the store states others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG
 from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import (
-    CHUNK_BYTES,
-    COORDINATES,
     Key,
     Layout,
     canonical_layout,
@@ -30,17 +27,12 @@ from weatherpeft.sources.formats.fields import (
 )
 from weatherpeft.sources.formats.files import HOURLY_TIME
 from weatherpeft.sources.formats.missing_times import how_to_declare
+from weatherpeft.sources.formats.stores import cause
 from weatherpeft.sources.formats.units import unit_conversion
 
 if TYPE_CHECKING:
     import xarray as xr
 
-CODECS = {
-    *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
-    *("bitround", "bytes", "delta", "fixedscaleoffset", "quantize", "shuffle", "transpose"),
-    *("adler32", "crc32", "crc32c", "fletcher32", "sharding_indexed", "vlen-bytes", "vlen-utf8"),
-}
-"""Codecs that only compute. Others, such as ``pickle``, may run what a store tells them to."""
 _EDGE_DEG = 1e-4
 """How far outside of an area a center may lie, because axes are rounded."""
 GRID = ("latitude", "longitude")
@@ -75,107 +67,8 @@ class Selected:
         return Key(self.row.name, level, moment)
 
 
-def zarr_store(url: str, options: Mapping[str, Any]) -> Any:
-    """A store of zarr-python for a URL or a path; nothing of it is read yet.
-
-    Args:
-        url: a ``gs://`` URL, which is read without an account, another URL that fsspec reads, a folder, or a
-            ZIP file.
-        options: options of fsspec for the URL; with any, ``gs://`` is read as they say.
-    """
-    from zarr.storage import FsspecStore, LocalStore, ZipStore
-
-    if url.startswith("gs://") and not options:
-        # The plain file system: the default one of gcsfs queries the kind of bucket before every object.
-        from gcsfs.core import GCSFileSystem
-
-        files = GCSFileSystem(token="anon", asynchronous=True)
-        return FsspecStore(files, path=url.removeprefix("gs://"), read_only=True)
-    if "://" in url:
-        return FsspecStore.from_url(url, dict(options) or None, read_only=True)
-    path = Path(url).expanduser()
-    return ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
-
-
-def open_store(url: str) -> "xr.Dataset":
-    """Open a store with consolidated metadata. Its values are lazy and as they are stored.
-
-    Args:
-        url: see ``zarr_store``.
-
-    Raises:
-        ValueError: the store cannot be reached, or there is none.
-    """
-    try:
-        return open_zarr(zarr_store(url, {}), True)
-    except Exception as error:  # depends on the file system that fsspec has for the URL
-        raise ValueError(
-            f"{url}: cannot open a Zarr store with consolidated metadata there ({cause(error)})"
-        ) from error
-
-
-def open_zarr(store: Any, consolidated: bool) -> "xr.Dataset":
-    """A store's arrays, lazy and undecoded except for the time coordinate.
-
-    Raises:
-        ValueError: an array has a codec that is not in ``CODECS`` or is larger than any array of weather. The
-            message names the array.
-    """
-    import xarray as xr
-    import zarr
-
-    check_arrays(zarr.open_group(store, mode="r", use_consolidated=consolidated))
-    return xr.open_zarr(
-        store, consolidated=consolidated, chunks=None, mask_and_scale=False, decode_timedelta=False
-    )
-
-
-def check_arrays(group: Any) -> None:
-    """Refuse a store by its metadata, before anything of it is read.
-
-    Raises:
-        ValueError: see ``open_zarr``.
-    """
-    for name, array in group.arrays():
-        _check_array(name, array)
-
-
-def _check_array(name: str, array: Any) -> None:
-    """Refuse an array by its metadata."""
-    if {"..", ""} & set(name.replace("\\", "/").split("/")):
-        raise ValueError(f"the array {name!r} leaves the store")
-    unknown = sorted(set(_codecs(array.metadata.to_dict())) - CODECS)
-    if unknown:
-        raise ValueError(f"{name}: expected codecs that are known to be harmless, found {', '.join(unknown)}")
-    if array.ndim < 2 and array.size > COORDINATES:
-        raise ValueError(f"{name}: expected up to {COORDINATES} values, found {array.size}")
-    chunk = prod(getattr(array, "shards", None) or array.chunks) * array.dtype.itemsize
-    if chunk > CHUNK_BYTES:
-        raise ValueError(f"{name}: expected chunks of up to {CHUNK_BYTES} bytes, found {chunk}")
-
-
-def _codecs(metadata: Any) -> Iterator[str]:
-    """Names of the codecs in an array's metadata of format 2 or 3, inside shards too."""
-    if not isinstance(metadata, Mapping):
-        return
-    for key in ("compressor", "filters", "codecs", "index_codecs"):
-        found = metadata.get(key) or ()
-        for codec in [found] if isinstance(found, Mapping) else found:
-            yield str(codec.get("id") or codec.get("name")).removeprefix("numcodecs.")
-            yield from _codecs(codec.get("configuration"))
-
-
-def cause(error: Exception) -> str:
-    """The error of another library, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def select(
-    arrays: "Mapping[Any, xr.DataArray]",
-    label: str,
-    request: DataRequest,
-    names: Mapping[str, str],
-    area: tuple[float, float, float, float] | None = None,
+    arrays: "Mapping[Any, xr.DataArray]", label: str, request: DataRequest, names: Mapping[str, str]
 ) -> list[Selected]:
     """Find the requested fields, without reading values.
 
@@ -184,34 +77,45 @@ def select(
         label: URL or path of the store, for messages.
         request: fields to find.
         names: the store's names of variables, by the WeatherBench 2 names from which they differ.
-        area: north, west, south and east border in degrees of the part to take; None takes all of it.
 
     Raises:
-        ValueError: a variable, level or time is missing, sums are not hourly, the area holds no point, or the
-            store has another layout. The message names the store and the cause.
+        ValueError: a variable is missing, or see ``select_fields``. The message names store and cause.
     """
-    found = [_select(arrays, label, request, row, names, area) for row in variable_rows(request.variables)]
+    found = []
+    for row in variable_rows(request.variables):
+        name = names.get(row.name, row.name)
+        if name not in arrays:
+            longer = [str(other) for other in arrays if str(other).startswith(f"{name}_")]
+            sums = longer and row.kind == "accumulated"
+            why = f"; found sums over more than an hour, {', '.join(longer)}" if sums else ""
+            held = listed(list(map(str, arrays)))
+            raise ValueError(f"{label}: {row.name} is missing (no array {name}){why}; the store holds {held}")
+        found.append(select_fields(arrays[name], label, request, row))
     if not found:
         raise ValueError("the request names no variable")
     return found
 
 
-def _select(
-    arrays: "Mapping[Any, xr.DataArray]",
+def select_fields(
+    array: "xr.DataArray",
     label: str,
     request: DataRequest,
     row: Variable,
-    names: Mapping[str, str],
-    area: tuple[float, float, float, float] | None,
+    area: tuple[float, float, float, float] | None = None,
 ) -> Selected:
-    name = names.get(row.name, row.name)
-    hourly = row.kind == "accumulated"
-    if name not in arrays:
-        longer = [str(other) for other in arrays if str(other).startswith(f"{name}_")]
-        why = f"; found sums over more than an hour, {', '.join(longer)}" if hourly and longer else ""
-        held = listed(list(map(str, arrays)))
-        raise ValueError(f"{label}: {row.name} is missing (no array {name}){why}; the store holds {held}")
-    array = arrays[name]
+    """The requested levels and times of a variable, without reading values.
+
+    Args:
+        array: lazy array of the variable.
+        label: URL or path of the store, for messages.
+        request: levels and times to find.
+        row: table row of the variable.
+        area: north, west, south and east border in degrees of the part to take; None takes all of it.
+
+    Raises:
+        ValueError: a level or time is missing, sums are not hourly, the area holds no point, or the array has
+            another layout. The message names the store and the cause.
+    """
     time = time_name(array)
     _check_layout(array, time, label, row)
     places = {str(axis): np.arange(array.sizes[axis]) for axis in array.dims if axis != time}
@@ -222,8 +126,25 @@ def _select(
     array = array.isel({axis: _as_slice(found) for axis, found in places.items()})
     if time is None:
         return Selected(row, array, None, np.zeros(1, np.intp), places)
-    wanted = request.hourly_times() if hourly else request.times()
+    wanted = request.hourly_times() if row.kind == "accumulated" else request.times()
     return Selected(row, array, time, _positions(array[time].values, wanted, label, row), places)
+
+
+def check_one_grid(selected: Sequence[Selected], label: str) -> None:
+    """Refuse arrays whose rows or columns are not the same in the same order, since a copy has one of each.
+
+    Raises:
+        ValueError: an array is on another grid than the first. The message names both.
+    """
+    first = selected[0]
+    for each in selected[1:]:
+        for axis in GRID:
+            mine, its = (one.array[axis].values for one in (first, each))
+            if mine.shape != its.shape or np.abs(mine - its).max() > SNAP_TOLERANCE_DEG:
+                raise ValueError(
+                    f"{label}: {each.row.name}: expected the {axis}s of {first.row.name}, {mine.size} from "
+                    f"{mine[0]:g} to {mine[-1]:g}, found {its.size} from {its[0]:g} to {its[-1]:g}"
+                )
 
 
 def _levels(array: "xr.DataArray", wanted: Sequence[int], label: str, row: Variable) -> NDArray[np.intp]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from weatherpeft.fields.variables import Variable
 from weatherpeft.sources.formats.fields import to_minutes
 from weatherpeft.sources.formats.files import HOURLY_TIME
-from weatherpeft.sources.formats.zarr import GRID, Selected, cause, open_zarr, time_name
+from weatherpeft.sources.formats.stores import cause, open_zarr
+from weatherpeft.sources.formats.zarr import GRID, Selected, time_name
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,0 +1,213 @@
+"""Inventories of raw files: what the readers find, once, and again when a file changes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from weatherpeft.fields.variables import VariableSet
+from weatherpeft.sources.formats import inventory as module
+from weatherpeft.sources.formats.files import open_canonical, sniff
+from weatherpeft.sources.formats.inventory import Contents, Inventory
+from weatherpeft.sources.formats.netcdf import netcdf_fields
+from weatherpeft.sources.formats.netcdf_times import header
+
+VARIABLES = VariableSet(surface=("2m_temperature",), atmospheric=("temperature",), levels_hpa=(500, 850))
+
+
+def dataset(day: int, member: bool = False) -> xr.Dataset:
+    """A day of temperature on two levels and at 2 m."""
+    times = (
+        np.datetime64("2020-03-01", "ns")
+        + np.timedelta64(day, "D")
+        + np.arange(0, 24, 6) * np.timedelta64(1, "h")
+    )
+    axes: dict[str, np.ndarray] = {
+        "time": times,
+        "level": np.array([500, 850]),
+        "latitude": np.arange(50.0, 45, -1),
+        "longitude": np.arange(8.0),
+    }
+    values = np.full([len(axis) for axis in axes.values()], 280, "f4")
+    found = xr.Dataset(
+        {
+            "t": (tuple(axes), values, {"units": "K"}),
+            "t2m": (("time", *tuple(axes)[2:]), values[:, 0], {"units": "K"}),
+        },
+        axes,
+    )
+    found["level"].attrs["units"] = "hPa"
+    return found.expand_dims(number=[3, 5]) if member else found
+
+
+def write_grib(path: Path, *fields: tuple[int, str, int]) -> None:
+    """Fields of temperature (level, date, hour), on a small grid."""
+    import eccodes
+
+    with path.open("wb") as stream:
+        for level, date, hour in fields:
+            handle = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2")
+            keys = {
+                "Ni": 8,
+                "Nj": 5,
+                "level": level,
+                "paramId": 130,
+                "dataDate": int(date),
+                "dataTime": 100 * hour,
+            }
+            ends = {"latitudeOfFirst": 50, "latitudeOfLast": 46, "longitudeOfFirst": 0, "longitudeOfLast": 7}
+            keys |= {f"{end}GridPointInDegrees": degrees for end, degrees in ends.items()}
+            keys |= {"iDirectionIncrementInDegrees": 1, "jDirectionIncrementInDegrees": 1}
+            for key, number in keys.items():
+                eccodes.codes_set(handle, key, number)
+            eccodes.codes_set_values(handle, np.full(40, 280.0))
+            eccodes.codes_write(handle, stream)
+            eccodes.codes_release(handle)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files whose fields a reader looks for."""
+    names: list[str] = []
+
+    def spy(reader: Callable[..., object]) -> Callable[..., object]:
+        def read(path: Path, *arguments: object) -> object:
+            names.append(path.name)
+            return reader(path, *arguments)
+
+        return read
+
+    for name in ("grib_fields", "netcdf_fields"):
+        monkeypatch.setattr(module, name, spy(getattr(module, name)))
+    return names
+
+
+def plain(contents: Contents) -> list[tuple[object, ...]]:
+    return sorted(
+        (each.variable, each.level or 0, each.member or 0, tuple(each.times.tolist()), str(each.layout))
+        for each in contents.held
+    )
+
+
+def test_netcdf_files_that_differ_in_time_alone_are_opened_once(tmp_path: Path, opened: list[str]) -> None:
+    files = [tmp_path / f"{day}.nc" for day in range(4)]
+    for day, file in enumerate(files):
+        dataset(day).to_netcdf(file)
+    found = Inventory(VARIABLES, cache=tmp_path / "cache").read(files)
+    assert opened == ["0.nc"]
+    for file, contents in zip(files, found, strict=True):
+        alone = Inventory(VARIABLES, cache=tmp_path / file.stem).read([file])
+        assert contents.file == file and plain(contents) == plain(alone[0])
+        keys = {key for key, _ in netcdf_fields(file, sniff(file), VARIABLES)}
+        times = {(each.variable, each.level, time) for each in contents.held for time in each.times}
+        assert times == {(key.variable, key.level, key.time) for key in keys}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda other: other.isel(latitude=slice(1, None)),
+        lambda other: other.assign_coords(longitude=other.longitude + 1),
+        lambda other: other.drop_vars("t"),
+        lambda other: other.assign_coords(level=("level", [500, 700], {"units": "hPa"})),
+        lambda other: other.rename(t="x"),
+    ],
+)
+def test_another_header_is_another_file(
+    change: Callable[[xr.Dataset], xr.Dataset], tmp_path: Path, opened: list[str]
+) -> None:
+    dataset(0).to_netcdf(tmp_path / "0.nc")
+    change(dataset(1)).to_netcdf(tmp_path / "1.nc")
+    one, other = Inventory(VARIABLES, cache=tmp_path / "cache").read([tmp_path / "0.nc", tmp_path / "1.nc"])
+    assert opened == ["0.nc", "1.nc"] and plain(one) != plain(other)
+
+
+@pytest.mark.parametrize("kind", ["NetCDF", "members", "GRIB"])
+def test_what_was_found_is_known_until_the_file_changes(kind: str, tmp_path: Path, opened: list[str]) -> None:
+    file, cache = tmp_path / "file", tmp_path / "cache"
+    if kind == "GRIB":
+        write_grib(file, (500, "20200301", 0), (500, "20200301", 6), (850, "20200301", 0))
+    else:
+        dataset(0, member=kind == "members").to_netcdf(file)
+    (first,) = Inventory(VARIABLES, cache=cache).read([file])
+    (again,) = Inventory(VARIABLES, cache=cache).read([file])
+    assert opened == ["file"] and plain(first) == plain(again) and first.held
+    state = file.stat()
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    Inventory(VARIABLES, cache=cache).read([file])
+    Inventory(VARIABLES.model_copy(update={"surface": ()}), cache=cache).read([file])
+    assert opened == ["file"] * 3
+
+
+def test_a_file_without_fields_or_with_a_fault_stops_nothing(tmp_path: Path) -> None:
+    names = ["whole", "empty", "text", "cut", "missing", "archive"]
+    files = [tmp_path / name for name in names]
+    write_grib(files[0], (500, "20200301", 0))
+    files[1].touch()
+    files[2].write_text("no data")
+    files[3].write_bytes(files[0].read_bytes()[:-10])
+    files[5].write_bytes(b"PK\x03\x04")
+    found = dict(zip(names, Inventory(VARIABLES, cache=tmp_path / "cache").read(files), strict=True))
+    assert found["whole"].held and not found["whole"].fault
+    assert found["archive"].packed and not found["archive"].fault
+    for name in ("empty", "text", "cut", "missing"):
+        assert str(tmp_path / name) in found[name].fault and not found[name].held
+
+
+def test_a_cache_that_cannot_be_used_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_grib(file, (500, "20200301", 0))
+    cache = tmp_path / "cache"
+    cache.touch()
+    assert Inventory(VARIABLES, cache=cache).read([file])[0].held
+    cache.unlink()
+    Inventory(VARIABLES, cache=cache).read([file])
+    (page,) = cache.iterdir()
+    for text in ("{", "[]", '{"files": {}}'):
+        page.write_text(text)
+        assert Inventory(VARIABLES, cache=cache).read([file])[0].held
+
+
+def test_it_is_what_the_reader_of_the_values_takes(tmp_path: Path) -> None:
+    from datetime import date
+
+    from weatherpeft.interfaces import DataRequest
+    from weatherpeft.spec import Period
+
+    dataset(0).to_netcdf(tmp_path / "0.nc")
+    period = Period(start=date(2020, 3, 1), end=date(2020, 3, 1))
+    values = open_canonical([tmp_path / "0.nc"], DataRequest(variables=VARIABLES, period=period))
+    (found,) = Inventory(VARIABLES, cache=tmp_path / "cache").read([tmp_path / "0.nc"])
+    for each in found.held:
+        np.testing.assert_array_equal(each.times, values["time"].values.astype("datetime64[m]"))
+        np.testing.assert_array_equal(each.layout.latitude, values["latitude"].values)
+        np.testing.assert_array_equal(each.layout.longitude, values["longitude"].values)
+
+
+@pytest.mark.parametrize("calendar", ["standard", "proleptic_gregorian"])
+@pytest.mark.parametrize("dtype", ["i4", "i8", "f8"])
+@pytest.mark.parametrize(
+    "units",
+    [
+        "hours since 1900-01-01 00:00:00.0",
+        "hours since 1900-01-01",
+        "days since 2020-03-01T06:00",
+        "seconds since 1970-01-01 00:00:00",
+        "minutes since 2020-02-29 12:30:00",
+        "hours since 1-1-1 00:00:00",
+        "hours since 2020-03-01 00:00:00 +01:00",
+    ],
+)
+def test_times_are_decoded_as_xarray_decodes_them(
+    units: str, dtype: str, calendar: str, tmp_path: Path
+) -> None:
+    values = np.array([0, 6, 10_000], dtype) + (17_700_000 if " 1-1-1 " in units else 0)
+    axis = xr.Dataset({}, {"time": ("time", values.astype(dtype), {"units": units, "calendar": calendar})})
+    axis.to_netcdf(tmp_path / "file.nc")
+    found = header(tmp_path / "file.nc", "NetCDF4")
+    expected = xr.open_dataset(tmp_path / "file.nc")["time"].values.astype("datetime64[m]")
+    assert found
+    np.testing.assert_array_equal(found.times[0], expected)

@@ -1,0 +1,92 @@
+"""The user's own files: there, readable, and with all fields, times and places that the jobs need."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from weatherpeft.checks.holdings import Holdings
+from weatherpeft.config import Experiment
+from weatherpeft.fields.grid import Grid
+from weatherpeft.interfaces import Source
+from weatherpeft.jobs import Jobs
+from weatherpeft.sources.local import Local
+from weatherpeft.stages.regrid import RegridSpec
+
+MOST_LINES = 5
+"""Most lines about the files of a source."""
+
+
+def files(experiment: Experiment, cache: Path | None = None) -> Iterator[str]:
+    """What the files of the sources lack.
+
+    Args:
+        experiment: the experiment.
+        cache: folder of the inventories; by default that of the user's caches.
+    """
+    jobs = Jobs(experiment)
+    own = experiment.forecasts
+    yield from _of_source(
+        "source", experiment, experiment.source, [jobs.regrid(label) for label in jobs.periods()], cache
+    )
+    if own and own.source:
+        specs = [jobs.regrid_forecasts(label) for label in jobs.forecast_periods()]
+        yield from _of_source("forecasts.source", experiment, own.source, specs, cache)
+
+
+def _of_source(
+    key: str, experiment: Experiment, source: Source, specs: list[RegridSpec], cache: Path | None
+) -> Iterator[str]:
+    try:
+        found = source.files()
+    except ValueError as error:
+        place = f"{key}.paths" if isinstance(source, Local) else key
+        yield f"{place}: {str(error).removeprefix(f'source {source.name}: ')}"
+        return
+    if not isinstance(source, Local):
+        return
+    lines: list[str] = []
+    for spec in specs:
+        lines += _of_request(key, experiment, spec, found, cache)
+    yield from lines[:MOST_LINES]
+    if len(lines) > MOST_LINES:
+        yield f"{key}.paths: {len(lines) - MOST_LINES} more of this kind"
+
+
+def _of_request(
+    key: str, experiment: Experiment, spec: RegridSpec, found: list[Path], cache: Path | None
+) -> list[str]:
+    """What the files lack of one request."""
+    from weatherpeft.sources.formats.inventory import Inventory
+
+    request = spec.request
+    contents = Inventory(request.variables, request.lead_hours, cache).read(found)
+    faults = [each.fault for each in contents if each.fault]
+    if faults or any(
+        each.packed for each in contents
+    ):  # of an archive nothing is known before it is unpacked
+        return [f"{key}.paths: {fault}" for fault in faults]
+    holdings = Holdings(contents, request)
+    lines = list(holdings.lacking(key)) or list(holdings.clashing(key))
+    return lines or list(_reach(experiment, spec, holdings))
+
+
+def _reach(experiment: Experiment, spec: RegridSpec, holdings: Holdings) -> Iterator[str]:
+    """Grids of the tasks that reach beyond the data."""
+    from weatherpeft.fields.regridding import Regridder
+
+    layout = holdings.layout
+    for grid in spec.grids:
+        try:
+            Regridder(layout.latitude, layout.longitude, grid, spec.method)
+        except ValueError as error:
+            yield f"{_key_of(experiment, grid)}: {error}; the files have {layout}"
+
+
+def _key_of(experiment: Experiment, grid: Grid) -> str:
+    """The key of the first task that has a grid."""
+    tasks = {"task": experiment.task}
+    if experiment.pretraining:
+        tasks["pretraining.task"] = experiment.pretraining.task
+    named = (
+        f"{key}.{name}" for key, task in tasks.items() for name, value in vars(task).items() if value == grid
+    )
+    return next(named, "task")
