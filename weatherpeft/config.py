@@ -292,8 +292,8 @@ class Experiment(Spec):
         for period in self.source.periods():
             if next(period.times(self.step_hours), None) is None:
                 raise ValueError(
-                    f"source: no time of step_hours {self.step_hours}, from 00 UTC, lies in {period} outside of "
-                    f"its gaps; say which hours of the day the data has, such as hours: [{period.first.hour}]"
+                    f"source: no time of step_hours {self.step_hours}, from 00 UTC, lies in {period} "
+                    f"outside of its gaps; say in it which hours the data has: hours: [{period.first.hour}]"
                 )
         self._check_periods(self.source)
         if self.forecasts and self.forecasts.source:
