@@ -87,9 +87,7 @@ def test_hours_that_touch_do_not_overlap() -> None:
 
 
 def test_months_and_years_keep_hours_and_their_part_of_the_gaps() -> None:
-    own = period(
-        "2019-12-30T06", "2020-03-02T12", hours=[0, 12], gaps=[gap("2020-01-20", "2020-03-01T12")]
-    )
+    own = period("2019-12-30T06", "2020-03-02T12", hours=[0, 12], gaps=[gap("2020-01-20", "2020-03-01T12")])
     parts = list(months(own))
     # February is all gap, so that there is no job for it.
     assert [part.label for part in parts] == [
