@@ -1,7 +1,8 @@
 """The user's own files: there, readable, and with all fields, times and places that the jobs need."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weatherpeft.checks.holdings import Holdings
 from weatherpeft.config import Experiment
@@ -10,6 +11,9 @@ from weatherpeft.interfaces import Source
 from weatherpeft.jobs import Jobs
 from weatherpeft.sources.local import Local
 from weatherpeft.stages.regrid import RegridSpec
+
+if TYPE_CHECKING:
+    from weatherpeft.sources.formats.inventory import Contents
 
 MOST_LINES = 5
 """Most lines about the files of a source."""
@@ -35,6 +39,8 @@ def files(experiment: Experiment, cache: Path | None = None) -> Iterator[str]:
 def _of_source(
     key: str, experiment: Experiment, source: Source, specs: list[RegridSpec], cache: Path | None
 ) -> Iterator[str]:
+    from weatherpeft.sources.formats.inventory import Inventory
+
     try:
         found = source.files()
     except ValueError as error:
@@ -45,26 +51,24 @@ def _of_source(
         return
     lines: list[str] = []
     for spec in specs:
-        lines += _of_request(key, experiment, spec, found, cache)
+        request = spec.request
+        contents = Inventory(request.variables, request.lead_hours, source.rename, cache).read(found)
+        lines += _of_request(key, experiment, spec, contents)
     yield from lines[:MOST_LINES]
     if len(lines) > MOST_LINES:
         yield f"{key}.paths: {len(lines) - MOST_LINES} more of this kind"
 
 
 def _of_request(
-    key: str, experiment: Experiment, spec: RegridSpec, found: list[Path], cache: Path | None
+    key: str, experiment: Experiment, spec: RegridSpec, contents: Sequence["Contents"]
 ) -> list[str]:
     """What the files lack of one request."""
-    from weatherpeft.sources.formats.inventory import Inventory
-
-    request = spec.request
-    contents = Inventory(request.variables, request.lead_hours, cache).read(found)
     faults = [each.fault for each in contents if each.fault]
     if faults or any(
         each.packed for each in contents
     ):  # of an archive nothing is known before it is unpacked
         return [f"{key}.paths: {fault}" for fault in faults]
-    holdings = Holdings(contents, request)
+    holdings = Holdings(contents, spec.request)
     lines = list(holdings.lacking(key)) or list(holdings.clashing(key))
     return lines or list(_reach(experiment, spec, holdings))
 

@@ -66,6 +66,8 @@ class Holdings:
         """The first field that is there twice, and the first one on another grid than the others."""
         for channel, held in self._held.items():
             wanted = self._wanted(channel)
+            if any(each.sure for _, each in held):  # these take the place of the others
+                held = [(file, each) for file, each in held if each.sure]
             times = np.concatenate([each.times for _, each in held])
             times, counts = np.unique(times, return_counts=True)
             twice = times[(counts > 1) & np.isin(times, wanted)]

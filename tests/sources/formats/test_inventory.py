@@ -101,7 +101,7 @@ def test_netcdf_files_that_differ_in_time_alone_are_opened_once(tmp_path: Path, 
     for file, contents in zip(files, found, strict=True):
         alone = Inventory(VARIABLES, cache=tmp_path / file.stem).read([file])
         assert contents.file == file and plain(contents) == plain(alone[0])
-        keys = {key for key, _ in netcdf_fields(file, sniff(file), VARIABLES)}
+        keys = {key for key, _ in netcdf_fields(file, sniff(file), VARIABLES, {})}
         times = {(each.variable, each.level, time) for each in contents.held for time in each.times}
         assert times == {(key.variable, key.level, key.time) for key in keys}
 

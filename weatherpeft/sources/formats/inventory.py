@@ -4,8 +4,9 @@ The readers that decode the files find the fields here too, so that both agree o
 NetCDF files that differ in their times alone, that reader opens the first.
 """
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,11 +47,13 @@ class Inventory:
     Attributes:
         variables: variables to look for; levels do not matter.
         lead_hours: lead time of the forecasts to look for; 0 for analyses.
+        rename: our names of variables, by their names in files.
         cache: folder of what is remembered; by default that of the user's caches.
     """
 
     variables: VariableSet
     lead_hours: int = 0
+    rename: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
     _alike: dict[str, tuple[int, tuple[Held, ...]]] = field(default_factory=dict, init=False)
     _lock: Lock = field(default_factory=Lock, init=False)  # the NetCDF library is not made for threads
@@ -60,7 +63,9 @@ class Inventory:
 
         A file that cannot be read is no error here; its ``fault`` says why.
         """
-        stored = Cache(self.cache or default_cache(), f"{self.variables.canonical_json()} {self.lead_hours}")
+        rename = json.dumps(dict(self.rename), sort_keys=True)
+        looked_for = f"{self.variables.canonical_json()} {self.lead_hours} {rename}"
+        stored = Cache(self.cache or default_cache(), looked_for)
         found: dict[Path, Contents] = {}
         states = {file: os.stat(file) if file.exists() else None for file in files}
         for file, state in states.items():
@@ -83,7 +88,8 @@ class Inventory:
             if kind == "ZIP archive":
                 return Contents(file, packed=True)
             if kind == "GRIB":
-                return Contents(file, _grouped(grib_fields(file, self.variables, self.lead_hours)))
+                fields = grib_fields(file, self.variables, self.lead_hours, self.rename)
+                return Contents(file, _grouped(fields))
             if kind in ("NetCDF3", "NetCDF4") and not self.lead_hours:
                 with self._lock:
                     return Contents(file, self._netcdf(file, kind))
@@ -98,7 +104,7 @@ class Inventory:
             axis, pattern = self._alike[found.digest]
             times = found.times[axis]
             return tuple(each._replace(times=times) if each.times.size else each for each in pattern)
-        held = _grouped(netcdf_fields(file, kind, self.variables))
+        held = _grouped(netcdf_fields(file, kind, self.variables, self.rename))
         if found:
             self._remember(found, held)
         return held
@@ -118,13 +124,13 @@ def default_cache() -> Path:
 
 def _grouped(fields: Iterable[tuple[Key, RawField]]) -> tuple[Held, ...]:
     """Fields of a file by variable, level, member and grid."""
-    groups: dict[tuple[str, int | None, int | None, int], tuple[Layout, list[np.datetime64]]] = {}
+    groups: dict[tuple[str, int | None, int | None, bool, int], tuple[Layout, list[np.datetime64]]] = {}
     for key, raw in fields:
-        group = (key.variable, key.level, key.member, id(raw.layout))
+        group = (key.variable, key.level, key.member, raw.sure, id(raw.layout))
         times = groups.setdefault(group, (raw.layout, []))[1]
         if key.time is not None:
             times.append(key.time)
     return tuple(
-        Held(name, level, member, np.array(times, "datetime64[m]"), layout)
-        for (name, level, member, _), (layout, times) in groups.items()
+        Held(name, level, member, np.array(times, "datetime64[m]"), layout, sure)
+        for (name, level, member, sure, _), (layout, times) in groups.items()
     )

@@ -26,13 +26,17 @@ Times = NDArray[np.datetime64]
 
 
 class Held(NamedTuple):
-    """The fields of a variable at one level and of one member in a file, with the units of the table."""
+    """The fields of a variable at one level and of one member in a file, with the units of the table.
+
+    ``sure`` says that no other quantity has the name that they have there (see ``names.Match``).
+    """
 
     variable: str
     level: int | None
     member: int | None
     times: Times
     layout: Layout
+    sure: bool = True
 
 
 class Cache:
@@ -92,8 +96,8 @@ class _Page:
 
     Attributes:
         values: as they stand in JSON. ``grids`` are pairs of axes. ``kinds`` are lists of variable, level,
-            member, number of a list of times, and number of a grid. ``files`` have by name size, time of
-            change, number of a kind, and lists of times in minutes since 1970.
+            member, number of a list of times, number of a grid, and whether the name is sure. ``files`` have
+            by name size, time of change, number of a kind, and lists of times in minutes since 1970.
         changed: whether there is something to write.
     """
 
@@ -114,8 +118,8 @@ class _Page:
         _, _, kind, lists = entry
         times = [np.array(minutes, "datetime64[m]") for minutes in lists]
         return tuple(
-            Held(variable, level, member, times[number], self._layout(grid))
-            for variable, level, member, number, grid in self.values["kinds"][kind]
+            Held(variable, level, member, times[number], self._layout(grid), sure)
+            for variable, level, member, number, grid, sure in self.values["kinds"][kind]
         )
 
     def put(self, name: str, state: os.stat_result, held: Iterable[Held]) -> None:
@@ -125,7 +129,8 @@ class _Page:
             minutes = tuple(each.times.astype(np.int64).tolist())
             axes = [each.layout.latitude.tolist(), each.layout.longitude.tolist()]
             number = lists.setdefault(minutes, len(lists))
-            fields.append([each.variable, each.level, each.member, number, self._number("grids", axes)])
+            grid = self._number("grids", axes)
+            fields.append([each.variable, each.level, each.member, number, grid, each.sure])
         kind = self._number("kinds", fields)
         self.values["files"][name] = [state.st_size, state.st_mtime_ns, kind, [*map(list, lists)]]
         self.changed = True
