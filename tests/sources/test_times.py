@@ -146,12 +146,8 @@ def test_an_undeclared_time_is_named_and_what_the_message_says_to_declare_works(
     again.mkdir()
     found = decode(write(again, times), request(period, step))
     assert found["time"].values.astype("datetime64[m]").tolist() == [
-        t for t in times if t < error_stop(plain)
+        t for t in times if t < Period.parse(plain).stop
     ]
-
-
-def error_stop(period: dict[str, Any]) -> datetime:
-    return Period.parse(period).stop
 
 
 @pytest.mark.parametrize(

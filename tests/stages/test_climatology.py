@@ -207,8 +207,37 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     spec = ClimatologySpec(names=(RAIN,), grid=GRID, step_hours=STEP_HOURS)
     with pytest.raises(ValueError, match="step_hours: expected a divisor of 24, found 5"):
         climatology(spec.model_copy(update={"step_hours": 5}), [tmp_path], tmp_path / "climatology")
-    with pytest.raises(ValueError, match=f"no series of {RAIN} at 00 UTC"):
+    with pytest.raises(ValueError, match=f"no series of {RAIN} at 00, 12 UTC"):
         climatology(spec, [tmp_path], tmp_path / "climatology")
+
+
+def test_hours_are_those_of_the_data(one_period: xr.Dataset, tmp_path: Path) -> None:
+    """Of an hour that the data has not nothing is made, and the values of the others are the same."""
+    every = split(period(FIRST, LAST))
+    data = whole()
+    noon = data.isel(time=data["time"].dt.hour == 12)
+    found = make(noon, cut(FIRST), every, tmp_path, names=("temperature",))
+    assert found["hour"].values.tolist() == [12]
+    xr.testing.assert_equal(found["temperature"], one_period["temperature"].sel(hour=[12]))
+
+
+def test_hours_that_are_no_multiples_of_the_step(tmp_path: Path) -> None:
+    data, days = whole(), period(FIRST, LAST)
+    names, hours = ("temperature",), (6, 18)
+    series(
+        SeriesSpec(names=names, grid=GRID, step_hours=12, period=days, train=split(days), hours=hours),
+        [write(data, days, tmp_path)],
+        tmp_path / "series",
+    )
+    climatology(
+        ClimatologySpec(names=names, grid=GRID, step_hours=12, hours=hours),
+        [tmp_path / "series"],
+        tmp_path / "climatology",
+    )
+    found = store.open_dataset(tmp_path / "climatology/climatology.zarr")
+    assert found["hour"].values.tolist() == [6, 18]
+    evening = data["temperature"].isel(time=data["time"].dt.hour == 18, level=0)
+    np.testing.assert_allclose(found["temperature"].sel(hour=18)[:, 0], rolled(evening)[0], rtol=1e-6)
 
 
 @pytest.mark.shared

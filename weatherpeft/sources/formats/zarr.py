@@ -63,8 +63,10 @@ class Selected:
 
     def key(self, number: int, level: int | None = None) -> Key:
         """The key of a field, for messages."""
-        moment = None if self.time is None else to_minutes(self.array[self.time].values[self.wanted[number]])
-        return Key(self.row.name, level, moment)
+        if self.time is None:
+            return Key(self.row.name, level)
+        moment = self.array[self.time].values[self.wanted[[number]]]
+        return Key(self.row.name, level, to_minutes(moment)[0])
 
 
 def select(
