@@ -11,6 +11,7 @@ import xarray as xr
 import yaml
 
 from tests.experiments import put, values
+from weatherpeft.checks.samples import counts
 from weatherpeft.checks.weights import unfilled
 from weatherpeft.cli import main
 from weatherpeft.config import Experiment
@@ -123,6 +124,27 @@ def test_a_gap_is_found_in_files_that_were_known(
     day(2).to_netcdf(tmp_path / "raw/again.nc")
     (line,) = check(config, tmp_path, capsys)
     assert "2020-03-03T00:00 UTC is there twice, in 2.nc, again.nc" in line
+
+
+def test_hours_and_gaps_are_declared(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Noon and evening of four of the five days, of which the last ends at noon."""
+    for number in range(5):
+        day(number).isel(time=[2, 3] if number < 4 else [2]).to_netcdf(tmp_path / f"raw/{number}.nc")
+    (tmp_path / "raw/1.nc").unlink()
+    (line,) = check(config, tmp_path, capsys)
+    assert "missing are 2020-03-01T00:00, 2020-03-01T06:00, 2020-03-02T00:00 and 10 more" in line
+    said = "end: 2020-03-05T12, gaps: [{start: 2020-03-02T12, end: 2020-03-02T18}]"
+    assert line.endswith(f"say so in the period: hours: [12, 18], {said}")
+    config["source"]["span"] |= yaml.safe_load(f"{{hours: [12, 18], {said}}}")
+    found = counts(Experiment.parse(config), Experiment.parse(config).task)
+    # 18 UTC has a frame six hours before; on the last day there is no 18 UTC.
+    assert found == {"train": 2, "validation": 1, "test": 0}
+    few = "found none in 20200305-20200305, where the data has 1 times, at 12 UTC"
+    assert check(config, tmp_path, capsys)[0] == (
+        f"splits.test: expected a whole sample of task, which spans 6 h at steps of 6 h, {few}"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_named(

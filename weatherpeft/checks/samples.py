@@ -12,7 +12,7 @@ from weatherpeft.interfaces import DataRequest, Source, Task
 from weatherpeft.samples.counts import whole
 from weatherpeft.samples.splits import Split
 from weatherpeft.sources.ens10.spec import Ens10
-from weatherpeft.spec import Period
+from weatherpeft.spec import HOUR, Period
 
 NAMES = ("train", "validation", "test")
 """The splits."""
@@ -37,17 +37,26 @@ def too_few(experiment: Experiment) -> Iterator[str]:
         span = max(task.window.target_hours) - min(task.window.input_hours)
         needed = NAMES if key == "task" else NAMES[:2]
         found = counts(experiment, task)
-        if not any(found.values()):
+        periods = [period for name in NAMES for period in getattr(experiment.splits, name).periods]
+        if all(period.stop - period.first <= span * HOUR for period in periods):
             yield f"{key}: a sample spans {span} h, more than each period of the splits"
             continue
         for name in needed:
             if not found[name]:
-                periods = getattr(experiment.splits, name).periods
-                labels = ", ".join(period.label for period in periods) or "no periods"
                 yield (
                     f"splits.{name}: expected a whole sample of {key}, which spans {span} h at steps of "
-                    f"{experiment.step_hours} h, found none in {labels}"
+                    f"{experiment.step_hours} h, {_why_none(experiment, getattr(experiment.splits, name))}"
                 )
+
+
+def _why_none(experiment: Experiment, split: Split) -> str:
+    labels = ", ".join(period.label for period in split.periods) or "no periods"
+    parts = [_times(experiment.source, period, experiment.step_hours) for period in split.periods]
+    times = [time for part in parts for time in part.tolist()]
+    hours = ", ".join(f"{hour:02d}" for hour in sorted({time.hour for time in times}))
+    return f"found none in {labels}" + (
+        f", where the data has {len(times)} times, at {hours} UTC" if hours else ""
+    )
 
 
 def _count(experiment: Experiment, task: Task, split: Split) -> int:
