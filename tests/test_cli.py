@@ -382,13 +382,25 @@ def test_schema_is_json_and_the_same_each_time() -> None:
     assert first.stdout == second.stdout
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+NEEDS_FILES = ROOT / "config/postprocessing.yaml"
+"""Its forecasts are files that no server offers."""
+
+
+@pytest.mark.parametrize(
+    "path", sorted({*(ROOT / "config").glob("*.yaml")} - {NEEDS_FILES}), ids=lambda path: path.name
+)
 def test_configs_are_valid(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(path)]) == 0
     valid, samples, jobs, parameters = capsys.readouterr().out.splitlines()
     assert valid == f"{path}: valid"
     assert re.fullmatch(r"samples: [1-9]\d* train, [1-9]\d* validation, [1-9]\d* test", samples)
     assert jobs.startswith("jobs: ") and parameters.startswith("parameters: ")
+
+
+def test_files_that_a_config_needs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(NEEDS_FILES)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "config/postprocessing.yaml:16: forecasts.source: ens10/output.sfc.20180101 is missing" in line
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_files_on_different_grids(
 ) -> None:
     day(4).sel(latitude=slice(90, 20)).to_netcdf(tmp_path / "raw/4.nc")
     (line,) = check(config, tmp_path, capsys)
-    assert "4.nc: temperature: expected the grid 24×48" in line and "found 9×48" in line
+    assert "4.nc: 2m_temperature: expected the grid 24×48" in line and "found 9×48" in line
 
 
 def test_a_checkpoint(config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

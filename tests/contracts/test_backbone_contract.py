@@ -86,6 +86,17 @@ def test_a_prediction_has_every_field_of_one_time(spec: Any, model: Any, batch: 
     assert torch.isfinite(found.channels()).all() and found.channels().dtype == torch.float32
 
 
+def test_the_model_can_run_on_the_nearest_grids(spec: Any) -> None:
+    region = {"north": 61.0, "south": -33.5, "west": -101.0, "east": 37.0}
+    for poles in (False, True):
+        grid = Grid.parse({"resolution_deg": 1.5, "poles": poles, "region": region})
+        inner, outer = spec.nearest(grid)
+        for near in (inner, outer):
+            spec.check(near, FIELDS)
+        assert set(inner.latitude) <= set(grid.latitude) <= set(outer.latitude)
+        assert set(inner.longitude % 360) <= set(grid.longitude % 360) <= set(outer.longitude % 360)
+
+
 def test_samples_of_a_batch_do_not_see_each_other(model: Any, batch: Batch) -> None:
     def sample(index: int) -> Batch:
         rows = slice(index, index + 1)

@@ -94,7 +94,7 @@ def test_an_experiment_without_forecasts_has_no_jobs_for_them(tmp_path: Path) ->
                     "span": {"start": "2001-01-01", "end": "2001-12-31"},
                 }
             },
-            "split period 20020115-20020116 has 2 days, of which source local has 0",
+            "splits.validation: the period 20020115-20020116 has 2 days, of which source local has 0",
         ),
     ],
 )

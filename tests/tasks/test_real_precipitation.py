@@ -28,7 +28,7 @@ def beside(path: Path) -> Path:
     """A field at a time, from which samples have their times: the rain's file has none."""
     times = np.arange("2023-07-15T00", "2023-09-01T00", 6, dtype="datetime64[h]").astype("datetime64[ns]")
     axes = {"latitude": np.arange(20, 14.9, -0.25), "longitude": np.arange(77, 82.1, 0.25)}
-    pressure = np.full((times.size, 21, 21), 1e5, np.float32)
+    pressure = np.broadcast_to(1e5 + np.arange(21, dtype=np.float32), (times.size, 21, 21))
     dims = ("valid_time", *axes)
     xr.Dataset({"msl": (dims, pressure, {"units": "Pa"})}, {"valid_time": times, **axes}).to_netcdf(path)
     return path
