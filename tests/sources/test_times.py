@@ -23,7 +23,8 @@ Write = Callable[[Path, Times], Path]
 
 def every(step: int, start: str, end: str, *hours: int) -> Times:
     """Times from one to another, every so many hours, or of these those at some hours of the day."""
-    found = np.arange(start, end, step, "datetime64[h]").tolist()
+    first, stop = (np.datetime64(text, "h") for text in (start, end))
+    found = np.arange(first, stop, np.timedelta64(step, "h")).tolist()
     return [time for time in found if not hours or time.hour in hours]
 
 
