@@ -290,7 +290,8 @@ class Experiment(Spec):
         if self.forecasts and self.forecasts.source is None and not self.source.makes_forecasts:
             raise ValueError(f"source {self.source.name} makes no ensemble forecasts; give forecasts.source")
         for period in self.source.periods():
-            if next(period.times(self.step_hours), None) is None:
+            all_gap = next(period.sum_times(1), None) is None
+            if not all_gap and next(period.times(self.step_hours), None) is None:
                 raise ValueError(
                     f"source: no time of step_hours {self.step_hours}, from 00 UTC, lies in {period} "
                     f"outside of its gaps; say in it which hours the data has: hours: [{period.first.hour}]"

@@ -72,6 +72,17 @@ def test_a_request_a_variable_and_month() -> None:
     assert [len(static.inputs[name]) for name in ("year", "month", "day", "time")] == [1, 1, 1, 1]
 
 
+def test_hours_and_gaps_are_not_requested() -> None:
+    """Rain comes for every hour of the days that are there."""
+    period = {"start": "2001-01-28T06", "end": "2001-01-31T12", "hours": [12]}
+    period["gaps"] = [{"start": "2001-01-29", "end": "2001-01-30"}]
+    variables = {"surface": ["2m_temperature"], "accumulated": ["total_precipitation"]}
+    wanted = DataRequest.parse({"variables": variables, "period": period, "step_hours": 24})
+    field, rain = source().retrievals(wanted)
+    assert (field.inputs["day"], field.inputs["time"]) == (["28", "31"], ["12:00"])
+    assert (rain.inputs["day"], len(rain.inputs["time"])) == (["28", "31"], 24)
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [

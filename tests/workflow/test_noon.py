@@ -89,7 +89,7 @@ def test_noon_end_to_end(tmp_path: Path) -> None:
     }
     page = (results / "report/report.html").read_text()
     assert "2020-02-12 to 2020-02-14T12: 2 of 2 samples" in page
-    assert "4 of 7 train, 2 of 2 validation" in page
+    assert "train: 4 of 7 samples, validation: 2 of 2 samples" in page
     predictions = xr.open_zarr(results / "predictions/weatherpeft-seed0/predictions.zarr")
     np.testing.assert_array_equal(predictions["time"], times[-2:])
 

@@ -81,7 +81,10 @@ class Source(Protocol):
         """Whether the data is simulated, so that scores say nothing about the Earth."""
 
     def periods(self) -> tuple[Period, ...]:
-        """The periods of the download jobs, one for each job; they do not overlap."""
+        """The periods of the download jobs, one for each job; they do not overlap.
+
+        There is no job for a period that is all gap.
+        """
 
     def narrowed(self, period: Period) -> Self:
         """The part of the source that one of its ``periods`` needs, for the specs of the period's jobs.

@@ -57,7 +57,10 @@ def facts(
         ("Pressure levels", f"{', '.join(map(str, measured.levels_hpa))} hPa" if measured.levels_hpa else ""),
         ("Static fields", ", ".join(measured.static).replace("_", " ")),
         ("Test split", f"{test}{members}: {len(samples)} of {samples.expected} samples"),
-        ("Other samples", ", ".join(f"{own} of {every} {name}" for name, (own, every) in counts.items())),
+        (
+            "Other splits",
+            ", ".join(f"{name}: {own} of {all_} samples" for name, (own, all_) in counts.items()),
+        ),
         ("Seeds", ", ".join(map(str, sorted(set(seeds))))),
         *samples.facts(),
     ]

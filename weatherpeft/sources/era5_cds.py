@@ -101,14 +101,15 @@ class Era5Cds(SpanSource):
         from weatherpeft.sources.transfer.cds_requests import Retrieval
 
         names = (*chosen.surface, *chosen.accumulated, *chosen.atmospheric, *chosen.static)
-        times = month.sum_times(request.step_hours) if chosen.accumulated else month.times(request.step_hours)
-        hours = sorted({moment.hour for moment in times})
+        step = request.step_hours
+        times = list(month.sum_times(step) if chosen.accumulated else month.times(step))
+        days, hours = sorted({moment.day for moment in times}), sorted({moment.hour for moment in times})
         inputs: dict[str, Any] = {
             "product_type": ["ensemble_members" if request.members else "reanalysis"],
             "variable": [_CDS_NAMES.get(name, name) for name in names],
             "year": [f"{month.start:%Y}"],
             "month": [f"{month.start:%m}"],
-            "day": [f"{day:02d}" for day in range(month.start.day, month.end.day + 1)],
+            "day": [f"{day:02d}" for day in days],
             "time": [f"{hour:02d}:00" for hour in (hours[:1] if chosen.static else hours)],
             "data_format": "grib",
             "download_format": "unarchived",
@@ -151,6 +152,9 @@ def _check(request: DataRequest) -> None:
         raise ValueError(
             f"step_hours: expected a divisor of 24 and multiple of {step}, found {request.step_hours}"
         )
+    between = [hour for hour in request.period.hours if hour % step]
+    if between:
+        raise ValueError(f"hours: expected multiples of {step}, found {between}")
     unknown = [member for member in request.members if not 0 <= member < MEMBERS]
     if unknown:
         raise ValueError(f"ERA5 has the members 0 to {MEMBERS - 1}, found {unknown}")

@@ -45,10 +45,9 @@ def years(period: Period) -> Iterator[Period]:
 
 
 def _parts(period: Period, borders: Sequence[datetime]) -> Iterator[Period]:
-    """What lies of a period between each border and the next one, where that is not all gaps."""
+    """What lies of a period between each border and the next one."""
     for first, stop in pairwise(borders):
-        part = period.within(first, stop)
-        if part and next(part.sum_times(1), None):
+        if part := period.within(first, stop):
             yield part
 
 
