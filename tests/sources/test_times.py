@@ -14,6 +14,7 @@ import yaml
 from tests.sources.formats.test_files import GRID, grib
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.local import Local
+from weatherpeft.sources.toy.spec import Toy
 from weatherpeft.sources.xarray import Xarray
 from weatherpeft.spec import Period
 
@@ -191,3 +192,26 @@ def test_hourly_sums(period: dict[str, Any], step: int, expected: list[int], tmp
     found = decode(tmp_path / "own.nc", wanted)["total_precipitation"]
     assert found["hourly_time"].values.astype("datetime64[m]").tolist() == times
     np.testing.assert_array_equal(found.values, data["tp"].values.astype("f4"))
+
+
+def test_the_toy_planet_writes_the_times_that_are_asked_for(tmp_path: Path) -> None:
+    days = {"start": "2001-01-15", "end": "2001-01-16"}
+    gap = {"start": "2001-01-16", "end": "2001-01-16T12"}
+    some = {"start": "2001-01-15T01", "end": "2001-01-16T18", "hours": [6, 18], "gaps": [gap]}
+    found = []
+    for number, period in enumerate((days, some)):
+        toy = {
+            "name": "toy", "truncation": 21, "resolution_deg": 7.5, "spans": [period],
+            "coarse_spinup_days": 1, "fine_spinup_days": 1, "full_spinup_days": 1,
+        }  # fmt: skip
+        source, raw = Toy.parse(toy), tmp_path / str(number)
+        raw.mkdir()
+        source.fetch(request(period, 6), raw, tmp_path)
+        found.append(source.decode(request(period, 6), raw))
+    every, own = found
+    assert [str(time)[:13] for time in own["time"].values] == [
+        "2001-01-15T06",
+        "2001-01-15T18",
+        "2001-01-16T18",
+    ]
+    xr.testing.assert_equal(own, every.sel(time=own["time"]))
