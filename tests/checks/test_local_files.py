@@ -136,7 +136,7 @@ def test_hours_and_gaps_are_declared(
     (line,) = check(config, tmp_path, capsys)
     assert "missing are 2020-03-01T00:00, 2020-03-01T06:00, 2020-03-02T00:00 and 10 more" in line
     said = "end: 2020-03-05T12, gaps: [{start: 2020-03-02T12, end: 2020-03-02T18}]"
-    assert line.endswith(f"say so in the period: hours: [12, 18], {said}")
+    assert line.endswith(f"say so in the source's span: hours: [12, 18], {said}")
     config["source"]["span"] |= yaml.safe_load(f"{{hours: [12, 18], {said}}}")
     found = counts(Experiment.parse(config), Experiment.parse(config).task)
     # 18 UTC has a frame six hours before; on the last day there is no 18 UTC.

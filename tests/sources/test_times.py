@@ -141,7 +141,7 @@ def test_an_undeclared_time_is_named_and_what_the_message_says_to_declare_works(
     asked = request(plain, step).times().tolist()
     first = next(time for time in asked if time not in times)
     assert "\n" not in message and f"missing are {first:%Y-%m-%dT%H:%M}" in message
-    said = re.search(r"say so in the period: (.*)$", message)
+    said = re.search(r"say so in the source's span: (.*)$", message)
     assert said, message
     period = {**plain, **yaml.safe_load(f"{{{said[1]}}}")}
     again = tmp_path / "again"

@@ -149,7 +149,7 @@ def _check_dates(group: Any, label: str, request: DataRequest) -> None:
     if wanted.size:
         raise ValueError(
             f"{label}: {wanted[0]} UTC is one of the dataset's missing_dates, of which the request has "
-            f"{in_words(wanted)}{how_to_declare(asked, np.setdiff1d(asked, missing))}"
+            f"{in_words(wanted)}{how_to_declare(asked, np.setdiff1d(asked, missing), hourly)}"
         )
 
 

@@ -22,13 +22,15 @@ def how_to_declare(wanted: NDArray[np.datetime64], found: NDArray[np.datetime64]
 
     >>> days = np.arange("2020-01-01T12", "2020-01-05", 1440, "datetime64[m]")
     >>> how_to_declare(days, days[[0, 3]]).partition("; if ")[2]
-    'the data need not have them, say so in the period: gaps: [{start: 2020-01-02T12, end: 2020-01-03T12}]'
+    'the data need not have them, say so in the source's span: gaps: [{start: 2020-01-02T12, end: 2020-01-03T12}]'
     """
     missing = np.setdiff1d(wanted, found)
     more = f" and {missing.size - _NAMED} more" if missing.size > _NAMED else ""
     text = f"; missing are {', '.join(map(str, missing[:_NAMED]))}{more}"
     changes = ", ".join(_changes(wanted, found, sums))
-    return f"{text}; if the data need not have them, say so in the period: {changes}" if changes else text
+    return (
+        f"{text}; if the data need not have them, say so in the source's span: {changes}" if changes else text
+    )
 
 
 def _changes(wanted: NDArray[np.datetime64], found: NDArray[np.datetime64], sums: bool) -> Iterator[str]:
