@@ -21,16 +21,14 @@ def how_to_declare(wanted: NDArray[np.datetime64], found: NDArray[np.datetime64]
         sums: whether these are the ends of the hours of sums, which come for every hour of the day.
 
     >>> days = np.arange("2020-01-01T12", "2020-01-05", 1440, "datetime64[m]")
-    >>> how_to_declare(days, days[[0, 3]]).partition("; if ")[2]
-    'the data need not have them, say so in the source's span: gaps: [{start: 2020-01-02T12, end: 2020-01-03T12}]'
+    >>> how_to_declare(days, days[[0, 3]]).partition("span: ")[2]
+    'gaps: [{start: 2020-01-02T12, end: 2020-01-03T12}]'
     """
     missing = np.setdiff1d(wanted, found)
     more = f" and {missing.size - _NAMED} more" if missing.size > _NAMED else ""
     text = f"; missing are {', '.join(map(str, missing[:_NAMED]))}{more}"
     changes = ", ".join(_changes(wanted, found, sums))
-    return (
-        f"{text}; if the data need not have them, say so in the source's span: {changes}" if changes else text
-    )
+    return f"{text}; if they need not be there, say so in the source's span: {changes}" if changes else text
 
 
 def _changes(wanted: NDArray[np.datetime64], found: NDArray[np.datetime64], sums: bool) -> Iterator[str]:
