@@ -140,7 +140,7 @@ def _expected(request: DataRequest, times: NDArray[np.datetime64]) -> Iterator[K
     groups = (
         (variables.surface, (None,), times),
         (variables.atmospheric, variables.levels_hpa, times),
-        (variables.accumulated, (None,), request.hourly_times()),
+        (variables.accumulated, (None,), request.hourly_times() if variables.accumulated else times[:0]),
     )
     yield from (Key(name) for name in variables.static)
     for names, levels, moments in groups:
@@ -245,7 +245,9 @@ def _assemble(
     import xarray as xr
 
     variables = request.variables
-    moments = {"time": list(times), HOURLY_TIME: list(request.hourly_times())}
+    moments = {"time": list(times)}
+    if variables.accumulated:
+        moments[HOURLY_TIME] = list(request.hourly_times())
     coordinates: dict[str, Any] = {"latitude": layout.latitude, "longitude": layout.longitude}
     arrays = {}
     for name in (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static):
