@@ -69,9 +69,10 @@ def predict(
         @torch.inference_mode()
         def predicted(index: int) -> dict[str, np.ndarray]:
             fields = model(samples.batch([index]).to(device))
-            return {
-                name: field[0].cpu().numpy() for name, field in (fields.surface | fields.atmospheric).items()
-            }
+            everything = (fields.surface | fields.atmospheric).items()
+            return spec.model.fields.measured.in_units(
+                {name: field[0].cpu().numpy() for name, field in everything}
+            )
 
         with artifact(output, spec, __name__, inputs) as directory:
             path = directory / "predictions.zarr"
