@@ -143,6 +143,12 @@ class Definition(Spec):
     def _place(self) -> str:
         return _place(self.kind)
 
+    @property
+    def in_files(self) -> "Definition":
+        """What a download needs to know, so that a change of all else downloads nothing again."""
+        keys = ("kind", "units", "short_name", "param_id", "standard_name", "aliases")
+        return Definition(**{key: getattr(self, key) for key in keys})
+
     def row(self, name: str) -> Variable:
         """The variable as a row like those of the table."""
         return Variable(
