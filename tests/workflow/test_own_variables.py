@@ -24,7 +24,8 @@ def test_variables_of_ones_own_come_to_the_report_in_their_units(tmp_path: Path)
     hail = stored["hail_mass"]
     assert hail.attrs == {"units": "kg m-2", "long_name": "Hail mass", "short_name": "hail_mass"}
     np.testing.assert_allclose(hail[5], own.hail(5), rtol=1e-5)
-    np.testing.assert_allclose(stored["cloud_water"][5, 1], own.cloud(5, 850), rtol=1e-3, atol=1e-8)
+    cloud = own.cloud(5, 850)  # packed with 16 bits, whose step is at most twice the range's share
+    np.testing.assert_allclose(stored["cloud_water"][5, 1], cloud, rtol=0, atol=cloud.max() / 2**16)
 
     # persistence is the field of six hours before, scored against that of its time, in kg m-2
     weights = own.GRID.area_weights()[:, None] * np.ones(own.GRID.shape)
@@ -38,7 +39,7 @@ def test_variables_of_ones_own_come_to_the_report_in_their_units(tmp_path: Path)
     statistics = store.open_dataset(results / "statistics/statistics.zarr").load()
     means = [np.average(np.log1p(own.cloud(step, 500) / 1e-6), weights=weights) for step in range(12)]
     mean = statistics["mean"].sel(channel="cloud_water_500").item()
-    np.testing.assert_allclose(mean, np.mean(means), rtol=1e-2)
+    np.testing.assert_allclose(mean, np.mean(means), rtol=1e-3)
 
     predicted = store.open_dataset(results / "predictions/full-seed0/predictions.zarr")
     for name in ("hail_mass", "cloud_water"):
