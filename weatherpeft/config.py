@@ -14,8 +14,9 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.config_file import read
 from weatherpeft.config_fit import Fit, fitted
+from weatherpeft.fields.definition import Defining, handed_out
 from weatherpeft.fields.regions import NamedRegion, check_regions
-from weatherpeft.fields.variables import VARIABLES, FieldSet, VariableSet
+from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import Source, TaskData
 from weatherpeft.peft import AnyMethod, AnyMethods
 from weatherpeft.samples.splits import Splits
@@ -113,8 +114,11 @@ class Forecasts(Spec):
     """Form of the extreme forecast index that weights the EECRPS; ``ens10`` is that of the paper."""
 
 
-class Experiment(Spec):
-    """An experiment, from raw data to a report with scores."""
+class Experiment(Defining):
+    """An experiment, from raw data to a report with scores.
+
+    ``define`` has variables that the table of variables lacks, by name.
+    """
 
     name: Label
     """Name of the experiment and of the folder of its results."""
@@ -173,8 +177,13 @@ class Experiment(Spec):
 
     @classmethod
     def parse(cls, values: Any) -> Self:
-        """See ``Spec.parse``; lists in a run become its candidates, and grids fit where ``fit`` says so."""
+        """See ``Spec.parse``; lists in a run become its candidates, and grids fit where ``fit`` says so.
+
+        What ``define`` says is handed out to where its variables are named.
+        """
         check_plain(values)
+        if isinstance(values, Mapping) and "define" in values:
+            values = handed_out(values)
         values = fitted(values) if isinstance(values, Mapping) else values
         runs = values.get("runs") if isinstance(values, Mapping) else None
         if isinstance(runs, Mapping):
@@ -212,9 +221,15 @@ class Experiment(Spec):
             )
         )
         for name in (*self.variables.surface, *self.variables.atmospheric):
-            if VARIABLES[name].partial:
+            if self.variables.row(name).partial:
                 raise ValueError(
                     f"variables: the analyses hold {name}, which is not defined everywhere; leave it out"
+                )
+            definition = self.variables.define.get(name)
+            if definition and definition.transformation and self.training_store == "int16":
+                raise ValueError(
+                    f"training_store: int16 has steps of a standard deviation, which {name} has only after "
+                    "its transformation; expected float32"
                 )
         check_regions(self.task.window.target_grid, self.regions)
         at_a_time = self.variables.stored

@@ -14,7 +14,10 @@ class TestVariables:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"surface": ["2m_temprature"]}, "unknown variable '2m_temprature'; known here: 2m_temperature"),
+            (
+                {"surface": ["2m_temprature"]},
+                "unknown variable '2m_temprature'; did you mean '2m_temperature'",
+            ),
             ({"surface": ["land_sea_mask"]}, "unknown variable 'land_sea_mask'"),
             ({"static": ["2m_temperature"]}, "unknown variable '2m_temperature'"),
             ({"surface": ["total_precipitation"]}, "unknown variable 'total_precipitation'"),

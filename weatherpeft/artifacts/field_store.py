@@ -105,7 +105,9 @@ class FieldWriter:
         }
         if channels:
             coordinates["channel"] = [channel_label(name, level) for name, level in channels]
-            names = variables.model_dump(mode="json", include={"surface", "atmospheric", "levels_hpa"})
+            names = variables.model_dump(
+                mode="json", include={"surface", "atmospheric", "levels_hpa", "define"}
+            )
             members = ("member",) if "member" in like[channels[0][0]].dims else ()
             dims = (*members, "time", "channel", "latitude", "longitude")
             add(store.FIELDS, dims, "int16" if packing else "float32", names)

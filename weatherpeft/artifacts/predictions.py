@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 from weatherpeft.artifacts import store
-from weatherpeft.fields.variables import VARIABLES, VariableSet
+from weatherpeft.fields.variables import VariableSet
 
 if TYPE_CHECKING:
     from weatherpeft.samples.frames import SampleFrames
@@ -126,7 +126,7 @@ def fill_predictions(
         fields = predict(index)
         for name in (*variables.surface, *variables.atmospheric):
             left_out = samples.levels_left_out(name)
-            minimum = VARIABLES[name].minimum
+            minimum = variables.row(name).minimum
             for key in (f"{name}{suffix}" for suffix in ([""] if numbers else samples.suffixes)):
                 field = fields[key]
                 if not np.isfinite(np.delete(field, left_out, axis=-3) if left_out else field).all():

@@ -23,7 +23,7 @@ from weatherpeft.artifacts.manifest import (
     seal,
     total_digest,
 )
-from weatherpeft.fields.variables import VARIABLES
+from weatherpeft.fields.definition import Defining
 from weatherpeft.spec import Spec
 
 if TYPE_CHECKING:
@@ -304,12 +304,13 @@ def canonical(stored: "xr.Dataset") -> "xr.Dataset":
         fields = fields.chunk(time=1)
         fields = fields.astype("float32") * stored["scale"].astype("float32")
         fields = fields + stored["offset"].astype("float32")
+    names = Defining.parse({"define": fields.attrs.get("define", {})})
     variables = {}
     for name, place in channel_places(stored).items():
         array = fields.isel(channel=place).drop_vars("channel").drop_encoding()
         if isinstance(place, slice):
             array = array.rename(channel="level").assign_coords(level=stored["level"])
-        row = VARIABLES[name]
+        row = names.row(name)
         attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
         array.attrs = attributes
         variables[name] = array

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from weatherpeft.fields.variables import VARIABLES, Variable
+from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import Key, Layout, not_hourly, variable_rows
 from weatherpeft.sources.formats.inventory import Contents
@@ -87,7 +87,7 @@ class Holdings:
     def _wanted(self, channel: Channel) -> Times:
         """The times that the request has of a channel; none of one that it does not name."""
         variables, members = self._request.variables, self._request.members or (None,)
-        kind = VARIABLES[channel.variable].kind
+        kind = variables.row(channel.variable).kind
         named = kind != "atmospheric" or channel.level in variables.levels_hpa
         if kind == "static" or not named or channel.member not in members:
             return np.empty(0, "datetime64[m]")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from weatherpeft.fields.variables import Variable
+    from weatherpeft.fields.table import Variable
 
 Range = tuple[float, float]
 """Least and greatest value, both included."""
@@ -68,6 +68,17 @@ PLAUSIBLE: dict[str, AnyRange] = {
     "total_precipitation_6hr": (-0.01, 1.5),
     "total_precipitation_48hr": (-0.01, 3.5),  # 2493 mm in Cherrapunji
     "convective_precipitation_48hr": (-0.01, 3.5),
+    "2m_dewpoint_temperature": (140, 320),  # 35 °C at Dhahran
+    "100m_u_component_of_wind": (-150, 150),
+    "100m_v_component_of_wind": (-150, 150),
+    "surface_solar_radiation_downwards": (-1e4, 6e6),  # the solar constant gives 4.9e6 in an hour
+    "surface_solar_radiation_downwards_6hr": (-6e4, 3.6e7),
+    "convective_available_potential_energy": (-10, 30_000),
+    "snow_depth": (-0.01, 1_000),  # glaciers of a model may grow for as long as it runs
+    **{f"volumetric_soil_water_layer_{layer}": (-0.05, 1.05) for layer in (1, 2, 3, 4)},
+    "total_column_ozone": (0.0005, 0.02),  # 23 to 934 Dobson units; 73 were measured, and 760
+    "particulate_matter_2p5um": (-1e-8, 1e-2),
+    "particulate_matter_10um": (-1e-8, 1e-1),
     "land_sea_mask": (-0.01, 1.01),
     "soil_type": (0, 20),
 }
@@ -76,6 +87,7 @@ VARYING = frozenset(
     {
         *("2m_temperature", "skin_temperature", "temperature", "mean_sea_level_pressure", "surface_pressure"),
         *("10m_u_component_of_wind", "10m_v_component_of_wind", "u_component_of_wind", "v_component_of_wind"),
+        *("2m_dewpoint_temperature", "100m_u_component_of_wind", "100m_v_component_of_wind"),
         *("10m_wind_gust", "geopotential", "total_column_water", "total_column_water_vapour"),
     }
 )

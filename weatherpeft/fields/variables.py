@@ -1,145 +1,33 @@
-"""The table of variables, with the names that providers use, the param id and the units.
-
-Names are those of WeatherBench 2. Short names, param ids and units are those of ECMWF's parameter database.
-"""
+"""The variables of an experiment: those of the table, and those that it defines itself."""
 
 import re
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, ValidationInfo, model_validator
 
-from weatherpeft.fields.plausible import PLAUSIBLE, VARYING, AnyRange, Range
-from weatherpeft.spec import LARGEST, LevelHpa, Real, Spec, did_you_mean
+from weatherpeft.fields.definition import Defining, Definition, check_apart
+from weatherpeft.fields.table import RELATED, STD, VARIABLES, Kind, Variable
+from weatherpeft.spec import LevelHpa, Real, Spec, did_you_mean
 
-Kind = Literal["surface", "atmospheric", "static", "accumulated"]
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A physical quantity.
-
-    Attributes:
-        name: WeatherBench 2 name.
-        short_name: ECMWF short name, which Aurora uses too.
-        param_id: ECMWF param id in GRIB.
-        units: SI units of the canonical dataset.
-        kind: ``surface`` and ``atmospheric`` variables are instantaneous, ``static`` ones have no time, and
-            ``accumulated`` ones are sums over the hour that ends at the valid time.
-        long_name: name in tables and figures.
-        aliases: further names in NetCDF files.
-        categorical: whether the values are numbers of classes, which have no mean.
-        partial: whether the variable is undefined in places, where NaN is no error.
-        forecast_hours: hours of the forecast, for a sum since its start; otherwise 0.
-        sum_hours: number of hourly fields in a sum that ends at the valid time; otherwise 0.
-        minimum: least possible value, to which predictions are raised; None where there is none.
-        plausible: range of the values on Earth; None where nobody has said. See ``plausible.PLAUSIBLE``.
-        varies: whether no field of many points has the same value everywhere.
-    """
-
-    name: str
-    short_name: str
-    param_id: int
-    units: str
-    kind: Kind
-    long_name: str
-    aliases: tuple[str, ...] = ()
-    categorical: bool = False
-    partial: bool = False
-    forecast_hours: int = 0
-    sum_hours: int = 0
-    minimum: float | None = None
-    plausible: AnyRange | None = None
-    varies: bool = False
-
-    def plausible_at(self, level_hpa: int | None) -> Range:
-        """The plausible range at a level; where nobody has said, that of any number but fill values."""
-        if self.plausible is None:
-            return -LARGEST, LARGEST
-        return self.plausible(level_hpa) if callable(self.plausible) else self.plausible
-
-
-_ROWS = (
-    Variable("2m_temperature", "2t", 167, "K", "surface", "2 m temperature", ("t2m",)),
-    Variable("10m_u_component_of_wind", "10u", 165, "m s-1", "surface", "10 m zonal wind", ("u10",)),
-    Variable("10m_v_component_of_wind", "10v", 166, "m s-1", "surface", "10 m meridional wind", ("v10",)),
-    Variable("mean_sea_level_pressure", "msl", 151, "Pa", "surface", "Mean sea level pressure"),
-    Variable("surface_pressure", "sp", 134, "Pa", "surface", "Surface pressure"),
-    Variable("10m_wind_gust", "10fg", 49, "m s-1", "surface", "10 m wind gust", ("fg10",)),
-    Variable("sea_surface_temperature", "sst", 34, "K", "surface", "Sea surface temperature", partial=True),
-    Variable("skin_temperature", "skt", 235, "K", "surface", "Skin temperature"),
-    Variable("total_cloud_cover", "tcc", 164, "1", "surface", "Total cloud cover"),
-    Variable("total_column_water", "tcw", 136, "kg m-2", "surface", "Total column water"),
-    Variable("total_column_water_vapour", "tcwv", 137, "kg m-2", "surface", "Total column water vapor"),
-    Variable(
-        "total_precipitation_48hr",
-        "tp",
-        228,
-        "m",
-        "surface",
-        "Total precipitation over 48 h",
-        forecast_hours=48,
-    ),
-    Variable(
-        "convective_precipitation_48hr",
-        "cp",
-        143,
-        "m",
-        "surface",
-        "Convective precipitation over 48 h",
-        forecast_hours=48,
-    ),
-    Variable(
-        "total_precipitation_6hr",
-        "tp",
-        228,
-        "m",
-        "surface",
-        "Total precipitation over 6 h",
-        sum_hours=6,
-        minimum=0.0,
-    ),
-    Variable("temperature", "t", 130, "K", "atmospheric", "Temperature"),
-    Variable("u_component_of_wind", "u", 131, "m s-1", "atmospheric", "Zonal wind"),
-    Variable("v_component_of_wind", "v", 132, "m s-1", "atmospheric", "Meridional wind"),
-    Variable("specific_humidity", "q", 133, "kg kg-1", "atmospheric", "Specific humidity"),
-    Variable("relative_humidity", "r", 157, "%", "atmospheric", "Relative humidity"),
-    Variable("geopotential", "z", 129, "m2 s-2", "atmospheric", "Geopotential"),
-    Variable("vertical_velocity", "w", 135, "Pa s-1", "atmospheric", "Vertical velocity"),
-    Variable("divergence", "d", 155, "s-1", "atmospheric", "Divergence"),
-    Variable("land_sea_mask", "lsm", 172, "1", "static", "Land-sea mask"),
-    Variable("geopotential_at_surface", "z", 129, "m2 s-2", "static", "Surface geopotential"),
-    Variable("soil_type", "slt", 43, "1", "static", "Soil type", categorical=True),
-    Variable("total_precipitation", "tp", 228, "m", "accumulated", "Total precipitation"),
-)
-VARIABLES: dict[str, Variable] = {
-    row.name: replace(row, plausible=PLAUSIBLE.get(row.name), varies=row.name in VARYING) for row in _ROWS
-}
-
-STD = "_std"
-"""Suffix by which WeatherBench 2 names the standard deviation of a variable."""
-RELATED = {
-    "sea_surface_temperature": "2m_temperature",
-    "skin_temperature": "2m_temperature",
-    "total_column_water": "2m_temperature",
-    "total_column_water_vapour": "2m_temperature",
-    "surface_pressure": "mean_sea_level_pressure",
-    "total_cloud_cover": "mean_sea_level_pressure",
-    "total_precipitation_48hr": "mean_sea_level_pressure",
-    "convective_precipitation_48hr": "mean_sea_level_pressure",
-    "10m_wind_gust": "10m_u_component_of_wind",
-    "relative_humidity": "specific_humidity",
-    "vertical_velocity": "v_component_of_wind",
-    "divergence": "u_component_of_wind",
-}
-"""For a variable that a pretrained model has not seen, the variable that it resembles most: warm air holds
-the water, lows bring clouds and rain, air rises where the wind comes from the tropics, and divergence is a
-derivative of the wind."""
+__all__ = [
+    "RELATED",
+    "STD",
+    "VARIABLES",
+    "Definition",
+    "FieldSet",
+    "OneField",
+    "Variable",
+    "VariableSet",
+    "accumulation",
+    "channel_label",
+]
 
 
 def _known(*kinds: Kind) -> AfterValidator:
-    def check(names: tuple[str, ...]) -> tuple[str, ...]:
-        known = [name for name, row in VARIABLES.items() if row.kind in kinds]
+    def check(names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = _of_kinds(kinds, info.data.get("define", {}))
         for name in names:
             if name not in known:
                 guess = did_you_mean(name, known)
@@ -151,8 +39,18 @@ def _known(*kinds: Kind) -> AfterValidator:
     return AfterValidator(check)
 
 
-class VariableSet(Spec):
-    """The variables of an experiment, by WeatherBench 2 names."""
+def _of_kinds(kinds: Sequence[Kind], define: Mapping[str, Definition]) -> list[str]:
+    """The variables of some kinds: those of the table, then one's own."""
+    rows: Mapping[str, Variable | Definition] = {**VARIABLES, **define}
+    return [name for name, row in rows.items() if row.kind in kinds]
+
+
+class VariableSet(Defining):
+    """The variables of an experiment, by WeatherBench 2 names.
+
+    ``define`` has the definitions of those among them that the table lacks. In an experiment they stand at
+    its top.
+    """
 
     surface: Annotated[tuple[str, ...], _known("surface")] = ()
     """Single-level variables: instantaneous ones, and sums over hours such as ``total_precipitation_6hr``."""
@@ -177,16 +75,42 @@ class VariableSet(Spec):
                 raise ValueError(f"{name} is the sum of {hours} hours: name {hourly} among accumulated too")
         return self
 
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        """Refuse variables of one's own that files or tables could not tell from others."""
+        for name in self.define:
+            others = [other for other in self.names if other not in self.define]
+            for other in others:
+                check_apart([self.row(name), self.row(other)])
+        labels = [channel_label(name, level) for name, level in self.channels()]
+        for label in labels if self.define else []:
+            if labels.count(label) > 1:
+                raise ValueError(f"two fields would be called {label}; choose another name")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All variables: surface, atmospheric, accumulated, static."""
+        return (*self.surface, *self.atmospheric, *self.accumulated, *self.static)
+
+    def of(self, **names: tuple[Any, ...]) -> "VariableSet":
+        """A set of some of the variables, with the definitions of its own.
+
+        Args:
+            names: the fields of the set, as those of this class.
+        """
+        return VariableSet(define=self.defined(chain.from_iterable(names.values())), **names)
+
     @property
     def stored(self) -> "VariableSet":
         """The variables that sources bring and stores hold; readers make sums of hourly fields."""
-        surface = tuple(name for name in self.surface if not VARIABLES[name].sum_hours)
+        surface = tuple(name for name in self.surface if not self.row(name).sum_hours)
         return self.model_copy(update={"surface": surface})
 
     @property
     def sums(self) -> tuple[str, ...]:
         """The sums over hours."""
-        return tuple(name for name in self.surface if VARIABLES[name].sum_hours)
+        return tuple(name for name in self.surface if self.row(name).sum_hours)
 
     def channels(self) -> list[tuple[str, int | None]]:
         """Name and level of every surface and atmospheric field: surface first, then variables × levels."""
@@ -209,17 +133,22 @@ def accumulation(name: str) -> tuple[str, int] | None:
 
 
 def channel_label(name: str, level_hpa: int | None) -> str:
-    """A short label of a field for tables and figures.
+    """A short label of a field for tables and figures: a variable of one's own has its whole name.
 
-    >>> channel_label("temperature", 850), channel_label("2m_temperature", None)
-    ('t850', '2t')
+    >>> channel_label("temperature", 850), channel_label("2m_temperature", None), channel_label("hail", None)
+    ('t850', '2t', 'hail')
     """
+    if name not in VARIABLES:
+        return name if level_hpa is None else f"{name}_{level_hpa}"
     short = VARIABLES[name].short_name
     return short if level_hpa is None else f"{short}{level_hpa}"
 
 
-class OneField(Spec):
-    """One variable, at one level if it is atmospheric."""
+class OneField(Defining):
+    """One variable, at one level if it is atmospheric.
+
+    ``define`` has its definition if it is not in the table. In an experiment that stands at its top.
+    """
 
     variable: str
     """WeatherBench 2 name of the variable."""
@@ -228,12 +157,11 @@ class OneField(Spec):
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
-        kind = VARIABLES[self.variable].kind if self.variable in VARIABLES else None
-        if kind not in ("surface", "atmospheric"):
-            known = [name for name, row in VARIABLES.items() if row.kind in ("surface", "atmospheric")]
+        known = _of_kinds(("surface", "atmospheric"), self.define)
+        if self.variable not in known:
             guess = did_you_mean(self.variable, known)
             raise ValueError(f"unknown variable {self.variable!r}; known here: {', '.join(known)}{guess}")
-        if (kind == "atmospheric") != (self.level_hpa is not None):
+        if (self.row(self.variable).kind == "atmospheric") != (self.level_hpa is not None):
             raise ValueError(
                 f"{self.variable}: level_hpa belongs to atmospheric variables, found {self.level_hpa}"
             )
@@ -279,6 +207,7 @@ class FieldSet(Spec):
         for name in self.placeholders:
             more[VARIABLES[name].kind].append(name)
         return VariableSet(
+            define=self.measured.define,
             surface=(*self.measured.surface, *more["surface"]),
             accumulated=self.measured.accumulated,
             atmospheric=(*self.measured.atmospheric, *more["atmospheric"]),

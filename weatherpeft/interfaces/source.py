@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from pydantic import Field, model_validator
 
 from weatherpeft.fields.plausible import Decision
-from weatherpeft.fields.variables import VARIABLES, VariableSet
+from weatherpeft.fields.variables import VariableSet
 from weatherpeft.spec import Member, Period, Spec, Step
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class DataRequest(Spec):
         if self.lead_hours and self.variables.accumulated:
             raise ValueError(f"forecasts have no hourly sums, found {', '.join(self.variables.accumulated)}")
         for name in self.variables.surface:
-            hours = VARIABLES[name].forecast_hours
+            hours = self.variables.row(name).forecast_hours
             if hours and hours != self.lead_hours:
                 raise ValueError(
                     f"{name} is a sum over forecasts of {hours} h; expected lead_hours {hours}, "

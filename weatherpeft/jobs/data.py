@@ -141,7 +141,9 @@ class DataJobs:
     def download(self, period: str) -> DownloadSpec:
         """Download of the analyses of a period."""
         request = self.request(period)
-        return DownloadSpec(source=_narrowed(self.experiment.source, request.period), request=request)
+        return DownloadSpec(
+            source=_narrowed(self.experiment.source, request.period), request=_in_files(request)
+        )
 
     def regrid(self, period: str) -> RegridSpec:
         """Regridding of the analyses of a period to every grid that the experiment needs."""
@@ -179,7 +181,7 @@ class DataJobs:
     def download_forecasts(self, period: str) -> DownloadSpec:
         """Download of the forecasts of a period from their own source."""
         source, request = self._forecasts(period)
-        return DownloadSpec(source=_narrowed(source, request.period), request=request)
+        return DownloadSpec(source=_narrowed(source, request.period), request=_in_files(request))
 
     def regrid_forecasts(self, period: str) -> RegridSpec:
         """Regridding of the forecasts of a period to the grid of the task's input."""
@@ -304,3 +306,10 @@ def _narrowed(source: AnySource | AnyForecastSource, period: Period) -> AnySourc
     What the user takes for plausible is a matter of the regrid stage: to change it downloads nothing again.
     """
     return source.narrowed(period).model_copy(update={"plausible": "stop"})
+
+
+def _in_files(request: DataRequest) -> DataRequest:
+    """A request whose definitions say what the variables are in files, and nothing else."""
+    define = {name: definition.in_files for name, definition in request.variables.define.items()}
+    variables = request.variables.model_copy(update={"define": define})
+    return request.model_copy(update={"variables": variables})

@@ -1,6 +1,6 @@
 """Scores of runs and baselines, averaged over times and members, then over seeds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from weatherpeft.artifacts import store
-from weatherpeft.fields.variables import VARIABLES, channel_label
+from weatherpeft.fields.variables import VARIABLES, Definition, Variable, channel_label
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,12 +28,14 @@ class Channel:
         level_hpa: pressure level in hPa; None at the surface.
         label: short label, for example ``t850`` or, at one of several lead times, ``tp+24h``.
         lead_hours: lead time in hours, if there are several; None if there is only one.
+        definition: of a variable that the table lacks.
     """
 
     variable: str
     level_hpa: int | None
     label: str
     lead_hours: int | None = None
+    definition: Definition | None = None
 
     @property
     def field(self) -> str:
@@ -42,8 +44,12 @@ class Channel:
 
     @property
     def units(self) -> str:
-        """SI units of the data."""
-        return VARIABLES[self.variable].units
+        """Units of the data."""
+        return self._row.units
+
+    @property
+    def _row(self) -> Variable:
+        return self.definition.row(self.variable) if self.definition else VARIABLES[self.variable]
 
     @property
     def display(self) -> tuple[float, str]:
@@ -53,22 +59,31 @@ class Channel:
     @property
     def long_name(self) -> str:
         """Name for titles, for example ``Temperature at 850 hPa``."""
-        name = VARIABLES[self.variable].long_name
+        name = self._row.long_name
         name += "" if self.level_hpa is None else f" at {self.level_hpa} hPa"
         return name if self.lead_hours is None else f"{name}, {self.lead_hours} h ahead"
 
 
-def scored_channels(fields: Sequence[tuple[str, int | None]], leads: Sequence[int] = (0,)) -> list[Channel]:
+def scored_channels(
+    fields: Sequence[tuple[str, int | None]],
+    leads: Sequence[int] = (0,),
+    define: Mapping[str, Definition] | None = None,
+) -> list[Channel]:
     """Every scored field at every lead time.
 
     Args:
         fields: variable and level of every field, in the order of the scores.
         leads: lead times in hours.
+        define: definitions of the variables that the table lacks.
     """
+    own = define or {}
     if len(leads) == 1:
-        return [Channel(name, level, channel_label(name, level)) for name, level in fields]
+        return [
+            Channel(name, level, channel_label(name, level), definition=own.get(name))
+            for name, level in fields
+        ]
     return [
-        Channel(name, level, f"{channel_label(name, level)}+{lead}h", lead)
+        Channel(name, level, f"{channel_label(name, level)}+{lead}h", lead, own.get(name))
         for name, level in fields
         for lead in leads
     ]

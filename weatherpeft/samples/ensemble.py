@@ -28,6 +28,7 @@ class Ensemble(Spec):
         """Variables and levels of the targets. With levels that differ by variable, these are more fields."""
         upper = [target for target in self.targets if target.level_hpa is not None]
         return VariableSet(
+            define={name: row for target in self.targets for name, row in target.define.items()},
             surface=tuple(target.variable for target in self.targets if target.level_hpa is None),
             atmospheric=tuple(dict.fromkeys(target.variable for target in upper)),
             levels_hpa=tuple(sorted({target.level_hpa for target in upper if target.level_hpa is not None})),

@@ -87,14 +87,14 @@ class Era5Cds(SpanSource):
         found = []
         for month in months(request.period):
             for name in variables.surface:
-                found.append(self._retrieval(request, VariableSet(surface=(name,)), month))
+                found.append(self._retrieval(request, variables.of(surface=(name,)), month))
             for name in variables.accumulated:
-                found.append(self._retrieval(request, VariableSet(accumulated=(name,)), month))
+                found.append(self._retrieval(request, variables.of(accumulated=(name,)), month))
             for name in variables.atmospheric:
-                chosen = VariableSet(atmospheric=(name,), levels_hpa=levels)
+                chosen = variables.of(atmospheric=(name,), levels_hpa=levels)
                 found.append(self._retrieval(request, chosen, month))
         if variables.static:
-            found.append(self._retrieval(request, VariableSet(static=variables.static), STATIC_DAY))
+            found.append(self._retrieval(request, variables.of(static=variables.static), STATIC_DAY))
         return found
 
     def _retrieval(self, request: DataRequest, chosen: VariableSet, month: Period) -> Retrieval:

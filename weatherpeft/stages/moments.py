@@ -26,8 +26,8 @@ class MomentsSpec(Spec):
 def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
     """Compute the area-weighted moments of every field at every training time.
 
-    The moments are in float64. Each time has its own, so that what they merge to does not depend on the
-    periods.
+    They are of what a model sees, after the transformation of a variable that has one. The moments are in
+    float64. Each time has its own, so that what they merge to does not depend on the periods.
 
     Args:
         spec: fields, grid and training times.
@@ -57,7 +57,7 @@ def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
         raise ValueError(f"no data in the training periods {', '.join(p.label for p in spec.train.periods)}")
     parts = []
     for time, member in samples:
-        fields = reader.read(time, member)
+        fields = variables.transformed(reader.read(time, member))
         surface = [fields[name][None] for name in variables.surface]
         channels = np.concatenate(surface + [fields[name] for name in variables.atmospheric])
         parts.append(Moments.of(channels, weights, axis=(1, 2)))

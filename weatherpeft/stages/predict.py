@@ -69,9 +69,10 @@ def predict(
         @torch.inference_mode()
         def predicted(index: int) -> dict[str, np.ndarray]:
             fields = model(samples.batch([index]).to(device))
-            return {
+            arrays = {
                 name: field[0].cpu().numpy() for name, field in (fields.surface | fields.atmospheric).items()
             }
+            return dict(spec.model.fields.measured.in_units(arrays))
 
         with artifact(output, spec, __name__, inputs) as directory:
             path = directory / "predictions.zarr"

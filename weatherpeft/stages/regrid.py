@@ -9,7 +9,7 @@ from pydantic import Field
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.plausible import Decision, Implausible, check_field
-from weatherpeft.fields.variables import VARIABLES
+from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Spec
@@ -87,9 +87,9 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         targets = list(zip(regridders, writers, strict=True))
         screen = _Screen(raw, spec.plausible)
         if fields:
-            _regrid(store.FIELDS, [dataset[name] for name in fields], targets, screen)
+            _regrid(store.FIELDS, [(variables.row(name), dataset[name]) for name in fields], targets, screen)
         for name in (*variables.accumulated, *variables.static):
-            _regrid(name, [dataset[name]], targets, screen)
+            _regrid(name, [(variables.row(name), dataset[name])], targets, screen)
 
 
 def _attributes(spec: RegridSpec, grid: Grid) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _attributes(spec: RegridSpec, grid: Grid) -> dict[str, Any]:
 
 def _regrid(
     name: str,
-    arrays: "list[xr.DataArray]",
+    arrays: "list[tuple[Variable, xr.DataArray]]",
     targets: "list[tuple[Regridder, FieldWriter]]",
     screen: "_Screen",
 ) -> None:
@@ -114,14 +114,15 @@ def _regrid(
 
     Args:
         name: name of the array in the stores.
-        arrays: canonical variables. They and their levels follow each other along the array's channels.
+        arrays: rows and fields of canonical variables. They and their levels follow each other along the
+            array's channels.
         targets: regridder and writer of every grid.
         screen: refuses raw fields that are not plausible.
     """
     import numpy as np
 
-    axis = next((axis for axis in _TIMES if axis in arrays[0].dims), None)
-    channels = sum(array.sizes.get("level", 1) for array in arrays)
+    axis = next((axis for axis in _TIMES if axis in arrays[0][1].dims), None)
+    channels = sum(array.sizes.get("level", 1) for _, array in arrays)
     for place in targets[0][1].blocks(name):
         _log.info("regridding %s, block %s", name, place)
         times = place[-1] if place else slice(0, 1)
@@ -130,12 +131,11 @@ def _regrid(
         results = [np.empty((*shape, *one.target.shape), np.float32) for one, _ in targets]
         for row, time in enumerate(range(times.start, times.stop)):
             channel = 0
-            for array in arrays:
-                variable = VARIABLES[str(array.name)]
+            for variable, array in arrays:
                 chosen = member if axis is None else {**member, axis: time}
                 moment = array.isel(chosen)
                 values = _read(moment).reshape(-1, *moment.shape[-2:])
-                screen(values, array, chosen)
+                screen(values, variable, array, chosen)
                 for result, (regridder, _) in zip(results, targets, strict=True):
                     regridded = regridder.classes(values) if variable.categorical else regridder(values)
                     result[row, channel : channel + len(values)] = regridded
@@ -165,19 +165,23 @@ class _Screen:
         self._warned: set[tuple[str, int | None]] = set()
 
     def __call__(
-        self, values: "NDArray[np.float32]", array: "xr.DataArray", chosen: Mapping[str, int]
+        self,
+        values: "NDArray[np.float32]",
+        row: Variable,
+        array: "xr.DataArray",
+        chosen: Mapping[str, int],
     ) -> None:
         """Check the fields of one time and member.
 
         Args:
             values: fields, shape ``(level, latitude, longitude)``; a single one has one level.
+            row: row of the variable.
             array: canonical variable that they are part of.
             chosen: position along time and member.
 
         Raises:
             ValueError: naming the first such field.
         """
-        row = VARIABLES[str(array.name)]
         levels: list[int | None] = array["level"].values.tolist() if "level" in array.dims else [None]
         latitude, longitude = array["latitude"].values, array["longitude"].values
         for field, level in zip(values, levels, strict=True):

@@ -117,7 +117,7 @@ def report(
     scores_of = _by_label("scores", scores, [*spec.baselines, *labels])
     predictions_of = _by_label("predictions", predictions, [*spec.baselines, *labels])
     runs_of = _by_label("finetune artifact", runs, labels)
-    channels = scored_channels(spec.scoring.fields(), spec.scoring.lead_hours)
+    channels = scored_channels(spec.scoring.fields(), spec.scoring.lead_hours, spec.scoring.define)
     sections = sections_of(spec.sections, spec.regions)
     choices = [
         Choice.of(run.name, run.candidates, store.read_provenance(runs_of[run.label]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from weatherpeft.fields.grid import Grid, Region
-from weatherpeft.fields.variables import STD, VARIABLES, OneField, VariableSet
+from weatherpeft.fields.variables import STD, OneField, VariableSet
 from weatherpeft.interfaces import TaskData
 from weatherpeft.samples.ensemble import Ensemble
 from weatherpeft.samples.ensemble_window import EnsembleWindow
@@ -72,7 +72,10 @@ class Postprocessing(Spec):
     @property
     def ensemble(self) -> Ensemble:
         """Members and frames of the forecasts, and the targets whose distribution is predicted."""
-        fields = tuple(OneField(variable=each.variable, level_hpa=each.level_hpa) for each in self.targets)
+        fields = tuple(
+            OneField(define=each.define, variable=each.variable, level_hpa=each.level_hpa)
+            for each in self.targets
+        )
         return Ensemble(members=self.members, frames=self.frames, targets=fields)
 
     @property
@@ -139,9 +142,15 @@ class Postprocessing(Spec):
             for where, variables in known.items():
                 if (target.variable, target.level_hpa) not in variables.channels():
                     raise ValueError(f"task {self.name}: the target {target.label} is not in {where}")
-            if VARIABLES[target.variable].partial:
+            if target.row(target.variable).partial:
                 raise ValueError(
                     f"task {self.name} predicts {target.variable}, which is not defined everywhere; "
+                    "leave it out"
+                )
+        for name, definition in data.forecast_variables.define.items():
+            if definition.transformation:
+                raise ValueError(
+                    f"task {self.name}: a transformation has no mean and spread in the units of {name}; "
                     "leave it out"
                 )
         if data.training_store != "float32":
@@ -155,7 +164,9 @@ class Postprocessing(Spec):
 
     def inputs(self, analyses: VariableSet, forecasts: VariableSet | None) -> VariableSet:
         """The variables of the forecasts and the static variables of the analyses."""
-        return (forecasts or analyses).model_copy(update={"static": analyses.static})
+        own = forecasts or analyses
+        define = {**own.define, **analyses.defined(analyses.static)}
+        return own.model_copy(update={"static": analyses.static, "define": define})
 
     def predicted(self, variables: VariableSet) -> VariableSet:
         """Variables and levels of the targets.

@@ -73,8 +73,7 @@ class Precipitation(FieldTask):
         """
         if _PRECIPITATION not in variables.surface:
             raise ValueError(f"task {self.name}: expected {_PRECIPITATION} among variables.surface")
-        only = {"surface": (_PRECIPITATION,), "atmospheric": (), "levels_hpa": (), "static": ()}
-        return variables.model_copy(update=only)
+        return variables.of(surface=(_PRECIPITATION,), accumulated=variables.accumulated)
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Mean absolute error of normalized precipitation (see ``interfaces.Task``)."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from weatherpeft.fields.grid import Grid, Region
-from weatherpeft.fields.variables import VariableSet
+from weatherpeft.fields.variables import Definition, VariableSet
 from weatherpeft.samples.ensemble import Ensemble
 from weatherpeft.spec import Offset, Spec
 
@@ -30,6 +30,11 @@ class FieldScoring(Spec):
     regions: dict[str, Region] = Field(default={}, exclude_if=lambda regions: not regions)
     """Parts of the grid that are scored in addition to the whole, by name."""
 
+    @property
+    def define(self) -> dict[str, Definition]:
+        """Definitions of the variables that the table lacks."""
+        return self.variables.define
+
     def fields(self) -> list[tuple[str, int | None]]:
         """Variable and level of every scored field, in the order of the scores' channels."""
         return self.variables.channels()
@@ -46,6 +51,11 @@ class EnsembleScoring(Spec):
     """Grid of forecasts and analyses."""
     lead_hours: Annotated[tuple[Offset, ...], Field(min_length=1, max_length=1)]
     """Lead time of the forecasts in hours."""
+
+    @property
+    def define(self) -> dict[str, Definition]:
+        """Definitions of the variables that the table lacks."""
+        return self.ensemble.variables.define
 
     def fields(self) -> list[tuple[str, int | None]]:
         """Variable and level of every target, in the order of the scores' channels."""

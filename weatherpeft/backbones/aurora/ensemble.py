@@ -8,8 +8,8 @@ import torch
 from aurora.model.decoder import LinearPatchReconstruction, Perceiver3DDecoder
 from torch import nn
 
-from weatherpeft.backbones.aurora.model import KINDS, SHORT, Aurora, AuroraBackbone
-from weatherpeft.fields.variables import STD, VARIABLES, FieldSet
+from weatherpeft.backbones.aurora.model import KINDS, Aurora, AuroraBackbone, upstream_name
+from weatherpeft.fields.variables import STD, FieldSet
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.samples.ensemble import Ensemble
 
@@ -125,14 +125,14 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         seen, wanted = fields.all, ensemble.variables
         # Upstream decodes at least one variable of either kind.
         heads = [
-            [SHORT[name] for name in names]
+            [upstream_name(name) for name in names]
             for names in (wanted.surface or seen.surface[:1], wanted.atmospheric or seen.atmospheric[:1])
         ]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             _Decoder.reheaded(self.model.decoder, *heads)
         self._levels = [seen.levels_hpa.index(level) for level in wanted.levels_hpa]
-        self._partial = {name for name in seen.surface if VARIABLES[name].partial}
+        self._partial = {name for name in seen.surface if seen.row(name).partial}
 
     def complete_statistics(self, mean: Fields, scale: Fields) -> None:
         """Take mean and standard deviation of every input frame and grid point.
@@ -169,11 +169,11 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         output = self._predict(dataclasses.replace(batch, inputs=standardized))
         surface: dict[str, torch.Tensor] = {}
         for name in self.ensemble.variables.surface:
-            heads = [output.surf_vars[f"{SHORT[name]}_{part}"][:, 0] for part in _PARTS]
+            heads = [output.surf_vars[f"{upstream_name(name)}_{part}"][:, 0] for part in _PARTS]
             surface |= self._distribution(name, inputs.surface[name], *heads)
         upper: dict[str, torch.Tensor] = {}
         for name in self.ensemble.variables.atmospheric:
-            heads = [output.atmos_vars[f"{SHORT[name]}_{part}"][:, 0] for part in _PARTS]
+            heads = [output.atmos_vars[f"{upstream_name(name)}_{part}"][:, 0] for part in _PARTS]
             found = self._distribution(name, inputs.atmospheric[name], *heads)
             upper |= {key: field[:, self._levels] for key, field in found.items()}
         return Fields(surface, upper)

@@ -23,14 +23,13 @@ from weatherpeft.samples.batch import Batch, Fields
 if TYPE_CHECKING:
     from weatherpeft.backbones.aurora import spec as aurora_spec
 
-SHORT = {name: row.short_name for name, row in VARIABLES.items()}
-"""Names of variables in the upstream package."""
 KINDS = ("surf", "atmos")
 """Upstream's names of surface and upper-air variables."""
-_RELATED = {SHORT[name]: SHORT[other] for name, other in RELATED.items()}
 _PER_VARIABLE = re.compile(
     r"(encoder\.(surf|atmos)_token_embeds\.weights|decoder\.(surf|atmos)_heads)\.[^.]+"
 )
+_RESOLUTION = 1e-6
+"""Standard deviation, as a share of the mean, up to which a static field does not vary."""
 _Moments = tuple[torch.Tensor, torch.Tensor]
 _log = logging.getLogger(__name__)
 
@@ -80,9 +79,11 @@ class Aurora(upstream.Aurora):
     Attributes:
         upper_statistics: mean and standard deviation ``(level, 1, 1)`` of upper variables that upstream does
             not know. Upstream's ``surf_stats`` holds those of surface variables.
+        related: for a variable, the one from whose embedding its own starts where a checkpoint lacks it.
     """
 
     upper_statistics: dict[str, _Moments]
+    related: dict[str, str]
 
     def _pre_norm_hook(self, batch: upstream.Batch) -> upstream.Batch:
         return self._completed(batch)
@@ -94,7 +95,7 @@ class Aurora(upstream.Aurora):
         return _Completed.of(batch, self.upper_statistics) if self.upper_statistics else batch
 
     def _adapt_checkpoint(self, d: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Start embeddings that the checkpoint lacks from those of related variables (``RELATED``).
+        """Start embeddings that the checkpoint lacks from those of related variables.
 
         The paper (arXiv 2509.22020) starts relative humidity from specific humidity in the same way.
         """
@@ -102,7 +103,7 @@ class Aurora(upstream.Aurora):
         for kind in KINDS:
             prefix = f"encoder.{kind}_token_embeds.weights."
             for name in getattr(self.encoder, f"{kind}_token_embeds").weights:
-                source = prefix + _RELATED.get(name, name)
+                source = prefix + self.related.get(name, name)
                 if prefix + name not in weights and source in weights:
                     _log.info("the embedding of %s starts from %s", name, source)
                     weights[prefix + name] = weights[source]
@@ -144,6 +145,22 @@ class ResidualAurora(Aurora):
         return self._completed(dataclasses.replace(pred, surf_vars=surface, atmos_vars=upper))
 
 
+def _standardized(field: torch.Tensor) -> torch.Tensor:
+    """A static field with mean 0 and standard deviation 1; one that does not vary is 0."""
+    deviation = field.std()
+    varies = deviation > _RESOLUTION * field.mean().abs()
+    return torch.where(varies, (field - field.mean()) / deviation, 0.0)
+
+
+def upstream_name(name: str) -> str:
+    """The name of a variable in the upstream package; one of one's own gets one that it does not know.
+
+    >>> upstream_name("2m_temperature"), upstream_name("no2")
+    ('2t', 'own_no2')
+    """
+    return VARIABLES[name].short_name if name in VARIABLES else f"own_{name}"
+
+
 class AuroraBackbone(nn.Module):
     """Upstream Aurora, which takes and returns canonical fields and uses ECMWF short names inside.
 
@@ -173,9 +190,9 @@ class AuroraBackbone(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.model = kind(
-                surf_vars=tuple(SHORT[name] for name in variables.surface),
-                static_vars=tuple(SHORT[name] for name in variables.static),
-                atmos_vars=tuple(SHORT[name] for name in variables.atmospheric),
+                surf_vars=tuple(upstream_name(name) for name in variables.surface),
+                static_vars=tuple(upstream_name(name) for name in variables.static),
+                atmos_vars=tuple(upstream_name(name) for name in variables.atmospheric),
                 timestep=timedelta(hours=lead_hours),
                 variable_lead_time=True,
                 max_history_size=history,
@@ -183,6 +200,12 @@ class AuroraBackbone(nn.Module):
                 **arguments,
             )
         self.model.upper_statistics = {}
+        defined = {name: own.starts_from for name, own in variables.define.items() if own.starts_from}
+        self.model.related = {
+            upstream_name(name): upstream_name(other) for name, other in (RELATED | defined).items()
+        }
+        own_static = (name for name in variables.static if name in variables.define)
+        self.model.surf_stats |= {upstream_name(name): (0.0, 1.0) for name in own_static}  # see _predict
         self._lead_hours = lead_hours
         self._backbone_parameters = dict(self.model.backbone.named_parameters())
 
@@ -204,12 +227,12 @@ class AuroraBackbone(nn.Module):
     def forward(self, batch: Batch) -> Fields:
         """Predict the fields of one time (see ``interfaces.Backbone``)."""
         for name in (name for names in self._unknown() for name in names):
-            if SHORT[name] not in (*self.model.surf_stats, *self.model.upper_statistics):
+            if upstream_name(name) not in (*self.model.surf_stats, *self.model.upper_statistics):
                 raise ValueError(f"backbone aurora: has no statistics of {name}; give it those of the data")
         prediction = self._predict(batch)
         return Fields(
-            {name: prediction.surf_vars[SHORT[name]][:, 0] for name in batch.inputs.surface},
-            {name: prediction.atmos_vars[SHORT[name]][:, 0] for name in batch.inputs.atmospheric},
+            {name: prediction.surf_vars[upstream_name(name)][:, 0] for name in batch.inputs.surface},
+            {name: prediction.atmos_vars[upstream_name(name)][:, 0] for name in batch.inputs.atmospheric},
         )
 
     def _predict(self, batch: Batch) -> upstream.Batch:
@@ -224,9 +247,12 @@ class AuroraBackbone(nn.Module):
         leads = batch.lead_hours or (self._lead_hours,) * len(batch.times)
         prediction: upstream.Batch = self.model(
             upstream.Batch(
-                surf_vars={SHORT[name]: field for name, field in batch.inputs.surface.items()},
-                static_vars={SHORT[name]: field for name, field in batch.static.items()},
-                atmos_vars={SHORT[name]: field for name, field in batch.inputs.atmospheric.items()},
+                surf_vars={upstream_name(name): field for name, field in batch.inputs.surface.items()},
+                static_vars={
+                    upstream_name(name): _standardized(field) if name in self.fields.all.define else field
+                    for name, field in batch.static.items()
+                },
+                atmos_vars={upstream_name(name): field for name, field in batch.inputs.atmospheric.items()},
                 metadata=upstream.Metadata(
                     lat=batch.latitude,
                     lon=longitude,
@@ -242,11 +268,11 @@ class AuroraBackbone(nn.Module):
         """Surface and upper variables whose statistics upstream lacks."""
         variables = self.fields.all
         levels = [level_to_str(level) for level in variables.levels_hpa]
-        surface = [name for name in variables.surface if SHORT[name] not in locations]
+        surface = [name for name in variables.surface if upstream_name(name) not in locations]
         upper = [
             name
             for name in variables.atmospheric
-            if any(f"{SHORT[name]}_{level}" not in locations for level in levels)
+            if any(f"{upstream_name(name)}_{level}" not in locations for level in levels)
         ]
         return surface, upper
 
@@ -254,9 +280,9 @@ class AuroraBackbone(nn.Module):
         """Take statistics for the variables that upstream has none of (see ``interfaces.Backbone``)."""
         surface, upper = self._unknown()
         for name in (name for name in surface if name in mean.surface):
-            self.model.surf_stats[SHORT[name]] = mean.surface[name].item(), scale.surface[name].item()
+            self.model.surf_stats[upstream_name(name)] = mean.surface[name].item(), scale.surface[name].item()
         for name in (name for name in upper if name in mean.atmospheric):
-            self.model.upper_statistics[SHORT[name]] = mean.atmospheric[name], scale.atmospheric[name]
+            self.model.upper_statistics[upstream_name(name)] = mean.atmospheric[name], scale.atmospheric[name]
 
     def backbone_parameters(self) -> dict[str, nn.Parameter]:
         """The backbone's pretrained parameters, by their names before any method was attached."""

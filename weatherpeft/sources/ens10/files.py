@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.ens10.spec import Ens10
 from weatherpeft.sources.formats.fields import PRESSURE, Key
@@ -121,7 +120,8 @@ def _choose(path: Path, keys: list[Key], start: datetime, request: DataRequest) 
     chosen = []
     for key in keys:
         level = _NO_LEVEL if key.level is None else key.level
-        same = rows[(rows["param_id"] == VARIABLES[key.variable].param_id) & (rows["level"] == level)]
+        param_id = request.variables.row(key.variable).param_id
+        same = rows[(rows["param_id"] == param_id) & (rows["level"] == level)]
         for member in request.members:
             found = same[same["member"] == member]
             if len(found) != 1:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weatherpeft.fields.grid import SNAP_TOLERANCE_DEG, Axis, longitude_cells, snap_latitude
-from weatherpeft.fields.variables import VARIABLES, Variable, VariableSet
+from weatherpeft.fields.variables import Variable, VariableSet
 
 FileKind = Literal["GRIB", "NetCDF3", "NetCDF4", "ZIP archive", "HTML page", "empty", "unknown"]
 """Kind of a file, by its content."""
@@ -135,8 +135,7 @@ def _index(order: NDArray[np.intp]) -> NDArray[np.intp] | slice:
 
 def variable_rows(variables: VariableSet) -> list[Variable]:
     """The table rows of all variables in a set: surface, atmospheric, accumulated, static."""
-    names = (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static)
-    return [VARIABLES[name] for name in names]
+    return [variables.row(name) for name in variables.names]
 
 
 def listed(names: Sequence[str]) -> str:

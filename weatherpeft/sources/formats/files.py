@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weatherpeft.artifacts.manifest import BOOKKEEPING
-from weatherpeft.fields.variables import VARIABLES
+from weatherpeft.fields.table import NO_PARAM_ID
+from weatherpeft.fields.variables import Variable, VariableSet
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import (
     FileKind,
@@ -126,7 +127,8 @@ def open_canonical(
                 _add(fields, key, field)
     missing = [key for key in expected if key not in fields]
     if missing:
-        raise ValueError(_missing(missing, expected, seen, paths))
+        row = request.variables.row(missing[0].variable)
+        raise ValueError(_missing(missing, row, expected, seen, paths))
     layout = next(iter(fields.values())).layout
     for key, field in fields.items():
         if field.layout is not layout and not field.layout.matches(layout):
@@ -175,7 +177,9 @@ def _add(fields: dict[Key, RawField], key: Key, field: RawField) -> None:
     raise ValueError(f"{field.file}: {key}: found twice (before in {other.file.name}), {cause}")
 
 
-def _missing(missing: Sequence[Key], expected: Collection[Key], seen: set[Key], paths: Sequence[Path]) -> str:
+def _missing(
+    missing: Sequence[Key], row: Variable, expected: Collection[Key], seen: set[Key], paths: Sequence[Path]
+) -> str:
     """An error message of one line that names the first missing field and what was found of it."""
     first = missing[0]
     found = [key for key in seen if key.variable == first.variable]
@@ -186,15 +190,12 @@ def _missing(missing: Sequence[Key], expected: Collection[Key], seen: set[Key], 
     members = sorted({key.member for key in found if key.member is not None})
     times = _times(found, first.variable)
     if not found:
-        row = VARIABLES[first.variable]
-        return (
-            f"{text}; found none at all (short name {row.short_name}, param id {row.param_id}){_held(paths)}"
-        )
+        known = "" if row.param_id == NO_PARAM_ID else f", param id {row.param_id}"
+        return f"{text}; found none at all (short name {row.short_name}{known}){_held(paths)}"
     if first.level is not None and first.level not in levels:
         return f"{text}; found no level {first.level}, only {', '.join(map(str, levels))} hPa"
     if first.member is not None and first.member not in members:
         return f"{text}; found no member {first.member}, only {', '.join(map(str, members)) or 'none'}"
-    row = VARIABLES[first.variable]
     advice = not_hourly(row, times)
     if not advice and first.time is not None:
         wanted, lacking = (_times(keys, first.variable) for keys in (expected, missing))
@@ -250,8 +251,8 @@ def _assemble(
         moments[HOURLY_TIME] = list(request.hourly_times())
     coordinates: dict[str, Any] = {"latitude": layout.latitude, "longitude": layout.longitude}
     arrays = {}
-    for name in (*variables.surface, *variables.atmospheric, *variables.accumulated, *variables.static):
-        row = VARIABLES[name]
+    for name in variables.names:
+        row = variables.row(name)
         axes: dict[str, Sequence[Any]] = {}
         if row.kind != "static":
             if request.members:
@@ -277,18 +278,18 @@ def _assemble(
     if request.lead_hours:
         starts = np.array(times - np.timedelta64(request.lead_hours, "h"), "datetime64[ns]")
         coordinates["init_time"] = ("time", starts, {"long_name": "Start of the forecast"})
-    for axis, found in _preliminary(fields).items():
+    for axis, found in _preliminary(fields, variables).items():
         flags = np.isin(coordinates[axis], np.array(sorted(found), "datetime64[ns]"))
         coordinates[PRELIMINARY[axis]] = (axis, flags, {"long_name": "ERA5T, which may still change"})
     return xr.Dataset(arrays, coordinates, attrs=_versions(fields))
 
 
-def _preliminary(fields: Mapping[Key, RawField]) -> dict[str, set[np.datetime64]]:
+def _preliminary(fields: Mapping[Key, RawField], variables: VariableSet) -> dict[str, set[np.datetime64]]:
     """The times of preliminary fields, by time dimension."""
     found: dict[str, set[np.datetime64]] = {}
     for key, field in fields.items():
         if _is_preliminary(field.expver) and key.time is not None:
-            hourly = VARIABLES[key.variable].kind == "accumulated"
+            hourly = key.variable in variables.accumulated
             found.setdefault(HOURLY_TIME if hourly else "time", set()).add(key.time)
     return found
 

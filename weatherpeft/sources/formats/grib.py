@@ -25,7 +25,7 @@ from weatherpeft.sources.formats.grids import SEPARABLE, advice
 from weatherpeft.sources.formats.names import Named, recognize
 from weatherpeft.sources.formats.units import conversion
 
-_SURFACES = ("surface", "heightAboveGround", "meanSea")
+_SURFACES = ("surface", "heightAboveGround", "meanSea", "entireAtmosphere", "depthBelowLandLayer")
 _MISSING = 3.4028234663852886e38
 _SIMPLE = ("referenceValue", "binaryScaleFactor", "decimalScaleFactor", "offsetBeforeData")
 _ROWS = 32

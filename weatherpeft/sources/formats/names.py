@@ -35,6 +35,9 @@ _NAMES = {
     "2m_temperature": Names(("air_temperature",), ("tas", "T2M", "t_2m", "T_2M"), height_m=2),
     "10m_u_component_of_wind": Names(("eastward_wind",), ("uas", "U10M", "u10m", "u_10m"), height_m=10),
     "10m_v_component_of_wind": Names(("northward_wind",), ("vas", "V10M", "v10m", "v_10m"), height_m=10),
+    "100m_u_component_of_wind": Names(("eastward_wind",), ("ua100m",), height_m=100),
+    "100m_v_component_of_wind": Names(("northward_wind",), ("va100m",), height_m=100),
+    "2m_dewpoint_temperature": Names(("dew_point_temperature",), ("tdps", "T2MDEW"), height_m=2),
     "mean_sea_level_pressure": Names(
         ("air_pressure_at_mean_sea_level", "air_pressure_at_sea_level"),
         ("prmsl", "psl", "SLP", "slp", "mslp", "pmsl"),
@@ -61,6 +64,25 @@ _NAMES = {
         ("wap", "omega", "OMEGA"),
     ),
     "divergence": Names(("divergence_of_wind",)),
+    "surface_solar_radiation_downwards": Names(
+        (
+            "surface_downwelling_shortwave_flux_in_air",
+            "integral_wrt_time_of_surface_downwelling_shortwave_flux_in_air",
+        )
+    ),
+    "convective_available_potential_energy": Names(
+        (
+            "atmosphere_convective_available_potential_energy",
+            "atmosphere_convective_available_potential_energy_wrt_surface",
+        ),
+        ("CAPE",),
+    ),
+    "snow_depth": Names(
+        ("lwe_thickness_of_surface_snow_amount", "surface_snow_amount"), ("snw", "swe", "SWE")
+    ),
+    "total_column_ozone": Names(("atmosphere_mass_content_of_ozone",), ("gtco3",)),
+    "particulate_matter_2p5um": Names(("mass_concentration_of_pm2p5_ambient_aerosol_particles_in_air",)),
+    "particulate_matter_10um": Names(("mass_concentration_of_pm10_ambient_aerosol_particles_in_air",)),
     "land_sea_mask": Names(("land_binary_mask", "land_area_fraction"), ("sftlf",)),
     "geopotential_at_surface": Names(
         ("surface_geopotential", "geopotential"), heights=("orog", "surface_altitude")
@@ -128,12 +150,13 @@ def recognize(found: Named, row: Variable, rename: Mapping[str, str]) -> Match |
 
 
 def _by_other_names(found: Named, row: Variable) -> Match | None:
-    names = _NAMES.get(row.name, Names())
+    names = _NAMES.get(row.name, Names((row.standard_name,) if row.standard_name else ()))
     if found.name in names.short:
         return Match(sure=False)
     if found.name in names.heights:
         return Match(sure=False, height=True)
-    if names.height_m != found.height_m or any(word in found.cell_methods for word in _STATISTICS):
+    at_height = row.name not in _NAMES or names.height_m == found.height_m
+    if not at_height or any(word in found.cell_methods for word in _STATISTICS):
         return None
     if HEIGHTS.get(found.standard_name) == row.name:
         return Match(sure=False, height=True)
