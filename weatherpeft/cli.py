@@ -179,9 +179,19 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
     check = add(
         "check",
         "Validate an experiment's configuration, the headers of its files, and say what it will do.",
-        lambda options: _checker(options.config),
+        lambda options: _checker(options.files, options.config),
     )
-    check.add_argument("config", type=Path, metavar="CONFIG", help="YAML file")
+    check.add_argument(
+        "files", nargs="+", type=Path, metavar="CONFIG", help="YAML files; each changes what the ones before say"
+    )
+    check.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that come last, as on Snakemake's command line",
+    )
     inspector = add(
         "inspect",
         "Show what an artifact holds and what it was made from, with a picture of its fields.",
@@ -348,14 +358,14 @@ def _verify(paths: Sequence[Path]) -> None:
         raise ValueError(f"{bad} of {count} artifacts are not as they were written")
 
 
-def _checker(config: Path) -> Callable[[], None]:
+def _checker(files: Sequence[Path], entries: Sequence[str]) -> Callable[[], None]:
     from weatherpeft.checks import checked
     from weatherpeft.checks.summary import summary
 
-    experiment = checked([config])
+    experiment = checked(files, entries)
 
     def report() -> None:
-        print(f"{config}: valid")
+        print(f"{', '.join(map(str, files))}: valid")
         for line in summary(experiment):
             print(line)
 
