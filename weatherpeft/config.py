@@ -20,7 +20,19 @@ from weatherpeft.interfaces import Source, TaskData
 from weatherpeft.peft import AnyMethod, AnyMethods
 from weatherpeft.samples.splits import Splits
 from weatherpeft.sources import AnyForecastSource, AnySource
-from weatherpeft.spec import Count, Hours, Member, Positive, Real, Seed, Spec, Step, check_plain, did_you_mean
+from weatherpeft.spec import (
+    LABEL,
+    Count,
+    Hours,
+    Member,
+    Positive,
+    Real,
+    Seed,
+    Spec,
+    Step,
+    check_plain,
+    did_you_mean,
+)
 from weatherpeft.stages.baseline import Baseline
 from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
@@ -28,7 +40,7 @@ from weatherpeft.training.spec import Precision, Training
 
 CANDIDATES = 1000
 """Most candidates of a run."""
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=100)]
+Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=100)]
 """A name that is part of file names, of job names and of Snakemake's wildcards."""
 
 _SPECIAL = '{}<>$`"\\'

@@ -96,7 +96,9 @@ def parse(text: str, label: str) -> dict[str, Any]:
         try:
             node = loader.get_single_node()
             if not isinstance(node, yaml.MappingNode):
-                raise ValueError(f"{label}: not a YAML mapping")
+                kind = type(node).__name__ if node else "nothing"
+                found = {"nothing": kind, "SequenceNode": "a list"}.get(kind, "a text")
+                raise ValueError(f"{label}: not a YAML mapping of KEY: VALUE, found {found}")
             _count(node, "", {})
             try:
                 values: dict[str, Any] = loader.construct_document(node)
@@ -107,7 +109,7 @@ def parse(text: str, label: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{label}:{mark.line + 1}" if mark else label
-        raise ValueError(f"{place}: {error.problem or error.context}") from error
+        raise ValueError(f"{place}: {_problem(error)}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{label}: {error}") from error
     except RecursionError as error:
@@ -115,6 +117,25 @@ def parse(text: str, label: str) -> dict[str, Any]:
     except _Refused as error:
         raise ValueError(f"{label}:{error.line}: {error}") from error
     return values
+
+
+def _problem(error: "yaml.MarkedYAMLError") -> str:
+    """What YAML says of a text, with where what is wrong began, and what often helps."""
+    problem, context = error.problem or "", error.context or ""
+    if not problem or problem.startswith("but "):
+        return ", ".join(filter(None, (context, problem)))
+    if error.context_mark and error.problem_mark and error.context_mark.line < error.problem_mark.line:
+        context += f" that begins in line {error.context_mark.line + 1}"
+    hint = ""
+    if "'\\t'" in problem:
+        hint = "; indent with spaces, not with tabs"
+    elif "cannot start any token" in problem or context.startswith(
+        ("while scanning an a", "while scanning a d")
+    ):
+        hint = "; put the text in quotes"
+    elif problem.startswith("mapping values"):
+        hint = "; check the indentation, and quotes around a text with a colon"
+    return f"{problem} ({context}){hint}" if context else f"{problem}{hint}"
 
 
 def merged(paths: Sequence[Path], entries: Sequence[str] = ()) -> dict[str, Any]:
