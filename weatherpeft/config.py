@@ -190,7 +190,7 @@ class Experiment(Spec):
         values = fitted(values) if isinstance(values, Mapping) else values
         runs = values.get("runs") if isinstance(values, Mapping) else None
         if isinstance(runs, Mapping):
-            values = {**values, "runs": {name: with_candidates(run) for name, run in runs.items()}}
+            values = {**values, "runs": {name: _written_out(name, run) for name, run in runs.items()}}
         return super().parse(values)
 
     @model_validator(mode="after")
@@ -260,7 +260,7 @@ class Experiment(Spec):
     def _check_runs(self) -> None:
         """Refuse runs whose weights, schedule, precision, name, seeds or reference are impossible."""
         if self.pretraining and self.checkpoint:
-            raise ValueError("give pretraining or checkpoint, not both")
+            raise ValueError("checkpoint: give pretraining or checkpoint, not both")
         for name, run in self.runs.items():
             if run.start == "pretrained" and not self.has_pretrained:
                 raise ValueError(f"runs.{name}: starts from pretrained weights, but there are none")
@@ -424,6 +424,14 @@ def with_candidates(run: Any) -> Any:
             changed[number][key] = value
         candidates.append({"methods": changed[1:], "learning_rate": changed[0].get("learning_rate")})
     return {**run, **candidates[0], "candidates": candidates}
+
+
+def _written_out(name: str, run: Any) -> Any:
+    """See ``with_candidates``; the error names the run."""
+    try:
+        return with_candidates(run)
+    except ValueError as error:
+        raise ValueError(f"runs.{name}: {error}") from error
 
 
 def _are_choices(part: Mapping[str, Any], key: str, value: Any) -> bool:
