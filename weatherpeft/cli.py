@@ -14,28 +14,24 @@ import json
 import logging
 import os
 import pkgutil
-import re
 import sys
-import types
-import typing
+import textwrap
 from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from weatherpeft import __version__
 from weatherpeft.artifacts.store import AlreadyMadeError
 from weatherpeft.config_errors import RefusedError, error_lines
-from weatherpeft.spec import Spec
-
-Stage = Callable[..., None]
+from weatherpeft.docstrings import arguments as documented
+from weatherpeft.docstrings import example, summary
+from weatherpeft.options import Prepare, Stage, add_option, binder, parameters
 
 _log = logging.getLogger(__name__)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES)
 """What a file system may refuse at any time, and libraries pass on as text."""
+_SPECS = "# snakemake -n -p --configfile CONFIG prints such commands with their specs"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 PIPELINE = (
@@ -74,6 +70,8 @@ def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stag
         interrupts it. An interrupted training ends the process with 75. Any other exception of a stage is a
         bug and ends the process with its traceback.
     """
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(stages)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         _set_up_logging()
@@ -160,9 +158,15 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"weatherpeft {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
 
-    def add(name: str, summary: str, prepare: Callable[[argparse.Namespace], Callable[[], None]]) -> Any:
+    def add(name: str, summary: str, prepare: Prepare, *examples: str) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(
-            name, help=summary, description=summary, parents=[common], allow_abbrev=False
+            name,
+            help=summary,
+            description=summary,
+            epilog=_epilog(examples),
+            parents=[common],
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         subparser.set_defaults(prepare=prepare)
         return subparser
@@ -170,22 +174,46 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
     names = _stage_names(stages)
     for name in [name for name in arguments[:1] if name in names] or names:
         stage = _load(stages, name)
-        parameters = _parameters(stage)
-        subparser = add(name, _summary(stage), _binder(stage, parameters))
-        helps = _argument_helps(stage)
-        for parameter, (annotation, default) in parameters.items():
-            _add_option(subparser, parameter, annotation, default, helps.get(parameter, ""))
-    add("schema", "Print the JSON schema of an experiment's configuration.", lambda _: _print_schema)
+        taken = parameters(stage)
+        subparser = add(name, summary(stage), binder(stage, taken), example(stage), _SPECS)
+        helps = documented(stage)
+        for parameter, (annotation, default) in taken.items():
+            add_option(subparser, parameter, annotation, default, helps.get(parameter, ""))
+    add(
+        "schema",
+        "Print the JSON schema of an experiment's configuration.",
+        lambda _: _print_schema,
+        "weatherpeft schema > schema.json",
+    )
     check = add(
         "check",
         "Validate an experiment's configuration, the headers of its files, and say what it will do.",
-        lambda options: _checker(options.config),
+        lambda options: _checker(options.files, options.config),
+        "weatherpeft check config/default.yaml",
+        "weatherpeft check config/default.yaml config/overlays/three_seeds.yaml"
+        " --config name=longer training='{steps: 500}'",
     )
-    check.add_argument("config", type=Path, metavar="CONFIG", help="YAML file")
+    check.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="CONFIG",
+        help="YAML files; each changes what the ones before say",
+    )
+    check.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that come last, as on Snakemake's command line",
+    )
     inspector = add(
         "inspect",
         "Show what an artifact holds and what it was made from, with a picture of its fields.",
         lambda options: lambda: _inspect(options.store, options.picture),
+        "weatherpeft inspect results/default/statistics",
+        "weatherpeft inspect results/default/predictions/full-seed0 --picture full.png",
     )
     inspector.add_argument("store", type=Path, metavar="STORE", help="artifact, or a Zarr store in it")
     inspector.add_argument(
@@ -195,11 +223,27 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
         "verify",
         "Read artifacts whole and compare them with their checksums; name what was made from a bad one.",
         lambda options: lambda: _verify(options.paths),
+        "weatherpeft verify",
+        "weatherpeft verify results/default/runs data",
     )
     verifier.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH", help="folders or artifacts (default: results and data)"
     )
     return parser
+
+
+def _complete(stages: str) -> None:
+    """Tell the shell what its command line may go on with, and end the process."""
+    import argcomplete
+
+    words = os.environ["COMP_LINE"].split()[int(os.environ["_ARGCOMPLETE"]) :]
+    argcomplete.autocomplete(_parser(words, stages))
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    """The end of a subcommand's help; argparse fills in what follows a percent sign."""
+    lines = "\n".join(line for each in examples for line in each.split("\n") if line)
+    return ("for example:\n" + textwrap.indent(lines, "  ")).replace("%", "%%")
 
 
 def _stage_names(stages: str) -> list[str]:
@@ -215,104 +259,6 @@ def _load(stages: str, name: str) -> Stage:
     if not inspect.isfunction(stage):
         raise TypeError(f"module {module.__name__} must define the function {name}, its stage")
     return stage
-
-
-def _documentation(stage: Stage) -> str:
-    """A stage's docstring without the marks of reStructuredText, which a terminal would show."""
-    return (inspect.getdoc(stage) or "").replace("``", "")
-
-
-def _summary(stage: Stage) -> str:
-    return _documentation(stage).partition("\n")[0]
-
-
-def _argument_helps(stage: Stage) -> dict[str, str]:
-    """The text for each parameter in the ``Args`` section of a stage's docstring."""
-    section = re.search(r"^Args:\n((?: .*\n?|\n)*)", _documentation(stage), re.MULTILINE)
-    entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
-
-
-_REQUIRED = inspect.Parameter.empty
-
-
-def _parameters(stage: Stage) -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of each parameter. A parameter that may be None has the default None."""
-    annotations = typing.get_type_hints(stage, include_extras=True)
-    found = {}
-    for name, parameter in inspect.signature(stage).parameters.items():
-        if name not in annotations:
-            raise TypeError(f"parameter {name} of stage {stage.__name__} has no type")
-        annotation, default = annotations[name], parameter.default
-        members = get_args(annotation)
-        if get_origin(annotation) in (Union, types.UnionType) and types.NoneType in members:
-            annotation = reduce(or_, [member for member in members if member is not types.NoneType])
-            default = None if default is _REQUIRED else default
-        found[name] = (annotation, default)
-    return found
-
-
-def _is_spec(annotation: Any) -> bool:
-    """Tell whether a type is a spec or a union of specs."""
-    if get_origin(annotation) is Annotated:
-        return _is_spec(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return all(_is_spec(member) for member in get_args(annotation))
-    return inspect.isclass(annotation) and issubclass(annotation, Spec)
-
-
-def _are_paths(annotation: Any) -> bool:
-    return get_origin(annotation) in (list, Sequence) and get_args(annotation) == (Path,)
-
-
-def _add_option(parser: argparse.ArgumentParser, name: str, annotation: Any, default: Any, text: str) -> None:
-    if isinstance(default, str | int | float | Path):
-        text = f"{text} (default: {default})".strip()
-    settings: dict[str, Any] = {"required": True} if default is _REQUIRED else {"default": default}
-    settings["help"] = text.replace("%", "%%")
-    if _is_spec(annotation):
-        settings |= {"metavar": "JSON|@FILE"}
-    elif annotation is Path:
-        settings |= {"type": Path, "metavar": "PATH"}
-    elif _are_paths(annotation):
-        settings |= {"metavar": "PATH|@FILE", "nargs": "+" if default is _REQUIRED else "*"}
-    elif annotation is bool:
-        settings |= {"action": argparse.BooleanOptionalAction}
-    elif annotation in (int, float, str):
-        settings |= {"type": annotation, "metavar": annotation.__name__.upper()}
-    elif get_origin(annotation) is Literal:
-        choices = get_args(annotation)
-        settings |= {"type": type(choices[0]), "choices": choices}
-    else:
-        raise TypeError(f"no option can be made from the parameter {name}: {annotation}")
-    parser.add_argument("--" + name.replace("_", "-"), dest=name, **settings)
-
-
-def _binder(
-    stage: Stage, parameters: dict[str, tuple[Any, Any]]
-) -> Callable[[argparse.Namespace], Callable[[], None]]:
-    """Make the function that reads specs and lists of paths and returns the call of the stage."""
-
-    def prepare(options: argparse.Namespace) -> Callable[[], None]:
-        values = {name: getattr(options, name) for name in parameters}
-        for name, (annotation, _) in parameters.items():
-            if _is_spec(annotation) and isinstance(values[name], str):
-                text = values[name]
-                if text.startswith("@"):
-                    text = Path(text[1:]).read_text(encoding="utf-8")
-                values[name] = TypeAdapter(annotation).validate_json(text)
-            elif _are_paths(annotation) and values[name] is not None:
-                values[name] = [path for word in values[name] for path in _paths(word)]
-        return lambda: stage(**values)
-
-    return prepare
-
-
-def _paths(word: str) -> list[Path]:
-    """The path that a word is, or the paths in the lines of the file that it names after ``@``."""
-    if not word.startswith("@"):
-        return [Path(word)]
-    return [Path(line) for line in Path(word[1:]).read_text(encoding="utf-8").split("\n") if line]
 
 
 def _print_schema() -> None:
@@ -348,14 +294,14 @@ def _verify(paths: Sequence[Path]) -> None:
         raise ValueError(f"{bad} of {count} artifacts are not as they were written")
 
 
-def _checker(config: Path) -> Callable[[], None]:
+def _checker(files: Sequence[Path], entries: Sequence[str]) -> Callable[[], None]:
     from weatherpeft.checks import checked
     from weatherpeft.checks.summary import summary
 
-    experiment = checked([config])
+    experiment = checked(files, entries)
 
     def report() -> None:
-        print(f"{config}: valid")
+        print(f"{', '.join(map(str, files))}: valid")
         for line in summary(experiment):
             print(line)
 

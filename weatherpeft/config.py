@@ -21,7 +21,19 @@ from weatherpeft.interfaces import Source, TaskData
 from weatherpeft.peft import AnyMethod, AnyMethods
 from weatherpeft.samples.splits import Splits
 from weatherpeft.sources import AnyForecastSource, AnySource
-from weatherpeft.spec import Count, Hours, Member, Positive, Real, Seed, Spec, Step, check_plain, did_you_mean
+from weatherpeft.spec import (
+    LABEL,
+    Count,
+    Hours,
+    Member,
+    Positive,
+    Real,
+    Seed,
+    Spec,
+    Step,
+    check_plain,
+    did_you_mean,
+)
 from weatherpeft.stages.baseline import Baseline
 from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
@@ -29,7 +41,7 @@ from weatherpeft.training.spec import Precision, Training
 
 CANDIDATES = 1000
 """Most candidates of a run."""
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=100)]
+Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=100)]
 """A name that is part of file names, of job names and of Snakemake's wildcards."""
 
 _SPECIAL = '{}<>$`"\\'
@@ -187,7 +199,7 @@ class Experiment(Defining):
         values = fitted(values) if isinstance(values, Mapping) else values
         runs = values.get("runs") if isinstance(values, Mapping) else None
         if isinstance(runs, Mapping):
-            values = {**values, "runs": {name: with_candidates(run) for name, run in runs.items()}}
+            values = {**values, "runs": {name: _written_out(name, run) for name, run in runs.items()}}
         return super().parse(values)
 
     @model_validator(mode="after")
@@ -263,7 +275,7 @@ class Experiment(Defining):
     def _check_runs(self) -> None:
         """Refuse runs whose weights, schedule, precision, name, seeds or reference are impossible."""
         if self.pretraining and self.checkpoint:
-            raise ValueError("give pretraining or checkpoint, not both")
+            raise ValueError("checkpoint: give pretraining or checkpoint, not both")
         for name, run in self.runs.items():
             if run.start == "pretrained" and not self.has_pretrained:
                 raise ValueError(f"runs.{name}: starts from pretrained weights, but there are none")
@@ -432,6 +444,14 @@ def with_candidates(run: Any) -> Any:
             changed[number][key] = value
         candidates.append({"methods": changed[1:], "learning_rate": changed[0].get("learning_rate")})
     return {**run, **candidates[0], "candidates": candidates}
+
+
+def _written_out(name: str, run: Any) -> Any:
+    """See ``with_candidates``; the error names the run."""
+    try:
+        return with_candidates(run)
+    except ValueError as error:
+        raise ValueError(f"runs.{name}: {error}") from error
 
 
 def _are_choices(part: Mapping[str, Any], key: str, value: Any) -> bool:

@@ -7,10 +7,23 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 
 from pydantic import ValidationError
 
-from weatherpeft.spec import Spec, did_you_mean
+from weatherpeft.spec import LABEL, Spec, did_you_mean
 
 Place: TypeAlias = tuple[str | int, ...]
 """The keys and positions that lead to a value."""
+_EXPECTED = {
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "date_type": "a day such as 2001-01-15",
+    "date_parsing": "a day such as 2001-01-15",
+    "date_from_datetime_parsing": "a day such as 2001-01-15",
+}
+"""What a value should be, by pydantic's name of the error, where its own words are of JSON or Python."""
 
 
 class RefusedError(ValueError):
@@ -35,7 +48,7 @@ def error_lines(error: ValidationError) -> list[str]:
     ...     error_lines(error)
     ['end: missing', 'stop: unknown key']
     """
-    return [_dotted(item["loc"], _message(item)) for item in error.errors(include_url=False)]
+    return [_dotted(item["loc"], _message(item) + _found(item)) for item in error.errors(include_url=False)]
 
 
 def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]:
@@ -54,10 +67,11 @@ def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]
         A line for each key, which begins with the key's dotted path in the values.
     """
     found: dict[Place, list[str]] = {}
+    tails: dict[Place, str] = {}
     meant: set[Place] = set()
     for item in error.errors(include_url=False):
-        place, message = _in_values(item["loc"], values), _message(item)
-        if item["type"] == "missing":
+        place, message, tail = _in_values(item["loc"], values), _message(item), _found(item)
+        if item["type"] == "missing" and isinstance(item["loc"][-1], str):
             place = (*place, item["loc"][-1])
         if item["type"].startswith("union_tag") and isinstance(item["input"], Mapping):
             place = (*place, "name")
@@ -68,12 +82,24 @@ def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]
         messages = found.setdefault(place, [])
         if message not in messages:
             messages.append(message)
-    return [
-        _dotted(place, " or ".join(messages))
+        tails[place] = tail + _rewritten(kind, item)
+    left = {
+        place: " or ".join([messages[0], *(each.removeprefix("expected ") for each in messages[1:])])
         for place, messages in found.items()
         if not (messages == ["missing"] and place in meant)
         and not any(other != place and other[: len(place)] == place for other in found)
-    ]
+    }
+    return [_dotted(place, left[place] + tails[place] + more) for place, more in _first_of_lists(left)]
+
+
+def _first_of_lists(messages: Mapping[Place, str]) -> Iterator[tuple[Place, str]]:
+    """The places without further items of a list of which the same is said, and how many these are."""
+    alike: dict[tuple[Place, str], list[Place]] = {}
+    for place, message in messages.items():
+        key = place[:-1] if place and isinstance(place[-1], int) else place
+        alike.setdefault((key, message), []).append(place)
+    for places in alike.values():
+        yield places[0], f" (and {len(places) - 1} more in this list)" if len(places) > 1 else ""
 
 
 def _dotted(place: Place, message: str) -> str:
@@ -83,24 +109,43 @@ def _dotted(place: Place, message: str) -> str:
 
 
 def _message(item: Any) -> str:
-    """What is wrong, without the key."""
-    if item["type"] in ("extra_forbidden", "missing"):
-        return {"extra_forbidden": "unknown key", "missing": "missing"}[item["type"]]
-    message: str = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error":
-        return message
-    found, context = item["input"], item.get("ctx", {})
-    if item["type"] == "union_tag_invalid":
+    """What is wrong, without the key and the value."""
+    kind, found, context = item["type"], item["input"], item.get("ctx", {})
+    if kind == "missing" and isinstance(item["loc"][-1], int):
+        return f"expected more items, found {len(found)}"
+    if kind in ("extra_forbidden", "missing"):
+        return {"extra_forbidden": "unknown key", "missing": "missing"}[kind]
+    if kind == "too_short":
+        return f"expected {context['min_length']} or more items, found {context['actual_length']}"
+    if kind == "too_long":
+        return f"expected {context['max_length']} items at most, found {context['actual_length']}"
+    if kind == "union_tag_invalid":
         known = context["expected_tags"].replace("'", "").split(", ")
         found = context["tag"]
         return f"unknown {found!r}{did_you_mean(found, known)}; known here: {', '.join(known)}"
-    if item["type"] == "union_tag_not_found":
+    if kind == "union_tag_not_found":
         return "missing" if isinstance(found, Mapping) else "expected a mapping with a name"
-    if isinstance(found, str | int | float | None) and item["type"] != "json_invalid":
-        message += f", found {found!r}"
-    if item["type"] == "literal_error":
-        message += did_you_mean(str(found), re.findall(r"'([^']*)'", context["expected"]))
-    return message
+    if kind == "string_pattern_mismatch":
+        if context["pattern"] == LABEL:
+            return "expected small letters, digits and _, which does not come first"
+        return f"expected a text of the form {context['pattern']}"
+    return f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else item["msg"].removeprefix("Value error, ")
+
+
+def _found(item: Any) -> str:
+    """The value that is wrong and what may have been meant; empty where the message has said so."""
+    kind, found = item["type"], item["input"]
+    if kind in ("extra_forbidden", "missing", "value_error", "union_tag_invalid", "json_invalid"):
+        return ""
+    if found is None or isinstance(found, bool):
+        return f", found {'nothing' if found is None else str(found).lower()}"
+    if isinstance(found, list | tuple | Mapping):
+        found_kind = "mapping" if isinstance(found, Mapping) else "list"
+        return f", found a {found_kind}" if kind.endswith("_type") else ""
+    text = f", found {found!r}" if isinstance(found, str | int | float) else ""
+    if kind == "literal_error":
+        text += did_you_mean(str(found), re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    return text
 
 
 def _in_values(location: Place, values: Any) -> Place:
@@ -117,12 +162,29 @@ def _in_values(location: Place, values: Any) -> Place:
     return tuple(place)
 
 
+def _rewritten(kind: type[Spec], item: Any) -> str:
+    """The name of a spec, or one value, as it stands where a mapping or a list is expected."""
+    found, place = item["input"], item["loc"]
+    if isinstance(found, bool) or not isinstance(found, str | int | float):
+        return ""
+    if any(_fields(each) and found in _names(each) for each in _kinds(kind, place)):
+        return f"; did you mean {{name: {found}}}?"
+    if item["type"] in ("tuple_type", "list_type") and not any(map(_fields, _kinds(kind, (*place, 0)))):
+        return f"; did you mean [{', '.join(str(found).replace(',', ' ').split())}]?"
+    return ""
+
+
 def _keys(kind: type[Spec], location: Place) -> list[str]:
     """The keys of the spec at a location."""
+    return [key for each in _kinds(kind, location) for key in _fields(each)]
+
+
+def _kinds(kind: type[Spec], location: Place) -> list[Any]:
+    """The types that a value at a location may have."""
     kinds: list[Any] = [kind]
     for part in location:
         kinds = [inner for each in kinds for inner in _inside(each, part)]
-    return [key for each in kinds for key in _fields(each)]
+    return kinds
 
 
 def _fields(kind: Any) -> dict[str, Any]:

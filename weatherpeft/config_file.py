@@ -27,6 +27,8 @@ _NO_QUOTES = "@+=:,./-_"
 """Characters, beside letters and digits, that are themselves in a shell without quotes."""
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _FLOAT = "tag:yaml.org,2002:float"
+_KEY = re.compile(r"\w[\w-]*")
+"""A key that a command line can set."""
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 """A number such as ``1e-3``, which YAML 1.1 takes for a text because it wants a point and a sign."""
 
@@ -94,7 +96,9 @@ def parse(text: str, label: str) -> dict[str, Any]:
         try:
             node = loader.get_single_node()
             if not isinstance(node, yaml.MappingNode):
-                raise ValueError(f"{label}: not a YAML mapping")
+                kind = type(node).__name__ if node else "nothing"
+                found = {"nothing": kind, "SequenceNode": "a list"}.get(kind, "a text")
+                raise ValueError(f"{label}: not a YAML mapping of KEY: VALUE, found {found}")
             _count(node, "", {})
             try:
                 values: dict[str, Any] = loader.construct_document(node)
@@ -105,7 +109,7 @@ def parse(text: str, label: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{label}:{mark.line + 1}" if mark else label
-        raise ValueError(f"{place}: {error.problem or error.context}") from error
+        raise ValueError(f"{place}: {_problem(error)}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{label}: {error}") from error
     except RecursionError as error:
@@ -113,6 +117,25 @@ def parse(text: str, label: str) -> dict[str, Any]:
     except _Refused as error:
         raise ValueError(f"{label}:{error.line}: {error}") from error
     return values
+
+
+def _problem(error: "yaml.MarkedYAMLError") -> str:
+    """What YAML says of a text, with where what is wrong began, and what often helps."""
+    problem, context = error.problem or "", error.context or ""
+    if not problem or problem.startswith("but "):
+        return ", ".join(filter(None, (context, problem)))
+    if error.context_mark and error.problem_mark and error.context_mark.line < error.problem_mark.line:
+        context += f" that begins in line {error.context_mark.line + 1}"
+    hint = ""
+    if "'\\t'" in problem:
+        hint = "; indent with spaces, not with tabs"
+    elif "cannot start any token" in problem or context.startswith(
+        ("while scanning an a", "while scanning a d")
+    ):
+        hint = "; put the text in quotes"
+    elif problem.startswith("mapping values"):
+        hint = "; check the indentation, and quotes around a text with a colon"
+    return f"{problem} ({context}){hint}" if context else f"{problem}{hint}"
 
 
 def merged(paths: Sequence[Path], entries: Sequence[str] = ()) -> dict[str, Any]:
@@ -132,9 +155,19 @@ def merged(paths: Sequence[Path], entries: Sequence[str] = ()) -> dict[str, Any]
     for path in paths:
         values = _updated(values, read(path))
     for entry in entries:
-        key, _, text = entry.partition("=")
-        values = _updated(values, parse(f"{key}: {text}", f"--config {key}"))
+        values = _updated(values, parse(*_entry(entry)))
     return values
+
+
+def _entry(entry: str) -> tuple[str, str]:
+    """The YAML that a setting of a command line stands for, and its label in messages."""
+    key, equals, text = entry.partition("=")
+    if not equals or not _KEY.fullmatch(key):
+        raise ValueError(
+            f"--config {entry}: expected KEY=VALUE with a key of the file's top level, for example "
+            "training='{steps: 80}'"
+        )
+    return f"{key}: {text}", f"--config {key}"
 
 
 def _updated(values: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,21 +178,27 @@ def _updated(values: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def where(paths: Sequence[Path], place: Sequence[str | int]) -> str:
+def where(paths: Sequence[Path], place: Sequence[str | int], entries: Sequence[str] = ()) -> str:
     """The file and the line of a key, or of the innermost mapping around it that is there.
 
     Args:
         paths: files of a configuration, in the order in which they are merged.
         place: the keys and positions that lead to the key; if there are none, no line is given.
+        entries: settings of a command line, which come last.
 
     Returns:
-        ``FILE:LINE``, with the file as seen from the working directory; empty without a file.
+        ``FILE:LINE``, with the file as seen from the working directory, or ``--config KEY``; empty without
+        a file.
     """
     found, depth = (", ".join(map(_shown, paths)), 0)
     for path in paths:
-        line, reached = _line(path, place)
+        line, reached = _line(path.read_text(encoding="utf-8"), place)
         if line and reached >= depth:
             found, depth = f"{_shown(path)}:{line}", reached
+    for text, label in map(_entry, entries):
+        line, reached = _line(text, place)
+        if line and reached >= depth:
+            found, depth = label, reached
     return found
 
 
@@ -168,11 +207,11 @@ def _shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _line(path: Path, place: Sequence[str | int]) -> tuple[int, int]:
-    """The line of the last key of a place that a file holds, and the number of these keys."""
+def _line(text: str, place: Sequence[str | int]) -> tuple[int, int]:
+    """The line of the last key of a place that a YAML text holds, and the number of these keys."""
     import yaml
 
-    node = yaml.compose(path.read_text(encoding="utf-8"), _loader())
+    node = yaml.compose(text, _loader())
     line = 0
     for depth, part in enumerate(place):
         children: dict[str | int, tuple[int, yaml.Node]] = {}

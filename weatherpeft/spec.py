@@ -28,6 +28,8 @@ DEPTH = 50
 """Most levels of a config."""
 LARGEST = 1e30
 """Largest number of a config that has no closer range; products with weights still fit into float32."""
+LABEL = r"^[a-z0-9][a-z0-9_]*$"
+"""Form of a name that is part of file names."""
 Count = Annotated[int, Field(ge=1, le=10**9)]
 """A number of things, at least one."""
 Whole = Annotated[int, Field(ge=-(10**9), le=10**9)]

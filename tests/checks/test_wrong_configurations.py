@@ -79,11 +79,72 @@ WRONG: list[tuple[Change, str]] = [
     (put("splits.test.periods", [{"start": "2003-01-16", "end": "2003-01-20"}]), "splits.test: the period"),
     (put("splits.validation.periods", DAY), "splits: validation period 20030115-20030115 and test period"),
     (put("splits.test.periods", [{"start": "2003-01-17", "end": "2003-01-15"}]), "splits.test.periods.0: "),
-    (put("source.spans", []), "source.spans: Tuple should have at least 1 item"),
+    (put("source.spans", []), "source.spans: expected 1 or more items, found 0"),
     (put("task.target_grid.resolution_deg", 7), "task.target_grid: resolution_deg: expected a divisor"),
-    (put("runs", {"Full": {"methods": [{"name": "full"}]}}), "runs.Full: String should match pattern"),
+    (put("runs", {"Full": {"methods": [{"name": "full"}]}}), "runs.Full: expected small letters, digits"),
     (put("runs.regression", {"methods": [{"name": "full"}]}), "runs.regression: a baseline has this name"),
     (put("seeds", [1, 1]), "seeds must be different"),
+    (put("name", "my experiment"), "name: expected small letters, digits and _"),
+    (put("name", 5), "name: expected a text, found 5"),
+    (put("data", None), "data: expected a text, found nothing"),
+    (put("training", None), "training: expected a mapping, found nothing"),
+    (put("runs", None), "runs: expected a mapping, found nothing"),
+    (put("runs", {}), "runs: expected 1 or more items, found 0"),
+    (put("runs", [{"name": "full"}]), "runs: expected a mapping, found a list"),
+    (put("runs.full", {"learning_rate": 1e-3}), "runs.full.methods: missing"),
+    (
+        put("runs.full.methods", ["full"]),
+        "runs.full.methods.0: expected a mapping, found 'full'; did you mean {name: full}?",
+    ),
+    (put("runs.full.methods", {"name": "full"}), "runs.full.methods: expected a list, found a mapping"),
+    (put("runs.full.methods", [{"rank": 4}]), "runs.full.methods.0.name: missing"),
+    (put("task", [{"name": "downscaling"}, {"name": "forecasting"}]), "task: expected a mapping, found a"),
+    (
+        put("task", "downscaling"),
+        "task: expected a mapping, found 'downscaling'; did you mean {name: downscaling}?",
+    ),
+    (put("backbone.name", "pangu"), "backbone.name: unknown 'pangu'; known here: aurora"),
+    (put("task.lead_time_hours", 6), "task.lead_time_hours: unknown key"),
+    (put("task.target_grid", 11.25), "task.target_grid: expected a mapping, found 11.25"),
+    (put("task.history_hours", 6.5), "task.history_hours: Input should be a valid integer, found 6.5"),
+    (put("task.residual", "yes"), "task.residual: expected true or false, found 'yes'"),
+    (put("step_hours", "6h"), "step_hours: Input should be a valid integer, found '6h'"),
+    (put("training.steps", [6]), "training.steps: Input should be a valid integer, found a list"),
+    (put("training.steps", True), "training.steps: Input should be a valid integer, found true"),
+    (
+        put("fisher_samples", -4),
+        "fisher_samples: Input should be greater than or equal to 1, found -4",
+    ),
+    (
+        put("variables.levels_hpa", ["500", "850"]),
+        "variables.levels_hpa.0: Input should be a valid integer, found '500' (and 1 more in this list)",
+    ),
+    (
+        put("variables.levels_hpa", [50000, 85000]),
+        "variables.levels_hpa.0: Input should be less than or equal to 1100, found 50000 (and 1 more",
+    ),
+    (
+        put("variables.levels_hpa", "500, 850"),
+        "variables.levels_hpa: expected a list, found '500, 850'; did you mean [500, 850]?",
+    ),
+    (put("variables.surface", "a"), "variables.surface: expected a list, found 'a'; did you mean [a]?"),
+    (put("backbone.window_size", [2, 2]), "backbone.window_size: expected more items, found 2"),
+    (put("training.betas", [0.9, 0.9, 0.9]), "training.betas: expected 2 items at most, found 3"),
+    (both(drop("pretraining"), put("checkpoint", 3)), "checkpoint: expected a text or a mapping, found 3"),
+    (
+        put("splits.train.periods", [{"start": "15.01.2001", "end": "2001-01-17"}]),
+        "splits.train.periods.0.start: expected a day such as 2001-01-15, found '15.01.2001'",
+    ),
+    (
+        put("splits.train.periods", [{"start": "2001-02-30", "end": "2001-03-01"}]),
+        "splits.train.periods.0.start: expected a day such as 2001-01-15, found '2001-02-30'",
+    ),
+    (put("splits.train.periods", "2001"), "splits.train.periods: expected a list, found '2001'"),
+    (
+        put("source.spans", [{"start": "2001-01-17", "end": "2001-01-15"}]),
+        "source.spans.0: period ends on 2001-01-15, before its start 2001-01-17",
+    ),
+    (put("regions", {"a": [50, 0, 0, 60]}), "regions.a: expected a mapping, found a list"),
     (drop("pretraining"), "runs.full: starts from pretrained weights, but there are none"),
     (drop("data"), "data: missing"),
 ]  # fmt: skip
@@ -114,8 +175,8 @@ def test_one_line_names_the_line_and_the_key(
         assert keys[-1] in path.read_text().splitlines()[int(number) - 1]
 
 
-def test_there_are_forty() -> None:
-    assert len({message for _, message in WRONG}) >= 40
+def test_there_are_seventy() -> None:
+    assert len({message for _, message in WRONG}) >= 70
 
 
 @pytest.mark.parametrize(
@@ -131,6 +192,28 @@ def test_a_key_that_is_there_twice(
 ) -> None:
     text = (CONFIGS / "test.yaml").read_text() + more
     assert refused(text, tmp_path / "wrong.yaml", capsys) == (str(len(text.splitlines())), message)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "message"),
+    [
+        ("name: a\ntraining:\n\tsteps: 3\n", 3, "found character '\\t' that cannot start any token ("),
+        ("name:a\ndata: b\n", 2, "mapping values are not allowed here; check the indentation"),
+        ("name: 'a\ndata: b\n", 3, "that begins in line 1)"),
+        ("a: *.nc\n", 1, "; put the text in quotes"),
+        ("a: @x\n", 1, "; put the text in quotes"),
+        ("a: %x\n", 1, "; put the text in quotes"),
+        ("name: a\n---\nname: b\n", 2, "expected a single document in the stream, but found another"),
+        ("", None, "not a YAML mapping of KEY: VALUE, found nothing"),
+        ("- name: a\n", None, "not a YAML mapping of KEY: VALUE, found a list"),
+        ("name\n", None, "not a YAML mapping of KEY: VALUE, found a text"),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml_is_one_line_with_what_helps(
+    text: str, number: int | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, found = refused(text, tmp_path / "wrong.yaml", capsys)
+    assert line == ("" if number is None else str(number)) and message in found
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def checked(files: Sequence[Path], entries: Sequence[str] = (), work: bool = Tru
 
     Args:
         files: YAML files of the configuration; a later one changes what stands in the ones before.
-        entries: settings of Snakemake's command line, ``key=value`` each, which come last.
+        entries: settings of a command line, ``key=value`` each, which come last.
         work: whether to check, beyond the configuration itself, what the jobs will do.
 
     Raises:
@@ -34,23 +34,23 @@ def checked(files: Sequence[Path], entries: Sequence[str] = (), work: bool = Tru
     try:
         experiment = Experiment.parse(values)
     except ValidationError as error:
-        raise RefusedError(_located(problems(error, values, Experiment), files)) from error
+        raise RefusedError(_located(problems(error, values, Experiment), files, entries)) from error
     except ValueError as error:
-        raise RefusedError(_located([str(error)], files)) from error
+        raise RefusedError(_located([str(error)], files, entries)) from error
     if work:
         written = merged(files) if entries else values
         lines = [*hours(experiment), *steps(written)]
         lines = lines or [*too_few(experiment), *weights(experiment), *own_files(experiment)]
         if lines:
-            raise RefusedError(_located(lines, files))
+            raise RefusedError(_located(lines, files, entries))
     return experiment
 
 
-def _located(lines: Sequence[str], files: Sequence[Path]) -> list[str]:
-    """Lines that begin with a key, after the file and the line in which it stands."""
+def _located(lines: Sequence[str], files: Sequence[Path], entries: Sequence[str]) -> list[str]:
+    """Lines that begin with a key, after the file and the line, or the setting, in which it stands."""
     located = []
     for line in lines:
         keys = line.partition(" ")[0].rstrip(":").split(".")
-        place = where(files, [int(key) if key.isdecimal() else key for key in keys])
+        place = where(files, [int(key) if key.isdecimal() else key for key in keys], entries)
         located.append(f"{place}: {line}" if place else line)
     return located

@@ -56,6 +56,11 @@ def baseline(
 
     Raises:
         ValueError: no climatology is given for the baseline ``climatology``.
+
+    Example:
+        weatherpeft baseline --spec @baseline.json
+            --data results/test/regridded/20010115-20010117 results/test/regridded/20030115-20030116
+            --output results/test/predictions/regression
     """
     from weatherpeft.artifacts.predictions import write_predictions
     from weatherpeft.baselines.registry import BASELINES, Material, numbers_of

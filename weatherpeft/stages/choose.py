@@ -33,6 +33,11 @@ def choose(spec: ChooseSpec, candidates: Sequence[Path], output: Path) -> None:
 
     Raises:
         ValueError: an artifact is not that of its candidate, or no loss is finite.
+
+    Example:
+        weatherpeft choose --spec @choose.json
+            --candidates results/test/candidates/full-seed0-c0 results/test/candidates/full-seed0-c1
+            --output results/test/runs/full-seed0
     """
     import shutil
 

@@ -51,6 +51,12 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
     Raises:
         ValueError: a variable has no series, a sum of precipitation has no dry threshold, or the time step
             does not divide the day.
+
+    Example:
+        weatherpeft climatology --spec @climatology.json
+            --series results/precipitation_toy/series/20010111-20010301
+            results/precipitation_toy/series/20020111-20020301
+            --output results/precipitation_toy/climatology
     """
     import numpy as np
     import zarr

@@ -30,6 +30,10 @@ def download(spec: DownloadSpec, output: Path, work: Path) -> None:
     Raises:
         ValueError: the source cannot bring the files, or they do not hold the request. The message names the
             file, variable, level, time or member at fault. ``output`` is then absent.
+
+    Example:
+        weatherpeft download --spec @download.json --output data/test/raw/20010115-20010117
+            --work data/test/work
     """
     import shutil
 

@@ -48,6 +48,13 @@ def efi(spec: EfiSpec, data: Sequence[Path], forecasts: Sequence[Path], output: 
 
     Raises:
         ValueError: a test forecast has no climate.
+
+    Example:
+        weatherpeft efi --spec @efi.json
+            --data results/postprocessing_toy/regridded/20010111-20010201
+            results/postprocessing_toy/regridded/20050111-20050201
+            --forecasts results/postprocessing_toy/forecasts/20010111-20010201
+            results/postprocessing_toy/forecasts/20050111-20050201 --output results/postprocessing_toy/efi
     """
     import numpy as np
     import xarray as xr

@@ -42,6 +42,10 @@ def evaluate(
     Raises:
         ValueError: predictions and data do not share a variable, level, time, lead time, member or grid, a
             prediction is not finite, or a climatology or index is needed and not given. The message names it.
+
+    Example:
+        weatherpeft evaluate --spec @evaluate.json --data results/test/regridded/20030115-20030116
+            --predictions results/test/predictions/full-seed0 --output results/test/scores/full-seed0
     """
     from weatherpeft.verification.scores import scores_of
 

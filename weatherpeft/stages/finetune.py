@@ -40,6 +40,13 @@ def finetune(
         time_budget_minutes: minutes after which the job saves and exits with status 75, so that it can be run
             again.
         checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
+
+    Example:
+        weatherpeft finetune --spec @finetune.json
+            --data results/test/regridded/20010115-20010117 results/test/regridded/20020115-20020116
+            --statistics results/test/statistics --pretrained results/test/pretrained
+            --fisher results/test/fisher --output results/test/runs/weatherpeft-seed0
+            --work results/test/work --checkpoint-minutes 30
     """
     import json
     import logging

@@ -67,6 +67,11 @@ def fisher(
 
     Raises:
         ValueError: the model starts from pretrained weights and none are given.
+
+    Example:
+        weatherpeft fisher --spec @fisher.json --data results/test/regridded/20010115-20010117
+            --statistics results/test/statistics --pretrained results/test/pretrained
+            --output results/test/fisher --work results/test/work
     """
     from contextlib import nullcontext
 

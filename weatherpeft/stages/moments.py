@@ -37,6 +37,10 @@ def moments(spec: MomentsSpec, data: Sequence[Path], output: Path) -> None:
 
     Raises:
         ValueError: the data has no time in the training periods.
+
+    Example:
+        weatherpeft moments --spec @moments.json --data results/test/regridded/20010115-20010117
+            --output results/test/moments/20010115-20010117
     """
     import numpy as np
     import xarray as xr

@@ -39,6 +39,10 @@ def pack(spec: PackSpec, data: Path, statistics: Path, output: Path) -> None:
     Raises:
         ValueError: a channel has no statistics or does not vary, or a value is not finite or more than 8
             standard deviations from the mean. The message names channel and time.
+
+    Example:
+        weatherpeft pack --spec @pack.json --data results/test/regridded/20010115-20010117
+            --statistics results/test/statistics --output results/test/packed/20010115-20010117
     """
     with store.artifact(output, spec, __name__, [data, statistics]) as directory:
         for grid in spec.grids:

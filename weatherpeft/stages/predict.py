@@ -45,6 +45,11 @@ def predict(
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
         pretrained: artifact or checkpoint with the pretrained weights, if the run started from them.
         forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
+
+    Example:
+        weatherpeft predict --spec @predict.json --data results/test/regridded/20030115-20030116
+            --statistics results/test/statistics --run results/test/runs/full-seed0
+            --pretrained results/test/pretrained --output results/test/predictions/full-seed0
     """
     import numpy as np
     import torch

@@ -49,6 +49,12 @@ def pretrain(
         time_budget_minutes: minutes after which the job saves and exits with status 75, so that it can be run
             again.
         checkpoint_minutes: most minutes between two checkpoints, in addition to those of the spec.
+
+    Example:
+        weatherpeft pretrain --spec @pretrain.json
+            --data results/test/regridded/20010115-20010117 results/test/regridded/20020115-20020116
+            --statistics results/test/statistics --output results/test/pretrained --work results/test/work
+            --checkpoint-minutes 30
     """
     from weatherpeft.samples.batch import Samples
     from weatherpeft.samples.counts import log_counts

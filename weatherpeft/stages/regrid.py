@@ -56,6 +56,10 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
         ValueError: no grid is given or one is given twice, the raw files do not hold the request, a field is
             not plausible (see ``plausible.check_field``; the message names file, variable, member, time and
             level), or a grid reaches beyond the raw data. ``output`` is then absent.
+
+    Example:
+        weatherpeft regrid --spec @regrid.json --raw data/test/raw/20010115-20010117
+            --output results/test/regridded/20010115-20010117
     """
     import dask
 

@@ -102,6 +102,16 @@ def report(
     Raises:
         ValueError: an artifact is missing, unknown or incomplete, or scores are of other fields or times than
             those of the test split. The message names the path.
+
+    Example:
+        weatherpeft report --spec @report.json --data results/test/regridded/20030115-20030116
+            --scores results/test/scores/interpolation results/test/scores/regression
+            results/test/scores/full-seed0 results/test/scores/weatherpeft-seed0
+            --predictions results/test/predictions/interpolation results/test/predictions/regression
+            results/test/predictions/full-seed0 results/test/predictions/weatherpeft-seed0
+            --runs results/test/runs/full-seed0 results/test/runs/weatherpeft-seed0
+            --pretrained results/test/pretrained --fisher results/test/fisher
+            --benchmarks results/test/benchmarks --output results/test/report
     """
     from weatherpeft.reporting import budget, costs, figures, page, pareto, table
     from weatherpeft.reporting.benchmarks import read_jobs

@@ -42,6 +42,11 @@ def series(spec: SeriesSpec, data: Sequence[Path], output: Path) -> None:
 
     Raises:
         ValueError: the data lacks a variable or member.
+
+    Example:
+        weatherpeft series --spec @series.json
+            --data results/precipitation_toy/regridded/20010111-20010301
+            --output results/precipitation_toy/series/20010111-20010301
     """
     import numpy as np
 

@@ -47,6 +47,12 @@ def standardization(
 
     Raises:
         ValueError: a field varies at no grid point.
+
+    Example:
+        weatherpeft standardization --spec @standardization.json
+            --data results/postprocessing_toy/regridded/20010111-20010201
+            --forecasts results/postprocessing_toy/forecasts/20010111-20010201
+            --output results/postprocessing_toy/standardization
     """
     import logging
 

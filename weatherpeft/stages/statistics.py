@@ -27,6 +27,10 @@ def statistics(spec: StatisticsSpec, moments: Sequence[Path], output: Path) -> N
 
     Raises:
         ValueError: two artifacts hold the same sample, or one holds other fields.
+
+    Example:
+        weatherpeft statistics --spec @statistics.json --moments results/test/moments/20010115-20010117
+            --output results/test/statistics
     """
     import numpy as np
     import xarray as xr

@@ -56,6 +56,10 @@ def weights(spec: WeightsSpec, output: Path, work: Path) -> None:
     Raises:
         ValueError: the Hub refuses the request, or the size or checksum of the file is wrong. The message
             names the URL and the Hub's answer or the wrong value.
+
+    Example:
+        weatherpeft weights --spec @weights.json --output data/weights/aurora-0.25-pretrained-0be7e57c685d
+            --work data/work
     """
     import shutil
 
