@@ -77,7 +77,9 @@ class Maker:
         mean, deviation, width = climate(name, level)
         pattern = self._patterns[width]
         turned = np.roll(pattern, self._random.integers(pattern.shape[1]), axis=1)
-        values = np.clip(mean + deviation * turned, *VARIABLES[name].plausible_at(level))
+        low, high = VARIABLES[name].plausible_at(level)
+        margin = (high - low) / 1000  # packing rounds
+        values = np.clip(mean + deviation * turned, low + margin, high - margin)
         return values.astype(np.float32)
 
     def moment(self) -> np.ndarray:

@@ -19,7 +19,7 @@ from tests.experiments import values
 from tests.workflow.test_profiles import SITE, rules
 from tests.workflow.workflow import Checkout
 from weatherpeft.cli import main
-from weatherpeft.config import check_path
+from weatherpeft.config import Experiment, check_path
 from weatherpeft.jobs.arguments import options
 
 FOLDER = 'wörk\'shop "$(touch x)"; `touch x` & \\ <run> %j #1'
@@ -59,7 +59,7 @@ def test_a_path_that_cannot_be_used_is_named(
     config = tmp_path / changed_config(tmp_path, {key: name})
     assert main(["check", str(config)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"weatherpeft: error: {key}: ") and (repr(name) in line or not name)
+    assert f"{config}:" in line and f": {key}: " in line and (repr(name) in line or not name)
 
 
 def run_by_shell(command: str) -> str:
@@ -91,9 +91,10 @@ def test_what_is_not_refused_is_one_word_everywhere(path: str) -> None:
 def test_commands_of_a_plan_are_what_was_written(tmp_path: Path) -> None:
     checkout = Checkout.of_repository(tmp_path / SLURM_FOLDER)
     weights = checkout.folder / "wei ghts; touch x 'é'.ckpt"
-    weights.touch()
     change = {"data": DATA, "results": RESULTS, "checkpoint": weights.name}
     config = changed_config(checkout.folder, change)
+    experiment = Experiment.parse(yaml.safe_load((checkout.folder / config).read_text()))
+    experiment.backbone.build(experiment.inputs, experiment.task, 0).save(weights)
     command = ["snakemake", "--nocolor", "--profile", "slurm", "-n", "-p", "--configfile", config]
     text = checkout.run(*command, variables=SITE).stdout
     commands = re.findall(r"^Shell command: +(.*weatherpeft .*)$", text, re.MULTILINE)
@@ -135,4 +136,7 @@ def test_a_config_runs_no_command(tmp_path: Path) -> None:
     done = checkout.snakemake("--until", "download", config=config, check=False)
     assert not list(tmp_path.rglob("x"))
     assert done.returncode == 1 and "Traceback" not in done.stdout
-    assert len([line for line in done.stdout.splitlines() if line.startswith("results: ")]) == 1, done.stdout
+    assert (
+        len([line for line in done.stdout.splitlines() if f"{config}:" in line and ": results: " in line])
+        == 1
+    ), done.stdout
