@@ -327,7 +327,7 @@ def whole(
 
     def run(way: str, length: int) -> Callable[[], None]:
         raw = raws[length]
-        return lambda: regrid(_regrid_spec(raw, ways[way], length), raw, folder / way)
+        return lambda: _regrid_anew(_regrid_spec(raw, ways[way], length), raw, folder / way)
 
     jobs = {(way, length): run(way, length) for way in ways for length in (1, days)}
     spent = take_turns(jobs, rounds, 1)
@@ -351,8 +351,14 @@ def whole(
 
 
 def _regrid_stage(raw: Path, output: Path, grid: Grid, days: int) -> Callable[[], object]:
-    regrid(_regrid_spec(raw, (grid,), 1), raw, output)  # imports, caches
-    return lambda: regrid(_regrid_spec(raw, (grid,), days), raw, output)
+    _regrid_anew(_regrid_spec(raw, (grid,), 1), raw, output)  # imports, caches
+    return lambda: _regrid_anew(_regrid_spec(raw, (grid,), days), raw, output)
+
+
+def _regrid_anew(spec: RegridSpec, raw: Path, output: Path) -> None:
+    """Regrid also what is there already, which the stage by itself would leave."""
+    shutil.rmtree(output, ignore_errors=True)
+    regrid(spec, raw, output)
 
 
 def growth(folder: Path, grid: Grid, target: Grid, days: int) -> list[dict[str, Any]]:
