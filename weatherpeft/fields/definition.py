@@ -53,9 +53,9 @@ class Log1p(Spec):
         >>> import numpy as np
         >>> rain = Log1p(name="log1p", scale=1e-3)
         >>> there = rain.forward(np.array([-0.001, 0, 0.001, 0.1], np.float32))
-        >>> [float(round(value, 3)) for value in there]
+        >>> [round(float(value), 3) for value in there]
         [-0.693, 0.0, 0.693, 4.615]
-        >>> [float(round(value, 6)) for value in rain.inverse(there)]
+        >>> [round(float(value), 6) for value in rain.inverse(there)]
         [-0.001, 0.0, 0.001, 0.1]
         """
         import numpy as np
