@@ -53,9 +53,9 @@ class Log1p(Spec):
         >>> import numpy as np
         >>> rain = Log1p(name="log1p", scale=1e-3)
         >>> there = rain.forward(np.array([-0.001, 0, 0.001, 0.1], np.float32))
-        >>> [float(round(value, 3)) for value in there]
+        >>> [round(float(value), 3) for value in there]
         [-0.693, 0.0, 0.693, 4.615]
-        >>> [float(round(value, 6)) for value in rain.inverse(there)]
+        >>> [round(float(value), 6) for value in rain.inverse(there)]
         [-0.001, 0.0, 0.001, 0.1]
         """
         import numpy as np
@@ -222,14 +222,14 @@ class Defining(Spec):
         """The row of a variable of the table or of one's own."""
         return self.define[name].row(name) if name in self.define else VARIABLES[name]
 
-    def transformed(self, fields: "Fields") -> "Fields":
+    def transformed(self, fields: "Fields") -> "dict[str, NDArray[np.float32]]":
         """Fields by name, of any shape, as a model sees them."""
         return {
             name: its.forward(field) if (its := self._changed(name)) else field
             for name, field in fields.items()
         }
 
-    def in_units(self, fields: "Fields") -> "Fields":
+    def in_units(self, fields: "Fields") -> "dict[str, NDArray[np.float32]]":
         """Fields by name, of any shape, from what a model predicts to the units of their variables."""
         return {
             name: its.inverse(field) if (its := self._changed(name)) else field
