@@ -80,13 +80,9 @@ def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]
         if item["type"].startswith("union_tag") and isinstance(item["input"], Mapping):
             place = (*place, "name")
         if item["type"] == "extra_forbidden":
-            known = _keys(kind, item["loc"][:-1])
-            message += (guess := did_you_mean(str(place[-1]), known))
-            meant.update((*place[:-1], name) for name in known if repr(name) in guess)
-            elsewhere = [other for other in missing if not guess and other[-1] == place[-1]]
-            if elsewhere:
-                message += f"; did you mean {'.'.join(map(str, elsewhere[0]))}?"
-                meant.add(elsewhere[0])
+            guess, places = _guessed(kind, item, place, missing)
+            message += guess
+            meant.update(places)
         messages = found.setdefault(place, [])
         if message not in messages:
             messages.append(message)
@@ -98,6 +94,17 @@ def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]
         and not any(other != place and other[: len(place)] == place for other in found)
     }
     return [_dotted(place, left[place] + tails[place] + more) for place, more in _first_of_lists(left)]
+
+
+def _guessed(
+    kind: type[Spec], item: Any, place: Place, missing: Sequence[Place]
+) -> tuple[str, Sequence[Place]]:
+    """What an unknown key was meant to be, as the end of its message and as places of missing keys."""
+    known = _keys(kind, item["loc"][:-1])
+    if guess := did_you_mean(str(place[-1]), known):
+        return guess, [(*place[:-1], name) for name in known if repr(name) in guess]
+    elsewhere = [other for other in missing if other[-1] == place[-1]][:1]
+    return "".join(f"; did you mean {'.'.join(map(str, other))}?" for other in elsewhere), elsewhere
 
 
 def _first_of_lists(messages: Mapping[Place, str]) -> Iterator[tuple[Place, str]]:
