@@ -205,6 +205,7 @@ class Experiment(Defining):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_paths()
+        self._check_placeholders()
         self._check_task()
         self._check_baselines()
         self._check_runs()
@@ -217,6 +218,14 @@ class Experiment(Defining):
         check_path("data", self.data)
         if isinstance(self.checkpoint, str):
             check_path("checkpoint", self.checkpoint)
+
+    def _check_placeholders(self) -> None:
+        """Refuse placeholders of fields that are unknown or in the data."""
+        try:
+            _ = self.inputs
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"placeholders: {message}") from error
 
     def _check_task(self) -> None:
         """Refuse data that the task or the backbone cannot work with."""

@@ -54,9 +54,9 @@ def error_lines(error: ValidationError) -> list[str]:
 def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]:
     """The errors of a configuration by key, without those that only follow from another one.
 
-    A key that is not recognized may be the one that is missing. A list of which an item is refused may be
-    too short without it. A value that may be of two kinds is refused as both. A list of candidates is
-    written out before it is validated, and each candidate is refused.
+    A key that is not recognized may be the one that is missing, there or in another mapping. A list of
+    which an item is refused may be too short without it. A value that may be of two kinds is refused as
+    both. A list of candidates is written out before it is validated, and each candidate is refused.
 
     Args:
         error: what ``kind.parse`` raised.
@@ -68,17 +68,21 @@ def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]
     """
     found: dict[Place, list[str]] = {}
     tails: dict[Place, str] = {}
+    items = error.errors(include_url=False)
+    missing = [
+        (*_in_values(item["loc"], values), item["loc"][-1]) for item in items if item["type"] == "missing"
+    ]
     meant: set[Place] = set()
-    for item in error.errors(include_url=False):
+    for item in items:
         place, message, tail = _in_values(item["loc"], values), _message(item), _found(item)
         if item["type"] == "missing" and isinstance(item["loc"][-1], str):
             place = (*place, item["loc"][-1])
         if item["type"].startswith("union_tag") and isinstance(item["input"], Mapping):
             place = (*place, "name")
         if item["type"] == "extra_forbidden":
-            known = _keys(kind, item["loc"][:-1])
-            message += (guess := did_you_mean(str(place[-1]), known))
-            meant.update((*place[:-1], name) for name in known if repr(name) in guess)
+            guess, places = _guessed(kind, item, place, missing)
+            message += guess
+            meant.update(places)
         messages = found.setdefault(place, [])
         if message not in messages:
             messages.append(message)
@@ -90,6 +94,17 @@ def problems(error: ValidationError, values: Any, kind: type[Spec]) -> list[str]
         and not any(other != place and other[: len(place)] == place for other in found)
     }
     return [_dotted(place, left[place] + tails[place] + more) for place, more in _first_of_lists(left)]
+
+
+def _guessed(
+    kind: type[Spec], item: Any, place: Place, missing: Sequence[Place]
+) -> tuple[str, Sequence[Place]]:
+    """What an unknown key was meant to be, as the end of its message and as places of missing keys."""
+    known = _keys(kind, item["loc"][:-1])
+    if guess := did_you_mean(str(place[-1]), known):
+        return guess, [(*place[:-1], name) for name in known if repr(name) in guess]
+    elsewhere = [other for other in missing if other[-1] == place[-1]][:1]
+    return "".join(f"; did you mean {'.'.join(map(str, other))}?" for other in elsewhere), elsewhere
 
 
 def _first_of_lists(messages: Mapping[Place, str]) -> Iterator[tuple[Place, str]]:

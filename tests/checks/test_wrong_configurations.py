@@ -144,6 +144,17 @@ WRONG: list[tuple[Change, str]] = [
         put("source.spans", [{"start": "2001-01-17", "end": "2001-01-15"}]),
         "source.spans.0: period ends on 2001-01-15, before its start 2001-01-17",
     ),
+    (
+        both(lambda config: config["task"].pop("input_grid"), put("input_grid", {"resolution_deg": 22.5})),
+        "input_grid: unknown key; did you mean task.input_grid?",
+    ),
+    (put("placeholders", {"sst": 280.0}), "placeholders: placeholder 'sst' is not a known surface"),
+    (put("placeholders", {"2m_temperature": 280.0}), "placeholders: placeholder '2m_temperature' is in the"),
+    (put("checkpoint", "a.ckpt"), "checkpoint: give pretraining or checkpoint, not both"),
+    (
+        put("runs.full.methods", [{"name": "lora", "rank": list(range(1, 1002))}]),
+        "runs.full: a run's lists give 1001 candidates, expected at most 1000",
+    ),
     (put("regions", {"a": [50, 0, 0, 60]}), "regions.a: expected a mapping, found a list"),
     (drop("pretraining"), "runs.full: starts from pretrained weights, but there are none"),
     (drop("data"), "data: missing"),
