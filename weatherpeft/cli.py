@@ -184,7 +184,7 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
     check.add_argument("config", type=Path, metavar="CONFIG", help="YAML file")
     beginner = add(
         "init",
-        "Write a commented experiment for GRIB and NetCDF files: variables, periods, grids, backbone, methods.",
+        "Write a commented experiment for GRIB and NetCDF files: variables, periods, grids, methods.",
         lambda options: lambda: _start(options.files, options.output, options.force),
     )
     beginner.add_argument("files", nargs="+", metavar="FILES", help="files, folders or glob patterns")

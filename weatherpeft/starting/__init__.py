@@ -16,7 +16,7 @@ from weatherpeft.starting.grids import Choice, choose
 from weatherpeft.starting.periods import Parts, split
 
 FILES = 10
-"""From this number of files on, a pattern for all of a folder takes the place of their names, where it can."""
+"""From this number of files on, a pattern takes the place of their names, where it stands for no others."""
 PLACEHOLDERS = {
     "surface": ("2m_temperature", 280.0),
     "atmospheric": ("temperature", 250.0),
