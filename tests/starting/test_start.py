@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,15 +119,15 @@ def test_a_file_that_is_there_stays_without_force(capsys: pytest.CaptureFixture[
 
 def test_levels_that_give_most_fields() -> None:
     dataset = fields(*GLOBE, days=5)
-    xr.merge([dataset.rename(t="u").u.assign_attrs(units="m s-1").sel(level=[850]), dataset]).drop_vars(
-        "t"
-    ).to_netcdf("u.nc")
-    fields(*GLOBE, days=5)[["t"]].to_netcdf("t.nc")
-    found = init("u.nc", "t.nc")
-    assert (found.variables.atmospheric, found.variables.levels_hpa) in (
-        (("temperature",), (500, 850)),
-        (("temperature", "u_component_of_wind"), (850,)),
-    )
+    dataset.to_netcdf("t.nc")
+    for name in ("u", "v"):
+        wind = dataset[["t"]].sel(level=[850]).rename(t=name)
+        wind[name].attrs["units"] = "m s-1"
+        wind.to_netcdf(f"{name}.nc")
+    found = init("t.nc", "u.nc", "v.nc").variables
+    assert found.atmospheric == ("temperature", "u_component_of_wind", "v_component_of_wind")
+    assert found.levels_hpa == (850,)
+    assert "# Not taken: temperature at 500 hPa: " in Path("my_experiment.yaml").read_text()
 
 
 @given(total=st.integers(1, 4000), days=st.integers(1, 3), longer=st.integers(1, 4))

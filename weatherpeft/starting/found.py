@@ -78,7 +78,11 @@ def find(patterns: Sequence[str]) -> Found:
         f"{each.variable}: on the grid {each.layout}" for each in held if not each.layout.matches(layout)
     ]
     fields = [each for each in fields if each.layout.matches(layout)]
-    static = {each.variable for each in held if each.layout.matches(layout) and each not in fields}
+    static = {
+        each.variable
+        for each in held
+        if VARIABLES[each.variable].kind == "static" and each.layout.matches(layout)
+    }
     members = tuple(sorted({each.member for each in fields if each.member is not None}))
     places = _places(fields, members)
     times = _most_times(places.values())

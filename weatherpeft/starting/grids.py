@@ -80,7 +80,7 @@ def choose(layout: Layout, fields: int) -> Choice:
     for (whole, own), values in product(_grids(layout), sizes):
         backbone: BackboneSpec = TypeAdapter(AnyBackbone).validate_python(values)
         intervals = round(180 / whole.resolution_deg)
-        for factor in (factor for factor in FACTORS if intervals % factor == 0):
+        for factor in (each for each in FACTORS if intervals % each == 0 and intervals > each):
             coarse = within(Grid(resolution_deg=180 * factor / intervals), latitude, longitude)
             target = _target(whole, coarse, layout, backbone) if coarse else None
             if coarse and target and target.shape[0] * target.shape[1] <= points:
@@ -109,7 +109,7 @@ def _grids(layout: Layout) -> Iterator[tuple[Grid, bool]]:
     else:  # not a divisor of 180, as on Gaussian grids: coarser ones with few digits
         numbers = [n for n in range(floor(180 / spacing), 1, -1) if abs(round(180 / n, 6) * n - 180) < 1e-9]
     offset = north / spacing % 1
-    for number in numbers:
+    for number in (each for each in numbers if each > 1):
         own = number == intervals and is_regular(layout.latitude) and _is_own(layout, spacing)
         yield Grid(resolution_deg=180 / number, poles=own and min(offset, 1 - offset) < 1e-3), own
 
