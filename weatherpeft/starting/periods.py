@@ -42,7 +42,7 @@ def split(start: date, end: date, days: int, longer: int) -> Parts:
 
     >>> parts = split(date(2020, 3, 1), date(2020, 3, 31), 1, 1)
     >>> parts.train.label, parts.validation.label, parts.test.label, parts.gap
-    ('20200301-20200319', '20200323-20200325', '20200329-20200331', 3)
+    ('20200301-20200317', '20200321-20200324', '20200328-20200331', 3)
     """
     total, least = (end - start).days + 1, 2 * longer + days
     if total < least:
