@@ -208,6 +208,23 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="settings that come last, as on Snakemake's command line",
     )
+    beginner = add(
+        "init",
+        "Write a commented experiment for GRIB and NetCDF files: variables, periods, grids, methods.",
+        lambda options: lambda: _start(options.files, options.output, options.force),
+        "weatherpeft init raw/ --output my_experiment.yaml",
+    )
+    beginner.add_argument("files", nargs="+", metavar="FILES", help="files, folders or glob patterns")
+    beginner.add_argument(
+        "--output",
+        type=Path,
+        default=Path("my_experiment.yaml"),
+        metavar="PATH",
+        help="YAML file to write (default: my_experiment.yaml)",
+    )
+    beginner.add_argument(
+        "--force", action="store_true", help="write the file anew where it is there already"
+    )
     inspector = add(
         "inspect",
         "Show what an artifact holds and what it was made from, with a picture of its fields.",
@@ -265,6 +282,13 @@ def _print_schema() -> None:
     from weatherpeft.config import Experiment
 
     print(json.dumps(Experiment.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+def _start(files: Sequence[str], output: Path, force: bool) -> None:
+    from weatherpeft.starting import start
+
+    for line in start(files, output, force):
+        print(line)
 
 
 def _inspect(path: Path, picture: Path | None) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from weatherpeft.fields.boxes import check_reach, enclosing, nearest, written
+from weatherpeft.fields.boxes import check_reach, enclosing, nearest, within, written
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.regridding import interpolation_matrices
 
@@ -106,3 +106,27 @@ def test_the_box_that_is_named_reaches_the_target(grid: Grid, target: Grid) -> N
     rows = found.latitude
     assert rows[0] >= target.latitude[0] - 1e-9 or found.rows.start == 0
     assert np.isin(rows, Grid(resolution_deg=grid.resolution_deg, poles=grid.poles).latitude).all()
+
+
+@given(
+    step=st.sampled_from([1.0, 2.5, 7.5]),
+    poles=st.booleans(),
+    south=st.floats(-90, 80),
+    height=st.floats(10, 60),
+    west=st.floats(-180, 360),
+    width=st.floats(1, 360),
+)
+def test_a_box_within_borders_holds_all_cells_that_lie_there(
+    step: float, poles: bool, south: float, height: float, west: float, width: float
+) -> None:
+    whole, north = Grid(resolution_deg=step, poles=poles), min(south + height, 90)
+    found = within(whole, (south, north), (west, west + width))
+    edges = whole.latitude_bounds()
+    rows = [i for i in range(whole.shape[0]) if edges[i + 1] >= south - 1e-5 and edges[i] <= north + 1e-5]
+    inside = [(x - step / 2 - west + 1e-5) % 360 + step <= width + 2e-5 for x in whole.longitude]
+    inside = [True] * whole.shape[1] if width >= 360 - 1e-6 * step else inside
+    if found is None:
+        assert not rows or not any(inside)
+    else:
+        assert np.array_equal(found.latitude, whole.latitude[rows])
+        assert sorted(found.longitude % 360) == whole.longitude[inside].tolist()

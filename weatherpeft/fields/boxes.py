@@ -65,6 +65,32 @@ def enclosing(grid: Grid, target: Grid) -> Grid:
     return _box(grid, (first, last - first + 1), (west, min(east - west + 1, _whole(grid).shape[1])))
 
 
+def within(grid: Grid, latitude: tuple[float, float], longitude: tuple[float, float]) -> Grid | None:
+    """The largest box of a global grid whose cells lie between borders; None where no cell does.
+
+    Args:
+        grid: a global grid.
+        latitude: southern and northern border in degrees.
+        longitude: western and eastern border in degrees, the eastern one the larger.
+
+    >>> box = within(Grid(resolution_deg=5), (0, 50), (-8, 12))
+    >>> written(box), box.shape
+    ('{north: 50, south: 0, west: -5, east: 5}', (10, 3))
+    """
+    step, around = grid.resolution_deg, grid.shape[1]
+    bounds, slack = grid.latitude_bounds(), 1e-6 * step
+    rows = np.flatnonzero((bounds[:-1] <= latitude[1] + slack) & (bounds[1:] >= latitude[0] - slack))
+    west = math.ceil(longitude[0] / step + 0.5 - 1e-6)
+    columns = math.floor(longitude[1] / step - 0.5 + 1e-6) - west + 1
+    if longitude[1] - longitude[0] >= 360 - slack:
+        west, columns = 0, around
+    if not rows.size or columns < 1:
+        return None
+    if (rows.size, columns) == grid.shape:
+        return grid
+    return _box(grid, (int(rows[0]), rows.size), (west, columns))
+
+
 def check_reach(grid: Grid, target: Grid) -> None:
     """Refuse a grid that cannot be interpolated to all points of a target.
 

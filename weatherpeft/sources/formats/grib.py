@@ -299,10 +299,15 @@ def _names(path: Path, message: Message) -> tuple[str, str, str]:
     return name, standard_name, units
 
 
-def grib_contents(path: Path) -> list[str]:
-    """The parameters of a GRIB file, by short name and type of level."""
+def grib_contents(path: Path, besides: VariableSet | None = None) -> list[str]:
+    """The parameters of a GRIB file, by short name and type of level, without those of some variables."""
+    rows = variable_rows(besides) if besides else []
     places = {_place(message): message for message in inventory(path)}
-    return [f"{_names(path, message)[0]} ({message.type_of_level})" for message in places.values()]
+    return [
+        f"{_names(path, message)[0]} ({message.type_of_level})"
+        for message in places.values()
+        if not rows or _choose(path, message, rows, {}) is None
+    ]
 
 
 def _converted(read: Callable[[], NDArray[np.float32]], factor: float, offset: float) -> NDArray[np.float32]:

@@ -69,10 +69,18 @@ def netcdf_fields(
             raise ValueError(f"{path}: {row.name}: {error}") from error
 
 
-def netcdf_contents(path: Path, kind: FileKind) -> list[str]:
-    """The variables of a NetCDF file, each with its standard name and units where it has them."""
+def netcdf_contents(path: Path, kind: FileKind, besides: VariableSet | None = None) -> list[str]:
+    """The variables of a NetCDF file, each with its standard name and units where it has them.
+
+    Args:
+        path: NetCDF file.
+        kind: its kind.
+        besides: variables of the table to leave out.
+    """
     with open_netcdf(path, kind) as dataset:
-        return contents(dataset)
+        found = {str(name): roles(array) for name, array in dataset.data_vars.items()}
+        rows = variable_rows(besides) if besides else []
+        return contents(dataset.drop_vars(name for row in rows for name in choose(dataset, found, row, {})))
 
 
 def open_netcdf(path: Path, kind: FileKind) -> "xr.Dataset":
