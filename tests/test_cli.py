@@ -273,6 +273,7 @@ def test_help_lists_the_stages_with_their_first_lines(
         "tune Tune a model.",
         "schema Print",
         "check Validate",
+        "init Write",
         "inspect Show",
         "verify Read",
     ):
@@ -287,7 +288,7 @@ def listed(help_text: str) -> list[str]:
 
 
 def test_help_has_the_order_of_the_pipeline(stages: str, capsys: pytest.CaptureFixture[str]) -> None:
-    others = ["schema", "check", "inspect", "verify"]
+    others = ["schema", "check", "init", "inspect", "verify"]
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert listed(capsys.readouterr().out) == [*PIPELINE, *others]
