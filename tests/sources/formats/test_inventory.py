@@ -10,6 +10,7 @@ import xarray as xr
 
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.sources.formats import inventory as module
+from weatherpeft.sources.formats.fields import to_minutes
 from weatherpeft.sources.formats.files import open_canonical, sniff
 from weatherpeft.sources.formats.inventory import Contents, Inventory
 from weatherpeft.sources.formats.netcdf import netcdf_fields
@@ -182,7 +183,7 @@ def test_it_is_what_the_reader_of_the_values_takes(tmp_path: Path) -> None:
     values = open_canonical([tmp_path / "0.nc"], DataRequest(variables=VARIABLES, period=period))
     (found,) = Inventory(VARIABLES, cache=tmp_path / "cache").read([tmp_path / "0.nc"])
     for each in found.held:
-        np.testing.assert_array_equal(each.times, values["time"].values.astype("datetime64[m]"))
+        np.testing.assert_array_equal(each.times, to_minutes(values["time"].values))
         np.testing.assert_array_equal(each.layout.latitude, values["latitude"].values)
         np.testing.assert_array_equal(each.layout.longitude, values["longitude"].values)
 
@@ -208,6 +209,6 @@ def test_times_are_decoded_as_xarray_decodes_them(
     axis = xr.Dataset({}, {"time": ("time", values.astype(dtype), {"units": units, "calendar": calendar})})
     axis.to_netcdf(tmp_path / "file.nc")
     found = header(tmp_path / "file.nc", "NetCDF4")
-    expected = xr.open_dataset(tmp_path / "file.nc")["time"].values.astype("datetime64[m]")
+    expected = to_minutes(xr.open_dataset(tmp_path / "file.nc")["time"].values)
     assert found
     np.testing.assert_array_equal(found.times[0], expected)
