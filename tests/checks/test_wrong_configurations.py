@@ -133,11 +133,13 @@ WRONG: list[tuple[Change, str]] = [
     (both(drop("pretraining"), put("checkpoint", 3)), "checkpoint: expected a text or a mapping, found 3"),
     (
         put("splits.train.periods", [{"start": "15.01.2001", "end": "2001-01-17"}]),
-        "splits.train.periods.0.start: expected a day such as 2001-01-15, found '15.01.2001'",
+        "splits.train.periods.0.start: expected a day such as 2020-01-31 or an hour such as "
+        "2020-01-31T12, found '15.01.2001'",
     ),
     (
         put("splits.train.periods", [{"start": "2001-02-30", "end": "2001-03-01"}]),
-        "splits.train.periods.0.start: expected a day such as 2001-01-15, found '2001-02-30'",
+        "splits.train.periods.0.start: expected a day such as 2020-01-31 or an hour such as "
+        "2020-01-31T12, found '2001-02-30'",
     ),
     (put("splits.train.periods", "2001"), "splits.train.periods: expected a list, found '2001'"),
     (

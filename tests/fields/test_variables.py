@@ -16,7 +16,7 @@ class TestVariables:
         [
             (
                 {"surface": ["2m_temprature"]},
-                "unknown variable '2m_temprature'; did you mean '2m_temperature'",
+                r"unknown variable '2m_temprature'; known here: .*; did you mean '2m_temperature'\?",
             ),
             ({"surface": ["land_sea_mask"]}, "unknown variable 'land_sea_mask'"),
             ({"static": ["2m_temperature"]}, "unknown variable '2m_temperature'"),

@@ -71,8 +71,8 @@ PLAUSIBLE: dict[str, AnyRange] = {
     "2m_dewpoint_temperature": (140, 320),  # 35 °C at Dhahran
     "100m_u_component_of_wind": (-150, 150),
     "100m_v_component_of_wind": (-150, 150),
-    "surface_solar_radiation_downwards": (-1e4, 6e6),  # the solar constant gives 4.9e6 in an hour
-    "surface_solar_radiation_downwards_6hr": (-6e4, 3.6e7),
+    "surface_solar_radiation_downwards": (-1e3, 6e6),  # the solar constant gives 4.9e6 in an hour
+    "surface_solar_radiation_downwards_6hr": (-6e3, 3.6e7),
     "convective_available_potential_energy": (-10, 30_000),
     "snow_depth": (-0.01, 1_000),  # glaciers of a model may grow for as long as it runs
     **{f"volumetric_soil_water_layer_{layer}": (-0.05, 1.05) for layer in (1, 2, 3, 4)},

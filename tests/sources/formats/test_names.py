@@ -120,7 +120,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no level of them": (level([300, 400], units="hPa"), "found no level 500, only 300, 400 hPa"),
     "no time of them": (
         lambda data: data.isel(time=[1, 2, 3]),
-        r"T00:00 UTC is missing .*; found 3 times from 2001-01-01T06:00 to 2001-01-01T18:00, every 6 h$",
+        r"T00:00 UTC is missing .*; found 3 times from 2001-01-01T06:00 to 2001-01-01T18:00, every 6 h; "
+        r"missing are 2001-01-01T00:00; if they need not be there, .* hours: \[6, 12, 18\]$",
     ),
 }  # fmt: skip
 
