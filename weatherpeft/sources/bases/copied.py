@@ -6,6 +6,7 @@ needs no new download.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -34,10 +35,11 @@ class CopiedSource(SpanSource):
     """Whether a chunk of the store has all variables, which are then copied time by time."""
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """Where the store is, for messages."""
-        raise NotImplementedError
 
+    @abstractmethod
     def selected(self, request: DataRequest) -> list[Selected]:
         """Open the store and find the requested fields, without reading values.
 
@@ -45,7 +47,6 @@ class CopiedSource(SpanSource):
             ValueError: the store cannot be opened, has another layout, or lacks a variable, level or time.
                 The message names the store.
         """
-        raise NotImplementedError
 
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Copy the fields of a request into a Zarr store in ``output``, with one chunk for each time.

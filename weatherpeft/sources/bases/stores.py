@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,6 +92,7 @@ class StoreSource(CopiedSource):
                     check_encrypted(path)
         return options
 
+    @abstractmethod
     def opened(self, path: str, request: DataRequest) -> tuple[Mapping[str, xr.DataArray], list[str]]:
         """Open a store: those of the requested variables that it has, lazy, and what it holds, for messages.
 
@@ -100,7 +102,6 @@ class StoreSource(CopiedSource):
         Raises:
             ValueError: see ``selected``.
         """
-        raise NotImplementedError
 
     def selected(self, request: DataRequest) -> list[Selected]:
         """Open the stores and find the requested fields (see ``CopiedSource``)."""
