@@ -27,7 +27,7 @@ import zarr
 from era5_like import FIELDS, LEVELS, Maker
 from table import machine, save, show
 
-from weatherpeft.artifacts import store
+from weatherpeft.artifacts import catalog, store
 from weatherpeft.artifacts.field_store import FieldWriter, StoredFields, shard_times
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.plausible import check_field
@@ -69,7 +69,17 @@ def write_grib(folder: Path, grid: Grid, times: int) -> Path:
                             param_id = VARIABLES[name].param_id
                             when = START + timedelta(hours=6 * step)
                             file.analysis(param_id, when, maker.field(name, level), level or 0)
+    facts: dict[str, Any] = {}
+    with store.artifact(
+        _catalog(folder), Noted(note="catalog"), "weatherpeft.spec", (), facts, [catalog.PATHS]
+    ) as directory:
+        catalog.write(directory, [catalog.Part(folder, store.artifact_digest(folder), FIELDS)], facts)
     return folder
+
+
+def _catalog(raw: Path) -> Path:
+    """The catalog of a folder of raw files."""
+    return raw.with_name(f"{raw.name}-catalog")
 
 
 # Measuring
@@ -358,7 +368,7 @@ def _regrid_stage(raw: Path, output: Path, grid: Grid, days: int) -> Callable[[]
 def _regrid_anew(spec: RegridSpec, raw: Path, output: Path) -> None:
     """Regrid also what is there already, which the stage by itself would leave."""
     shutil.rmtree(output, ignore_errors=True)
-    regrid(spec, raw, output)
+    regrid(spec, _catalog(raw), output / "catalog", output / "shared")
 
 
 def growth(folder: Path, grid: Grid, target: Grid, days: int) -> list[dict[str, Any]]:

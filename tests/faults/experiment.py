@@ -22,6 +22,8 @@ import weatherpeft.backbones
 import weatherpeft.stages
 from tests.workflow.test_precipitation import rain
 from tests.workflow.workflow import Checkout
+from weatherpeft.artifacts.catalog import PATHS
+from weatherpeft.artifacts.claim import UNFINISHED
 from weatherpeft.artifacts.manifest import PROVENANCE, check_artifact
 from weatherpeft.cli import main
 
@@ -94,6 +96,13 @@ class Job:
         return self.folder / self.arguments[self.arguments.index("--output") + 1]
 
     @property
+    def artifacts(self) -> list[Path]:
+        """The artifact that it makes, and those that this one is a catalog of."""
+        paths = self.output / PATHS
+        parts = json.loads(paths.read_text()) if paths.is_file() else []
+        return [self.output, *(self.folder / part for part in parts)]
+
+    @property
     def name(self) -> str:
         return f"{self.stage} {self.output.name}"
 
@@ -101,10 +110,12 @@ class Job:
         """Whether an artifact is among its inputs."""
         return any((self.folder / word).is_relative_to(artifact) for word in self.arguments[1:-1])
 
-    def into(self, output: Path) -> "Job":
-        """The same job with another output."""
+    def into(self, output: Path, shared: Path | None = None) -> "Job":
+        """The same job with another output, and another folder of what it shares if that is given."""
         words = list(self.arguments)
         words[words.index("--output") + 1] = str(output)
+        if shared and "--shared" in words:
+            words[words.index("--shared") + 1] = str(shared)
         return Job(tuple(words), self.folder)
 
     def start(self, log: Path, *, as_anyone: bool = False) -> BaseProcess:
@@ -129,11 +140,15 @@ class Job:
         return found
 
     def remove_output(self) -> None:
-        shutil.rmtree(self.output, ignore_errors=True)
+        for artifact in self.artifacts[::-1]:
+            shutil.rmtree(artifact, ignore_errors=True)
 
     def leftovers(self) -> list[Path]:
-        """What of an unfinished artifact lies beside it or in the work folder."""
-        found = [*self.output.parent.glob(f".{self.output.name}.*")]
+        """What of unfinished artifacts lies beside them or in the work folder."""
+        found = [path for each in self.artifacts for path in each.parent.glob(f".{each.name}.*")]
+        if "--shared" in self.arguments:
+            shared = self.folder / self.arguments[self.arguments.index("--shared") + 1]
+            found += shared.rglob(f"*{UNFINISHED}")
         if "--work" in self.arguments:
             work = self.folder / self.arguments[self.arguments.index("--work") + 1]
             found += work.glob(f"{self.output.name}-*")

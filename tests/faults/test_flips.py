@@ -65,7 +65,7 @@ def test_damage(jobs: list[Job], batch: int, dice: random.Random, tmp_path: Path
     log, saved = tmp_path / "log", tmp_path / "saved"
     for trial in range(TRIALS_A_BATCH):
         maker = jobs[(TRIALS_A_BATCH * batch + trial) % len(jobs)]
-        artifact = maker.output
+        artifact = dice.choice(maker.artifacts)
         files = [path for path in sorted(artifact.rglob("*")) if path.is_file() and path.stat().st_size]
         file = dice.choice([path for path in files if path.name not in OUTPUTS_OF_SNAKEMAKE])
         (kind,) = dice.choices(list(DAMAGES), [weight for _, weight in DAMAGES.values()])
@@ -80,10 +80,16 @@ def test_damage(jobs: list[Job], batch: int, dice: random.Random, tmp_path: Path
             assert file.name in found or MANIFEST in found, f"{place}: {found}"
             assert "Traceback" not in found
             tally(f"artifact of {maker.stage} damaged: verify", "refused")
-            users = [job for job in jobs if job.reads(artifact) and job != maker]
+            users = [job for job in jobs if job.reads(maker.output) and job != maker]
             if users:
                 user = dice.choice(users)
-                outcome = read(user, user.into(tmp_path / "other" / user.output.name), artifact, log, place)
+                outcome = read(
+                    user,
+                    user.into(tmp_path / "other" / user.output.name, tmp_path / "shared"),
+                    artifact,
+                    log,
+                    place,
+                )
                 tally(f"artifact of {maker.stage} damaged: a job that reads it", outcome)
         finally:
             shutil.rmtree(artifact)

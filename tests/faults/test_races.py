@@ -50,6 +50,35 @@ def test_pairs_of_jobs(
 
 
 @pytest.mark.slow
+@pytest.mark.batches(1, 6)
+def test_pairs_that_share(
+    jobs: list[Job], batch: int, dice: random.Random, tmp_path: Path, tally: Tally
+) -> None:
+    """Jobs of two experiments with the same raw and regridded data: what they share is made once."""
+    for stage in ("download", "regrid"):
+        job = dice.choice([job for job in jobs if job.stage == stage])
+        other = job.into(tmp_path / f"other-{stage}" / job.output.name)
+        expected, parts = job.record(), job.artifacts[1:]
+        job.remove_output()
+        barrier, logs = FORK.Barrier(2), [tmp_path / f"log-{number}" for number in range(2)]
+        pair = [
+            FORK.Process(target=racer, args=(each, log, barrier, dice.choice([0, 0, 0.01, 0.1, 0.5])))
+            for each, log in zip((job, other), logs, strict=True)
+        ]
+        for process in pair:
+            process.start()
+        statuses = [ended(process) for process in pair]
+        said = [log.read_text() for log in logs]
+        assert statuses == [0, 0], said
+        assert job.record() == other.record() == expected
+        assert job.artifacts[1:] == other.artifacts[1:] == parts
+        made = "toy planet: spun up" if stage == "download" else "regridding"
+        assert sum(made in text for text in said) == 1, said
+        assert not job.leftovers()
+        tally("two jobs that share data", "survived")
+
+
+@pytest.mark.slow
 @pytest.mark.batches(1, 3)
 def test_two_snakemakes(
     batch: int, build: Callable[[str], Built], dice: random.Random, tmp_path: Path, tally: Tally

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from tests.shared_parts import raw_of, store_of
 from tests.sources import ens10_layout
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.fingerprint import modules, spec_modules
@@ -32,11 +33,11 @@ def jobs(tmp_path: Path, ensemble: dict[str, Any] | None, forecasts: dict[str, A
 def test_the_toy_planets_forecasts_go_from_its_download_to_a_store(tmp_path: Path) -> None:
     own = jobs(tmp_path, {"members": 2, "resolution_deg": 7.5}, {})
     raw, output = Path(own.raw_forecasts(PERIOD)), tmp_path / "regridded"
-    assert raw == tmp_path / "data" / "raw" / PERIOD, "beside the analyses"
+    assert raw == tmp_path / "results/test/raw" / PERIOD, "beside the analyses"
     assert own.forecast_periods("train") == own.periods("train") == [PERIOD]
-    download(own.download(PERIOD), raw, tmp_path / "work")
-    regrid(own.regrid_forecasts(PERIOD), raw, output)
-    found = store.open_dataset(output / f"{own.experiment.task.window.input_grid.label}.zarr")
+    download(own.download(PERIOD), raw, tmp_path / "shared/raw", tmp_path / "work")
+    regrid(own.regrid_forecasts(PERIOD), raw, output, tmp_path / "shared/regridded")
+    found = store.open_dataset(store_of(output, own.experiment.task.window.input_grid.label))
     assert found["temperature"].dims == ("member", "time", "level", "latitude", "longitude")
     assert found["2m_temperature"].shape == (2, 1, *own.experiment.task.window.input_grid.shape)
     np.testing.assert_array_equal(found["time"], np.array(["2001-01-17"], "datetime64[ns]"))
@@ -44,7 +45,7 @@ def test_the_toy_planets_forecasts_go_from_its_download_to_a_store(tmp_path: Pat
     weights = np.cos(np.deg2rad(found.latitude))
     means = found["2m_temperature"].weighted(weights).mean(["latitude", "longitude"]).values
     raw_request = own.regrid_forecasts(PERIOD).request
-    decoded = own.experiment.source.decode(raw_request, raw)["2m_temperature"]
+    decoded = own.experiment.source.decode(raw_request, raw_of(raw))["2m_temperature"]
     expected = decoded.weighted(np.cos(np.deg2rad(decoded.latitude))).mean(["latitude", "longitude"])
     np.testing.assert_allclose(means, expected.values, atol=0.7)
 
@@ -62,13 +63,13 @@ def test_a_source_of_their_own_has_jobs_of_its_own(tmp_path: Path) -> None:
     assert own.forecast_files() == [str(folder / f"output.{kind}.20180115") for kind in ("sfc", "pl")]
     label = own.forecast_periods("train")[0]
     raw = Path(own.raw_forecasts(label))
-    assert raw == tmp_path / "data" / "forecasts" / "raw" / label
+    assert raw == tmp_path / "results/test/raw_forecasts" / label
     spec = own.download_forecasts(label)
     used = {name for seed in ("weatherpeft.stages.download", *spec_modules(spec)) for name in modules(seed)}
     assert {"weatherpeft.sources.ens10.files", "weatherpeft.sources.transfer.mirror"} <= used
-    download(spec, raw, tmp_path / "work")
-    regrid(own.regrid_forecasts(label), raw, tmp_path / "regridded")
-    found = store.open_dataset(tmp_path / "regridded" / f"{own.experiment.task.window.input_grid.label}.zarr")
+    download(spec, raw, tmp_path / "shared/raw", tmp_path / "work")
+    regrid(own.regrid_forecasts(label), raw, tmp_path / "regridded", tmp_path / "shared/regridded")
+    found = store.open_dataset(store_of(tmp_path / "regridded", own.experiment.task.window.input_grid.label))
     np.testing.assert_array_equal(found["time"], np.array(["2001-01-17"], "datetime64[ns]"))
     assert found["temperature"].shape == (2, 1, 2, *own.experiment.task.window.input_grid.shape)
 

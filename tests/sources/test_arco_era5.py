@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from tests.shared_parts import raw_of
 from tests.sources.cloud_stores import Server, arco, check_values, fetch, request
 from weatherpeft.artifacts.store import artifact_digest, content_digest
 from weatherpeft.interfaces import DataRequest
@@ -294,7 +295,8 @@ def test_a_killed_download_goes_on_and_ends_with_the_same_bytes(server: Server, 
     command = [sys.executable, "-m", "weatherpeft", "download", "--spec", json.dumps(spec)]
 
     def run(name: str) -> list[str]:
-        return [*command, "--output", str(tmp_path / name), "--work", str(tmp_path / f"{name}-work")]
+        folders = {"output": name, "shared": f"{name}-shared", "work": f"{name}-work"}
+        return [*command, *(f"--{option}={tmp_path / folder}" for option, folder in folders.items())]
 
     server.limit = 40  # in the middle of the second variable or later
     job = subprocess.Popen(run("raw"), stderr=subprocess.DEVNULL)
@@ -318,8 +320,9 @@ def test_a_killed_download_goes_on_and_ends_with_the_same_bytes(server: Server, 
     assert not (tmp_path / "raw-work").exists() or not list((tmp_path / "raw-work").iterdir())
     subprocess.run(run("other"), check=True, stderr=subprocess.DEVNULL)
     assert artifact_digest(tmp_path / "raw") == artifact_digest(tmp_path / "other")
-    assert content_digest(tmp_path / "raw") == artifact_digest(tmp_path / "raw")
-    check_values(one.decode(EVERYTHING, tmp_path / "raw"))
+    part = raw_of(tmp_path / "raw")
+    assert content_digest(part) == artifact_digest(part)
+    check_values(one.decode(EVERYTHING, part))
 
 
 def test_half_written_files_are_left_behind(folder: Path, tmp_path: Path) -> None:

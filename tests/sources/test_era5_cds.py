@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.shared_parts import raw_of
 from tests.sources import era5_requests
 from tests.sources.cds_server import KEY, DataStore, Fault, values
 from tests.sources.era5_requests import BODY, DAYS, POLL, SUBMIT, fetched, refused, request, source
@@ -317,7 +318,8 @@ def test_a_killed_job_goes_on_with_its_requests(server: DataStore, tmp_path: Pat
     server.statuses_of = {"mean_sea_level_pressure": ("accepted",)}
     server.faults = [Fault(r"GET /store/.*3\.grib", "stall:1000")]
     output, work = tmp_path / "raw" / DAYS["start"], tmp_path / "work"
-    command = ["download", "--spec", spec.canonical_json(), "--output", str(output), "--work", str(work)]
+    folders = {"output": output, "shared": tmp_path / "shared", "work": work}
+    command = ["download", "--spec", spec.canonical_json(), *(f"--{k}={v}" for k, v in folders.items())]
     with (tmp_path / "log").open("w") as log:
         job = subprocess.Popen(
             [sys.executable, "-c", JOB, *command], stderr=log, env={**os.environ, "WEATHERPEFT_LOG": "DEBUG"}
@@ -336,12 +338,12 @@ def test_a_killed_job_goes_on_with_its_requests(server: DataStore, tmp_path: Pat
     server.requests.clear()
     server.statuses_of = {"mean_sea_level_pressure": ("accepted", "running", "successful")}
     server.jobs["00000000-0000-4000-8000-000000000002"].polls = 0
-    download(spec, output, work)
+    download(spec, output, tmp_path / "shared", work)
     assert server.submissions() == names and not server.asked(SUBMIT)
     assert not server.asked("8000-000000000001") and server.asked("8000-000000000002")
     (body,) = server.asked(r"GET /store/.*3\.grib")
     assert body["Range"] == "bytes=1000-"
-    assert sorted(path.name for path in output.iterdir()) == sorted(
+    assert sorted(path.name for path in raw_of(output).iterdir()) == sorted(
         [*(f"{name}_200101.grib" for name in names), MANIFEST, PROVENANCE]
     )
     assert not list(work.iterdir())

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from tests.experiments import changed, put
+from tests.shared_parts import store_of
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.jobs import Jobs
@@ -36,10 +37,10 @@ def regridded(dataset: xr.Dataset, folder: Path, **options: Any) -> xr.Dataset:
     variables = {"atmospheric": ["temperature"], "levels_hpa": [500, 850]}
     source = {"name": "local", "paths": [str(folder / "at-*.nc")], "span": DAYS}
     values = {"source": source, "request": {"variables": variables, "period": DAYS}}
-    download(DownloadSpec.parse(values), folder / "raw", folder / "work")
+    download(DownloadSpec.parse(values), folder / "raw", folder / "shared/raw", folder / "work")
     spec = RegridSpec.parse({**values, "grids": [GRID.model_dump()], **options})
-    regrid(spec, folder / "raw", folder / "grid")
-    return store.open_dataset(folder / "grid" / f"{GRID.label}.zarr")
+    regrid(spec, folder / "raw", folder / "grid", folder / "shared/regridded")
+    return store.open_dataset(store_of(folder / "grid", GRID.label))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_one_value_is_named_with_file_level_time_and_place(tmp_path: Path, value
     dataset = plain()
     dataset["t"][3, 1, 4, 5] = value
     message = (
-        rf"raw/at-850\.nc: temperature, time 2020-02-28T18:00 UTC, level 850: "
+        rf"shared/raw/local/\S+/at-850\.nc: temperature, time 2020-02-28T18:00 UTC, level 850: "
         rf"expected values from 150 to 350 K, found {said} at 49°N 1\.25°E \(1 of 480 points are outside\)"
     )
     with pytest.raises(ValueError, match=message) as caught:

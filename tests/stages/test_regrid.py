@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.shared_parts import raw_of, store_of
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.regridding import Regridder
@@ -60,7 +61,7 @@ def specs(
 def downloaded(dataset: xr.Dataset, folder: Path, **options: Any) -> RegridSpec:
     dataset.to_netcdf(folder / "data.nc")
     first, second = specs(folder / "data.nc", **options)
-    download(first, folder / "raw", folder / "work")
+    download(first, folder / "raw", folder / "shared/raw", folder / "work")
     return second
 
 
@@ -69,14 +70,16 @@ def test_stores_are_canonical(
     raw_dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int, times: int
 ) -> None:
     monkeypatch.setattr("weatherpeft.artifacts.field_store._SHARD_BYTES", shard_bytes)
-    regrid(downloaded(raw_dataset, tmp_path), tmp_path / "raw", tmp_path / "grid")
+    regrid(
+        downloaded(raw_dataset, tmp_path), tmp_path / "raw", tmp_path / "grid", tmp_path / "shared/regridded"
+    )
     for grid in (COARSE, FINE):
-        found = store.open_dataset(tmp_path / "grid" / f"{grid.label}.zarr")
+        found = store.open_dataset(store_of(tmp_path / "grid", grid.label))
         assert dict(found.sizes) == {
             "time": 8, HOURLY_TIME: 48, "level": 2, "latitude": grid.shape[0], "longitude": grid.shape[1],
         }  # fmt: skip
         assert found["temperature"].dims == ("time", "level", "latitude", "longitude")
-        stored = store.open_stored(tmp_path / "grid" / f"{grid.label}.zarr")
+        stored = store.open_stored(store_of(tmp_path / "grid", grid.label))
         assert stored["fields"].dims == ("time", "channel", "latitude", "longitude")
         assert stored["fields"].channel.values.tolist() == ["2t", "t500", "t850"]
         assert stored["fields"].encoding["chunks"] == (1, 3, *grid.shape)
@@ -102,8 +105,8 @@ def test_stores_are_canonical(
 
 def test_equal_inputs_give_equal_bytes(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
     spec = downloaded(raw_dataset, tmp_path)
-    regrid(spec, tmp_path / "raw", tmp_path / "one")
-    regrid(spec, tmp_path / "raw", tmp_path / "two")
+    regrid(spec, tmp_path / "raw", tmp_path / "one", tmp_path / "shared/one")
+    regrid(spec, tmp_path / "raw", tmp_path / "two", tmp_path / "shared/two")
     assert store.artifact_digest(tmp_path / "one") == store.artifact_digest(tmp_path / "two")
 
 
@@ -111,15 +114,16 @@ def test_nan_is_named_and_leaves_nothing(raw_dataset: xr.Dataset, tmp_path: Path
     raw_dataset["t"][18, 0, 3, 4] = np.nan
     spec = downloaded(raw_dataset, tmp_path)
     with pytest.raises(ValueError, match=r"temperature, time 2001-01-01T18.*, level 850: .* found 1 NaN"):
-        regrid(spec, tmp_path / "raw", tmp_path / "grid")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.nc", "raw", "work"]
+        regrid(spec, tmp_path / "raw", tmp_path / "grid", tmp_path / "shared/regridded")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.nc", "raw", "shared"]
+    assert not [path for path in (tmp_path / "shared/regridded").rglob("*") if path.is_file()]
 
 
 def test_nan_in_a_static_field_is_named(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
     raw_dataset["lsm"][:] = np.nan
     spec = downloaded(raw_dataset, tmp_path)
     with pytest.raises(ValueError, match="land_sea_mask: expected finite values, found 2664 NaN"):
-        regrid(spec, tmp_path / "raw", tmp_path / "grid")
+        regrid(spec, tmp_path / "raw", tmp_path / "grid", tmp_path / "shared/regridded")
 
 
 def with_classes_and_sea(raw_dataset: xr.Dataset) -> xr.Dataset:
@@ -138,9 +142,9 @@ PARTIAL = {
 def test_classes_stay_classes_and_undefined_stays_undefined(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
     raw_dataset = with_classes_and_sea(raw_dataset)
     spec = downloaded(raw_dataset, tmp_path, variables=PARTIAL)
-    regrid(spec, tmp_path / "raw", tmp_path / "grid")
+    regrid(spec, tmp_path / "raw", tmp_path / "grid", tmp_path / "shared/regridded")
     for grid in (COARSE, FINE):
-        found = store.open_dataset(tmp_path / "grid" / f"{grid.label}.zarr")
+        found = store.open_dataset(store_of(tmp_path / "grid", grid.label))
         assert found.attrs["minimum_valid_share"] == 0.5
         regridder = Regridder(SOURCE.latitude, SOURCE.longitude, grid, "conservative")
         np.testing.assert_array_equal(found["soil_type"], regridder.classes(raw_dataset["slt"].values[::-1]))
@@ -154,7 +158,7 @@ def test_a_field_that_is_defined_nowhere_is_named(raw_dataset: xr.Dataset, tmp_p
     raw_dataset["sst"][6] = np.nan
     spec = downloaded(raw_dataset, tmp_path, variables=PARTIAL)
     with pytest.raises(ValueError, match=r"sea_surface_temperature, time 2001-01-01T06.* found 2664 NaN"):
-        regrid(spec, tmp_path / "raw", tmp_path / "grid")
+        regrid(spec, tmp_path / "raw", tmp_path / "grid", tmp_path / "shared/regridded")
 
 
 def test_an_incomplete_download_is_refused(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
@@ -166,7 +170,7 @@ def test_an_incomplete_download_is_refused(raw_dataset: xr.Dataset, tmp_path: Pa
 def test_grids_must_differ(raw_dataset: xr.Dataset, tmp_path: Path) -> None:
     spec = downloaded(raw_dataset, tmp_path, grids=(COARSE, COARSE))
     with pytest.raises(ValueError, match="expected one or more different grids, found 22.5deg, 22.5deg"):
-        regrid(spec, tmp_path / "raw", tmp_path / "grid")
+        regrid(spec, tmp_path / "raw", tmp_path / "grid", tmp_path / "shared/regridded")
 
 
 @pytest.mark.shared
@@ -182,7 +186,7 @@ def test_real_ensemble(shared_data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "request": {"variables": variables, "period": span, "step_hours": 12, "members": list(range(10))},
     }
     grid = Grid(resolution_deg=5.625)
-    download(DownloadSpec.parse(values), tmp_path / "raw", tmp_path / "work")
+    download(DownloadSpec.parse(values), tmp_path / "raw", tmp_path / "shared/raw", tmp_path / "work")
     read: list[int] = []
     plain = grib._read_message
 
@@ -191,17 +195,22 @@ def test_real_ensemble(shared_data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         return plain(*place)
 
     monkeypatch.setattr(grib, "_read_message", counted)
-    regrid(RegridSpec.parse({**values, "grids": [grid.model_dump()]}), tmp_path / "raw", tmp_path / "grid")
+    regrid(
+        RegridSpec.parse({**values, "grids": [grid.model_dump()]}),
+        tmp_path / "raw",
+        tmp_path / "grid",
+        tmp_path / "shared/regridded",
+    )
     assert len(read) == len(set(read)) == 10 * 4 * 4, "not every message is decoded once"
-    dataset = store.open_dataset(tmp_path / "grid" / "5.625deg.zarr")
+    dataset = store.open_dataset(store_of(tmp_path / "grid", "5.625deg"))
     found = dataset["geopotential"]
     assert found.dims == ("member", "time", "level", "latitude", "longitude")
     assert found.shape == (10, 4, 2, 32, 64)
-    stored = store.open_stored(tmp_path / "grid" / "5.625deg.zarr")["fields"]
+    stored = store.open_stored(store_of(tmp_path / "grid", "5.625deg"))["fields"]
     assert stored.encoding["chunks"] == (1, 1, 4, 32, 64) and stored.encoding["shards"] == (1, 4, 4, 32, 64)
     native = Grid(resolution_deg=3, poles=True)
     spec = DownloadSpec.parse(values)
-    decoded = spec.source.decode(spec.request, tmp_path / "raw")
+    decoded = spec.source.decode(spec.request, raw_of(tmp_path / "raw"))
     raw = decoded["geopotential"]
     regridder = Regridder(native.latitude, native.longitude, grid, "conservative")
     for name in ("geopotential", "temperature"):

@@ -76,10 +76,10 @@ class Project:
         """Data, statistics, standardization and index."""
         own, work = self.jobs, self.root / "work"
         for label in own.periods():
-            raw = Path(own.experiment.data) / "raw" / label
-            download(own.download(label), raw, work)
-            regrid(own.regrid(label), raw, self.root / "regridded" / label)
-            regrid(own.regrid_forecasts(label), raw, self.root / "forecasts" / label)
+            raw, shared = self.root / "raw" / label, Path(own.paths.shared_regridded)
+            download(own.download(label), raw, Path(own.paths.shared_raw), work)
+            regrid(own.regrid(label), raw, self.root / "regridded" / label, shared)
+            regrid(own.regrid_forecasts(label), raw, self.root / "forecasts" / label, shared)
         parts = []
         for label in own.periods("train"):
             parts.append(self.root / "moments" / label)

@@ -11,6 +11,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 from tests.backbones.small_aurora import small_spec
+from tests.shared_parts import store_of
 from tests.small_data import write_store
 from tests.tasks.postprocessing_project import Project, configuration
 from weatherpeft.artifacts import store
@@ -93,9 +94,10 @@ def test_real_members_go_through_the_input_path(shared_data: Path, tmp_path: Pat
     file = str(shared_data / "era5_ensemble_members_3deg.grib")
     source = Local(name="local", paths=(file,), span=days)
     request = DataRequest(variables=UPPER, period=days, step_hours=12, members=tuple(range(10)))
-    download(DownloadSpec(source=source, request=request), tmp_path / "raw", tmp_path / "work")
-    regrid(RegridSpec(source=source, request=request, grids=(GRID,)), tmp_path / "raw", tmp_path / "members")
-    members = store.open_dataset(tmp_path / "members" / f"{GRID.label}.zarr").load()
+    raw, output, shared = tmp_path / "raw", tmp_path / "members", tmp_path / "shared"
+    download(DownloadSpec(source=source, request=request), raw, shared / "raw", tmp_path / "work")
+    regrid(RegridSpec(source=source, request=request, grids=(GRID,)), raw, output, shared / "regridded")
+    members = store.open_dataset(store_of(output, GRID.label)).load()
     began = members.assign_coords(init_time=("time", members["time"].values - np.timedelta64(12, "h")))
     analysis = members.isel(member=0, drop=True)
     for name, dataset in (("forecasts", began), ("analyses", analysis)):

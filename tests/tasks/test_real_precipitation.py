@@ -75,8 +75,8 @@ def test_real_rain_from_netcdf_to_scores(shared_data: Path, tmp_path: Path) -> N
     jobs = Jobs(planned)
     (label,) = jobs.periods()
     raw, data, made = tmp_path / "raw", tmp_path / "regridded", tmp_path / "usual"
-    download(jobs.download(label), raw, tmp_path / "work")
-    regrid(jobs.regrid(label), raw, data)
+    download(jobs.download(label), raw, tmp_path / "shared/raw", tmp_path / "work")
+    regrid(jobs.regrid(label), raw, data, tmp_path / "shared/regridded")
     series(jobs.series(label), [data], tmp_path / "series")
     climatology(jobs.climatology(), [tmp_path / "series"], made)
     found = {}

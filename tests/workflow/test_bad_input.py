@@ -137,7 +137,7 @@ def test_settings_of_the_command_line_are_read_as_those_of_a_file(tmp_path: Path
 
 @pytest.mark.slow
 def test_a_truncated_grib_file(built: Checkout, tmp_path: Path) -> None:
-    whole = sorted(built.folder.glob("data/test/raw/20010115-20010117/*.grib"))
+    whole = sorted(built.folder.glob("data/test/raw/toy/20010115-20010117-*/*/*.grib"))
     assert len(whole) == 3
     for path in whole:
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -145,7 +145,8 @@ def test_a_truncated_grib_file(built: Checkout, tmp_path: Path) -> None:
     period = record["spec"]["request"]["period"]
     source = {"name": "local", "paths": [str(tmp_path / "*.grib")], "span": period}
     spec = json.dumps({"source": source, "request": record["spec"]["request"]})
-    command = ("weatherpeft", "download", "--spec", spec, "--work", tmp_path / "work", "--output")
+    folders = ("--work", tmp_path / "work", "--shared", tmp_path / "shared")
+    command = ("weatherpeft", "download", "--spec", spec, *folders, "--output")
     built.run(*command, tmp_path / "raw/whole")
 
     damaged = tmp_path / "pressure_levels.grib"

@@ -23,7 +23,8 @@ def candidates(config: dict[str, Any]) -> None:
 def test_a_choice_is_made_without_the_test_period_and_goes_on_to_the_seeds(copied: Checkout) -> None:
     results = copied.folder / "results/test"
     test_period = [
-        copied.folder / "data/test/raw" / TEST_PERIOD,
+        *(copied.folder / "data/test").glob(f"*/toy/{TEST_PERIOD}-*"),
+        results / "raw" / TEST_PERIOD,
         results / "regridded" / TEST_PERIOD,
         *(results / name for name in ("predictions", "scores", "report")),
     ]

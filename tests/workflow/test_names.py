@@ -124,7 +124,7 @@ def test_jobs_run_where_names_are_strange(tmp_path: Path) -> None:
     command = ("snakemake", "--nocolor", "--cores", "2", "--configfile", config)
     checkout.run(*command, "--", scores)
     assert (checkout.folder / scores / "provenance.json").is_file()
-    assert len(list((checkout.folder / DATA / "raw").iterdir())) == 2
+    assert len(list((checkout.folder / DATA / "raw/toy").iterdir())) == 2
     assert not list(tmp_path.rglob("x"))
     assert "Nothing to be done" in checkout.run(*command, "-n", "--", scores).stdout
 

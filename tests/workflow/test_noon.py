@@ -73,8 +73,8 @@ def test_noon_end_to_end(tmp_path: Path) -> None:
     checkout.snakemake(config=config)
     results = checkout.folder / "results/test"
 
-    (path,) = results.glob("regridded/*/11.25deg.zarr")
-    assert path.parent.name == "20200201-20200214T12"
+    (path,) = (checkout.folder / "data").rglob("regridded/*/*/*/*/11.25deg.zarr")
+    assert path.parents[2].name.startswith("20200201-20200214T12-")
     np.testing.assert_array_equal(store.open_dataset(path)["time"], times)
 
     # A sample needs the noon before. Of the training days two have none because of the gap, and two are it;

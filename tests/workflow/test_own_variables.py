@@ -20,7 +20,7 @@ def test_variables_of_ones_own_come_to_the_report_in_their_units(tmp_path: Path)
     checkout.snakemake(config="own.yaml")
 
     results = checkout.folder / "results/own"
-    stored = store.open_dataset(results / "regridded/20200301-20200306/11.25deg.zarr")
+    stored = store.open_dataset(checkout.store("regridded/20200301-20200306", "11.25deg", "own"))
     hail = stored["hail_mass"]
     assert hail.attrs == {"units": "kg m-2", "long_name": "Hail mass", "short_name": "hail_mass"}
     np.testing.assert_allclose(hail[5], own.hail(5), rtol=1e-5)

@@ -73,7 +73,7 @@ def test_rain_end_to_end(tmp_path: Path) -> None:
     config = checkout.changed_config(rain)
     results = checkout.folder / "results/test"
     checkout.snakemake("--until", "regrid", config=config)
-    path = results / f"regridded/{PERIOD}/{GRID}.zarr"
+    path = checkout.store(f"regridded/{PERIOD}", GRID)
     poison(path)
     checkout.snakemake(config=config)
 
@@ -81,8 +81,10 @@ def test_rain_end_to_end(tmp_path: Path) -> None:
     forecasts = ("persistence", "climatology", "linear_probe-seed0")
     records = checkout.records()
     once = ("statistics", "climatology", "runs/linear_probe-seed0", "report")
-    expected = {f"data/test/raw/{PERIOD}", *(f"results/test/{name}" for name in once)}
-    expected |= {f"results/test/{stage}/{PERIOD}" for stage in ("regridded", "moments", "series")}
+    parts = {name for name in records if name.startswith("data/")}
+    assert [sorted(name.split("/")[2] for name in parts)] == [["raw", "regridded"]]
+    expected = {*parts, *(f"results/test/{name}" for name in once)}
+    expected |= {f"results/test/{stage}/{PERIOD}" for stage in ("raw", "regridded", "moments", "series")}
     expected |= {f"results/test/{stage}/{name}" for stage in ("predictions", "scores") for name in forecasts}
     assert set(records) == expected
     for name in forecasts:

@@ -51,7 +51,7 @@ def test_real_members_end_to_end(shared_data: Path, tmp_path: Path) -> None:
         assert predictions.temperature.sizes["latitude"] == 60
 
     # Statistics of the training members on the training day, by the cells' areas.
-    (path,) = results.glob("regridded/*/3deg.zarr")
+    (path,) = (checkout.folder / "data").rglob("regridded/*/*/*/*/3deg.zarr")
     fields = store.open_dataset(path).sel(member=slice(0, 6), time="2017-01-01")
     assert fields.sizes["member"] == 7 and fields.sizes["time"] == 2
     edges = np.deg2rad(np.arange(90, -91, -3))

@@ -149,6 +149,13 @@ class Checkout:
         files = [path for top in ("data", "results") for path in (self.folder / top).rglob("provenance.json")]
         return {str(file.parent.relative_to(self.folder)): json.loads(file.read_text()) for file in files}
 
+    def store(self, artifact: str, grid: str, experiment: str = "test") -> Path:
+        """The only store of a grid in a catalog of regridded data."""
+        folder = self.folder / "results" / experiment / artifact
+        rows, paths = (json.loads((folder / f"{name}.json").read_text()) for name in ("parts", "paths"))
+        (path,) = (path for row, path in zip(rows, paths, strict=True) if row["grid"] == grid)
+        return self.folder / path / f"{grid}.zarr"
+
     def logs(self) -> str:
         """What the jobs logged."""
         files = sorted(self.folder.glob("results/*/logs/*.log"))

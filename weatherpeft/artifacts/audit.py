@@ -164,7 +164,7 @@ def _users(root: Path, records: dict[Path, dict[str, Any]], is_known: bool) -> t
 
 def _names(record: dict[str, Any], source: Path, digest: str | None) -> bool:
     """Whether a record has an artifact, or a file in it, among its inputs."""
-    for name, found in record.get("inputs", {}).items():
+    for name, found in {**record.get("inputs", {}), **record.get("parts", {})}.items():
         parts = tuple(name.split("/"))
         if digest in (None, found) and (parts == source.parts[-2:] or parts[0] == source.name):
             return True

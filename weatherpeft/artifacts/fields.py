@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weatherpeft.artifacts import store
-from weatherpeft.artifacts.field_store import StoredFields, StoredSums
+from weatherpeft.artifacts.period_stores import PeriodStores
 from weatherpeft.artifacts.times import JoinedTimes
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import accumulation
@@ -29,7 +29,7 @@ class FieldReader:
     last stay in memory, up to a limit. Threads may share a reader.
 
     Args:
-        directories: artifacts of the regrid stage.
+        directories: artifacts of the regrid or the pack stage.
         grid: one of their grids.
         names: names of time-dependent variables.
 
@@ -38,14 +38,14 @@ class FieldReader:
     """
 
     def __init__(self, directories: Sequence[Path], grid: Grid, names: Sequence[str]) -> None:
-        self._paths = [directory / f"{grid.label}.zarr" for directory in directories]
+        self._periods = [PeriodStores(directory, grid) for directory in directories]
         sums = {name: found for name in names if (found := accumulation(name))}
         stored = tuple(name for name in names if name not in sums)
-        self._stores = [StoredFields(path, stored) for path in self._paths]
+        self._stores = [period.fields(stored) for period in self._periods]
         self._times = JoinedTimes(
-            [(path, each.times) for path, each in zip(self._paths, self._stores, strict=True)]
+            [(each.main, own.times) for each, own in zip(self._periods, self._stores, strict=True)]
         )
-        self._sums = {name: _HourlySum(self._paths, *found) for name, found in sums.items()}
+        self._sums = {name: _HourlySum(self._periods, *found) for name, found in sums.items()}
         self._cache: OrderedDict[tuple[np.datetime64, int | None], dict[str, np.ndarray]] = OrderedDict()
         self._cached_bytes = 0
         self._cached = Lock()
@@ -107,7 +107,7 @@ class FieldReader:
             Dims ``([member,] [level,] latitude, longitude)``.
         """
         hourly, _ = accumulation(name) or (name, 0)
-        array = store.open_dataset(self._paths[0])[hourly]
+        array = store.open_dataset(self._periods[0].path(hourly))[hourly]
         return array.isel({str(dim): 0 for dim in array.dims if str(dim).endswith("time")}, drop=True)
 
     def static(self, name: str) -> np.ndarray:
@@ -117,14 +117,16 @@ class FieldReader:
             ValueError: the store of a period lacks the field or holds another one, or there is no period.
         """
         found: np.ndarray | None = None
-        for path in self._paths:
+        for period in self._periods:
+            path = period.path(name)
             dataset = store.open_dataset(path)
             if name not in dataset:
                 raise ValueError(f"{path}: static variable {name} is missing in the regridded data")
             field: np.ndarray = dataset[name].values
             found = field if found is None else found
             if not np.array_equal(found, field, equal_nan=True):
-                raise ValueError(f"{path}: static variable {name} is not the same as in {self._paths[0]}")
+                first = self._periods[0].path(name)
+                raise ValueError(f"{path}: static variable {name} is not the same as in {first}")
         if found is None:
             raise ValueError(f"static variable {name}: expected at least one period, found none")
         return found
@@ -133,13 +135,13 @@ class FieldReader:
 class _HourlySum:
     """Sums of hourly fields from the stores of several periods."""
 
-    def __init__(self, paths: Sequence[Path], hourly: str, hours: int) -> None:
+    def __init__(self, periods: Sequence[PeriodStores], hourly: str, hours: int) -> None:
         if not 0 < hours <= 24:
             raise ValueError(f"{hourly}_{hours}hr: expected a sum of at most 24 hours")
         self._name, self.hours = f"{hourly}_{hours}hr", hours
-        self._stores = [StoredSums(path, hourly) for path in paths]
+        self._stores = [period.sums(hourly) for period in periods]
         self._times = JoinedTimes(
-            [(path, each.times) for path, each in zip(paths, self._stores, strict=True)]
+            [(each.path(hourly), own.times) for each, own in zip(periods, self._stores, strict=True)]
         )
 
     def complete(self, times: set[np.datetime64], period: Period) -> set[np.datetime64]:

@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,8 +46,14 @@ class DamagedError(ValueError):
 
 
 def remake_command(artifact: Path) -> str:
-    """The command that runs the job of an artifact again, in the folder of the experiment."""
-    return f"snakemake --cores all --force {shlex.quote(str(shown(artifact)))} --configfile CONFIG"
+    """The command that runs the job of an artifact again, in the folder of the experiment.
+
+    What a job has made for all experiments is made again by the job of the catalog that it was made for.
+    """
+    target = artifact
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        target = Path(json.loads((artifact / PROVENANCE).read_bytes())["catalog"])
+    return f"snakemake --cores all --force {shlex.quote(str(shown(target)))} --configfile CONFIG"
 
 
 def shown(path: Path) -> Path:

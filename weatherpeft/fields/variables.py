@@ -1,7 +1,7 @@
 """The variables of an experiment: those of the table, and those that it defines itself."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Annotated, Any, Self
 
@@ -100,6 +100,17 @@ class VariableSet(Defining):
             names: the fields of the set, as those of this class.
         """
         return VariableSet(define=self.defined(chain.from_iterable(names.values())), **names)
+
+    def only(self, names: Collection[str]) -> "VariableSet":
+        """Those of the variables that have one of some names, with their levels and definitions."""
+        atmospheric = tuple(name for name in self.atmospheric if name in names)
+        return self.of(
+            surface=tuple(name for name in self.surface if name in names),
+            accumulated=tuple(name for name in self.accumulated if name in names),
+            atmospheric=atmospheric,
+            levels_hpa=self.levels_hpa if atmospheric else (),
+            static=tuple(name for name in self.static if name in names),
+        )
 
     @property
     def stored(self) -> "VariableSet":

@@ -46,6 +46,16 @@ class DataRequest(Spec):
                 )
         return self
 
+    def of(self, variables: VariableSet) -> DataRequest:
+        """The same for other variables."""
+        return self.model_copy(update={"variables": variables})
+
+    @property
+    def in_files(self) -> DataRequest:
+        """The request, with what its definitions say of variables in files, and nothing else of them."""
+        define = {name: definition.in_files for name, definition in self.variables.define.items()}
+        return self.of(self.variables.model_copy(update={"define": define}))
+
     def times(self) -> NDArray[np.datetime64]:
         """Times (UTC, to the minute) of the instantaneous fields, ``(time,)``, in order."""
         return _array(self.period.times(self.step_hours))

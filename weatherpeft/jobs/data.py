@@ -142,7 +142,7 @@ class DataJobs:
         """Download of the analyses of a period."""
         request = self.request(period)
         return DownloadSpec(
-            source=_narrowed(self.experiment.source, request.period), request=_in_files(request)
+            source=_narrowed(self.experiment.source, request.period), request=request.in_files
         )
 
     def regrid(self, period: str) -> RegridSpec:
@@ -181,7 +181,7 @@ class DataJobs:
     def download_forecasts(self, period: str) -> DownloadSpec:
         """Download of the forecasts of a period from their own source."""
         source, request = self._forecasts(period)
-        return DownloadSpec(source=_narrowed(source, request.period), request=_in_files(request))
+        return DownloadSpec(source=_narrowed(source, request.period), request=request.in_files)
 
     def regrid_forecasts(self, period: str) -> RegridSpec:
         """Regridding of the forecasts of a period to the grid of the task's input."""
@@ -306,10 +306,3 @@ def _narrowed(source: AnySource | AnyForecastSource, period: Period) -> AnySourc
     What the user takes for plausible is a matter of the regrid stage: to change it downloads nothing again.
     """
     return source.narrowed(period).model_copy(update={"plausible": "stop"})
-
-
-def _in_files(request: DataRequest) -> DataRequest:
-    """A request whose definitions say what the variables are in files, and nothing else."""
-    define = {name: definition.in_files for name, definition in request.variables.define.items()}
-    variables = request.variables.model_copy(update={"define": define})
-    return request.model_copy(update={"variables": variables})

@@ -20,10 +20,11 @@ class Paths:
         root = f"{results}/{experiment.name}"
         self.root = root
         self.download_work = f"{data}/work"
-        self.raw = f"{data}/raw/{{period}}"
-        self.raw_forecasts = f"{data}/forecasts/raw/{{period}}"
+        self.shared_raw, self.shared_regridded = f"{data}/raw", f"{data}/regridded"
         self.weights = f"{data}/weights/{{weights}}"
         self.logs, self.benchmarks, self.work = (f"{root}/{name}" for name in ("logs", "benchmarks", "work"))
+        self.raw = f"{root}/raw/{{period}}"
+        self.raw_forecasts = f"{root}/raw_forecasts/{{period}}"
         self.regridded = f"{root}/regridded/{{period}}"
         self.regridded_forecasts = f"{root}/forecasts/{{period}}"
         self.packed = f"{root}/packed/{{period}}"

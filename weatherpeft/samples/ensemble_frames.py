@@ -7,6 +7,7 @@ import numpy as np
 
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.fields import FieldReader
+from weatherpeft.artifacts.period_stores import PeriodStores
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import STD, FieldSet, VariableSet
 from weatherpeft.samples.ensemble import Ensemble
@@ -217,7 +218,7 @@ def moments_of(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stored_levels(directory: Path, grid: Grid) -> list[int]:
-    """Pressure levels of the fields of a store in hPa, in its order.
+    """Pressure levels of regridded fields in hPa, in their order.
 
     Args:
         directory: artifact of the regrid stage.
@@ -226,9 +227,11 @@ def stored_levels(directory: Path, grid: Grid) -> list[int]:
     Raises:
         ValueError: there is no such store.
     """
-    stored = store.open_stored(directory / f"{grid.label}.zarr")
-    levels: list[int] = stored[store.FIELDS].attrs["levels_hpa"]
-    return levels
+    found: list[int] = []
+    for path in PeriodStores(directory, grid).paths:
+        stored = store.open_stored(path)
+        found = found or (stored[store.FIELDS].attrs["levels_hpa"] if store.FIELDS in stored else [])
+    return found
 
 
 def _level_places(
@@ -247,7 +250,7 @@ def _members(forecasts: Sequence[Path], window: EnsembleWindow) -> list[int]:
     lead = np.timedelta64(window.target_hours[0], "h")
     members: list[int] = []
     for directory in forecasts:
-        path = directory / f"{window.input_grid.label}.zarr"
+        path = PeriodStores(directory, window.input_grid).main
         stored = store.open_stored(path)
         members = stored["member"].values.tolist() if "member" in stored.dims else []
         if len(members) != window.ensemble.members:

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Local(SourceDefaults):
-    """The user's own raw files, all copied by one download job."""
+    """The user's own raw files. One download job copies those that hold something of the experiment."""
 
     name: Literal["local"]
     """Selects this source."""
@@ -61,40 +61,52 @@ class Local(SourceDefaults):
         return list(found)
 
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
-        """Copy the files into ``output``, so that a later change of the user's file changes no result.
+        """Copy the files that hold something of a request, so that a later change of them changes no result.
 
-        A ZIP archive is unpacked, whatever its name: the Climate Data Store packs requests for several
-        kinds of fields that way. Copies keep their names. Where two files share a name, the later one
-        gets a number before it.
+        Their headers are checked before anything is copied. A ZIP archive is unpacked, whatever its name: the
+        Climate Data Store packs requests for several kinds of fields that way. What it holds is not known
+        before, so all files are copied then. Copies keep their names. Where two files share a name, the
+        later one gets a number before it.
 
         Args:
-            request: not used, because every file is copied and ``decode`` checks the contents.
+            request: fields, period, time step and members that the files must hold.
             output: existing, empty directory.
             work: not used.
 
         Raises:
-            ValueError: a pattern matches no file, or an archive is refused (see ``archive.unpack``). The
-                message names it.
+            ValueError: a pattern matches no file, the files lack something of the request (see
+                ``files.open_canonical``), or an archive is refused (see ``archive.unpack``). The message
+                names it.
         """
         import shutil
         from functools import partial
 
         from weatherpeft.sources.formats.archive import unpack
-        from weatherpeft.sources.formats.files import sniff
+        from weatherpeft.sources.formats.files import open_canonical, sniff
 
-        for index, file in enumerate(self.files()):
-            if sniff(file) == "ZIP archive":
+        files = self.files()
+        archives = {file for file in files if sniff(file) == "ZIP archive"}
+        needed = set(files) if archives else _used(open_canonical(files, request, rename=self.rename))
+        for index, file in enumerate(files):
+            if file in archives:
                 unpack(file, output, partial(_free, output, index))
-            else:
+            elif file in needed:
                 target = _free(output, index, file.name)
                 shutil.copyfile(file, target)
                 _log.info("took %s as %s", file, target.name)
+            else:
+                _log.info("%s holds nothing of the experiment", file)
 
     def decode(self, request: DataRequest, raw: Path) -> xr.Dataset:
         """Check the files in ``raw`` and read them lazily (see ``files.open_canonical``)."""
         from weatherpeft.sources.formats.files import open_canonical, raw_files
 
         return open_canonical(raw_files(raw), request, rename=self.rename)
+
+
+def _used(dataset: xr.Dataset) -> set[Path]:
+    """The files that the fields of a dataset come from."""
+    return {file for array in dataset.data_vars.values() for file in array.encoding["files"].flat}
 
 
 def _free(output: Path, index: int, name: str) -> Path:

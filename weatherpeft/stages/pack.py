@@ -1,11 +1,10 @@
 """Stage ``pack``: a copy of a period's fields as 16-bit integers, for training that waits for reading."""
 
 from pathlib import Path
-from typing import Any
 
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
-from weatherpeft.fields.variables import VariableSet
+from weatherpeft.fields.variables import VariableSet, channel_label
 from weatherpeft.spec import Spec
 
 _STEPS = 4096
@@ -46,18 +45,18 @@ def pack(spec: PackSpec, data: Path, statistics: Path, output: Path) -> None:
     """
     with store.artifact(output, spec, __name__, [data, statistics]) as directory:
         for grid in spec.grids:
-            name = f"{grid.label}.zarr"
-            _pack(data / name, directory / name, spec.variables, grid, statistics)
+            _pack(data, directory / f"{grid.label}.zarr", spec.variables, grid, statistics)
 
 
-def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statistics: Path) -> None:
+def _pack(data: Path, path: Path, variables: VariableSet, grid: Grid, statistics: Path) -> None:
     import numpy as np
-    import zarr
 
     from weatherpeft.artifacts.field_store import FieldWriter, shard_times, unpack
+    from weatherpeft.artifacts.period_stores import PeriodStores
 
-    stored = store.open_stored(source)
-    labels = stored["channel"].values.tolist()
+    stores = PeriodStores(data, grid)
+    dataset, names = stores.dataset(), (*variables.surface, *variables.atmospheric)
+    labels = [channel_label(name, level) for name, level in variables.channels()]
     moments = store.open_dataset(statistics / "statistics.zarr").load()
     missing = [label for label in labels if label not in moments["channel"].values]
     if missing:
@@ -69,27 +68,29 @@ def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statisti
     unknown = np.full(len(labels), np.nan)
     packing = {"scale": deviation / _STEPS, "offset": mean, "error_max": unknown, "error_rms": unknown}
     block = shard_times([grid], variables)
-    writer = FieldWriter(path, store.canonical(stored), grid, variables, block, {}, packing)
+    writer = FieldWriter(path, dataset, grid, variables, block, {}, packing)
     scale, offset = (packing[name].astype(np.float32) for name in ("scale", "offset"))
     columns = (slice(None), None, None)
-    arrays: Any = zarr.open_group(source, mode="r")
-    fields = arrays[store.FIELDS]
+    fields = stores.fields(names)
     largest, squares, count = np.zeros(len(labels)), np.zeros(len(labels)), 0
     for place in writer.blocks(store.FIELDS):
-        values = fields[place]
-        packed = np.empty(values.shape, np.int16)
-        for row, time in zip(range(len(values)), stored["time"].values[place[-1]], strict=True):
-            steps = np.rint((values[row].astype(np.float64) - offset[columns]) / scale[columns])
+        member, times = (place[0] if len(place) == 2 else None), place[-1]
+        packed = np.empty((times.stop - times.start, len(labels), *grid.shape), np.int16)
+        for row, index in enumerate(range(times.start, times.stop)):
+            found = fields.read(index, member)
+            values = np.concatenate([found[name].reshape(-1, *grid.shape) for name in names])
+            steps = np.rint((values.astype(np.float64) - offset[columns]) / scale[columns])
             outside = ~(np.abs(steps) <= _LARGEST)
             if outside.any():
                 channel = int(np.argmax(outside.any(axis=(1, 2))))
                 beyond = outside[channel].sum()
                 raise ValueError(
-                    f"{source}: {labels[channel]} at {time}: {beyond} values are not finite or more than "
-                    f"{_LARGEST / _STEPS:.1f} standard deviations from the mean, more than int16 holds"
+                    f"{data}: {labels[channel]} at {fields.times[index]}: {beyond} values are not finite "
+                    f"or more than {_LARGEST / _STEPS:.1f} standard deviations from the mean, more than "
+                    "int16 holds"
                 )
             packed[row] = steps
-            error = (unpack(packed[row], scale, offset) - values[row]) / deviation[columns]
+            error = (unpack(packed[row], scale, offset) - values) / deviation[columns]
             largest = np.maximum(largest, np.abs(error).max(axis=(1, 2)))
             squares += np.square(error).mean(axis=(1, 2))
             count += 1
@@ -98,4 +99,4 @@ def _pack(source: Path, path: Path, variables: VariableSet, grid: Grid, statisti
     writer.write("error_rms", (), np.sqrt(squares / count))
     for name in (*variables.accumulated, *variables.static):
         for place in writer.blocks(name):
-            writer.write(name, place, arrays[name][place])
+            writer.write(name, place, dataset[name][place].values)

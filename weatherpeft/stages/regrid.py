@@ -1,7 +1,8 @@
 """Stage ``regrid``: raw files, decoded once and regridded to every grid of the experiment."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.plausible import Decision, Implausible, check_field
-from weatherpeft.fields.variables import Variable
+from weatherpeft.fields.variables import Variable, VariableSet
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnyForecastSource, AnySource
 from weatherpeft.spec import Spec
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from weatherpeft.artifacts.catalog import Part
     from weatherpeft.artifacts.field_store import FieldWriter
     from weatherpeft.fields.regridding import Regridder
 
+_LEAST = 0.5
+"""Share of a part's variables that an experiment must want to take it, since training reads all of them."""
 _TIMES = ("time", "hourly_time")
 _log = logging.getLogger(__name__)
 
@@ -40,17 +44,24 @@ class RegridSpec(Spec):
     plausible: Decision = Field(default="stop", exclude_if=lambda decision: decision == "stop")
     """What happens to a raw field that is not plausible."""
 
+    def of(self, variables: VariableSet, grids: tuple[Grid, ...]) -> "RegridSpec":
+        """The same for other variables and grids."""
+        return self.model_copy(update={"request": self.request.of(variables), "grids": grids})
 
-def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
-    """Regrid raw data to each grid and write one Zarr store per grid.
 
-    A store is ``output/<label>.zarr``, in the layout of ``field_store``. Its fields are exact, in float32.
-    Memory holds one shard of every grid and one raw variable of one time, whatever the period.
+def regrid(spec: RegridSpec, raw: Path, output: Path, shared: Path) -> None:
+    """Regrid raw data to each grid, as far as no other job has done so.
+
+    A part of the shared folder has one store, ``<label>.zarr``, in the layout of ``field_store``. Its fields
+    are exact, in float32. Memory holds one shard of every grid and one raw variable of one time, whatever
+    the period.
 
     Args:
         spec: source, request, grids and method.
-        raw: directory of the raw files.
-        output: directory of the stores.
+        raw: catalog of the raw files.
+        output: catalog of the stores.
+        shared: folder of the stores of all experiments. What other jobs have regridded from the same raw
+            files is taken from there, and only the variables and grids that it lacks are regridded.
 
     Raises:
         ValueError: no grid is given or one is given twice, the raw files do not hold the request, a field is
@@ -58,42 +69,104 @@ def regrid(spec: RegridSpec, raw: Path, output: Path) -> None:
             level), or a grid reaches beyond the raw data. ``output`` is then absent.
 
     Example:
-        weatherpeft regrid --spec @regrid.json --raw data/test/raw/20010115-20010117
-            --output results/test/regridded/20010115-20010117
+        weatherpeft regrid --spec @regrid.json --raw results/test/raw/20010115-20010117
+            --output results/test/regridded/20010115-20010117 --shared data/test/regridded
     """
-    import dask
-
-    from weatherpeft.artifacts import store
-    from weatherpeft.artifacts.field_store import FieldWriter, shard_times
-    from weatherpeft.artifacts.manifest import check_artifact
-    from weatherpeft.fields.regridding import Regridder
+    from weatherpeft.artifacts import catalog, store
+    from weatherpeft.artifacts.claim import Claim
 
     labels = [grid.label for grid in spec.grids]
     if not labels or len(set(labels)) != len(labels):
         raise ValueError(f"grids: expected one or more different grids, found {', '.join(labels) or 'none'}")
+    facts: dict[str, Any] = {}
+    with store.artifact(output, spec, __name__, [raw], facts, [catalog.PATHS]) as directory:
+        common, label = spec.of(VariableSet(), ()), spec.request.period.label
+        folder = catalog.folder(shared, spec.source.name, common, label)
+        with Claim(folder).wait():
+            catalog.tidy(folder)
+            parts = [
+                part
+                for raw_part in _raw_parts(spec, raw)
+                for part in _regridded(spec, raw_part, folder, output)
+            ]
+        catalog.write(directory, parts, facts)
+
+
+def _raw_parts(spec: RegridSpec, raw: Path) -> "list[Part]":
+    """The raw parts of a job, each with the variables to take of it.
+
+    Forecasts that come with analyses are in every part, at the levels of its analyses.
+    """
+    from weatherpeft.artifacts import catalog, store
+
+    parts = catalog.read(raw)
+    if not (spec.request.lead_hours and spec.source.makes_forecasts):
+        return parts
+    variables = spec.request.variables
+
+    def has_levels(part: "Part") -> bool:
+        held = store.read_provenance(part.path)["spec"]["request"]["variables"]
+        return {*variables.levels_hpa} <= {*held["levels_hpa"]}
+
+    chosen = next(filter(has_levels, parts), parts[0])  # where none has them, the reader says what lacks
+    return [chosen._replace(variables=variables)]
+
+
+def _regridded(spec: RegridSpec, raw: "Part", folder: Path, output: Path) -> "Iterator[Part]":
+    """The parts with the variables of a raw part on every grid; those that are not there are made."""
+    from weatherpeft.artifacts import catalog
+    from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
+
+    def fits(record: Mapping[str, Any]) -> bool:
+        code = fingerprint(__name__, spec_modules(RegridSpec.parse(record["spec"])))
+        return bool(record["code"] == code and [*record["inputs"].values()] == [raw.digest])
+
+    lacking: dict[tuple[str, ...], list[Grid]] = {}
+    for grid in spec.grids:
+        wanted = spec.request.variables.only(raw.variables.names)
+        found, rest = catalog.find(folder / grid.label, wanted, fits, grid.label, _LEAST)
+        yield from found
+        if rest.names:
+            lacking.setdefault(rest.names, []).append(grid)
+    for names, grids in lacking.items():
+        yield from _make(spec.of(spec.request.variables.only(names), tuple(grids)), raw, folder, output)
+
+
+def _make(spec: RegridSpec, raw: "Part", folder: Path, output: Path) -> "list[Part]":
+    """Regrid the variables of a raw part to some grids."""
+    import dask
+
+    from weatherpeft.artifacts import catalog, store
+    from weatherpeft.artifacts.field_store import FieldWriter, shard_times
+    from weatherpeft.artifacts.manifest import check_artifact
+    from weatherpeft.fields.regridding import Regridder
+
     variables = spec.request.variables
     block = shard_times(spec.grids, variables)
-    with (
-        store.artifact(output, spec, code=__name__, inputs=[raw]) as directory,
-        dask.config.set(scheduler="synchronous"),
-    ):
-        check_artifact(raw)
-        dataset = spec.source.decode(spec.request, raw)
+    made = []
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(scheduler="synchronous"))
+        check_artifact(raw.path)
+        dataset = spec.source.decode(spec.request, raw.path)
         latitude, longitude = dataset["latitude"].values, dataset["longitude"].values
-        regridders = [Regridder(latitude, longitude, grid, spec.method) for grid in spec.grids]
-        writers = [
-            FieldWriter(
-                directory / f"{grid.label}.zarr", dataset, grid, variables, block, _attributes(spec, grid)
-            )
-            for grid in spec.grids
-        ]
+        targets = []
+        for grid in spec.grids:
+            regridder = Regridder(latitude, longitude, grid, spec.method)
+            own = spec.of(variables, (grid,))
+            path = folder / grid.label / catalog.key(own.canonical_json(), raw.digest)
+            facts = {"catalog": str(output)}
+            part = stack.enter_context(store.artifact(path, own, __name__, [raw.path], facts))
+            made.append((path, grid.label))
+            store_path = part / f"{grid.label}.zarr"
+            writer = FieldWriter(store_path, dataset, grid, variables, block, _attributes(spec, grid))
+            targets.append((regridder, writer))
+        screen = _Screen(raw.path, spec.plausible)
         fields = [*variables.surface, *variables.atmospheric]
-        targets = list(zip(regridders, writers, strict=True))
-        screen = _Screen(raw, spec.plausible)
         if fields:
             _regrid(store.FIELDS, [(variables.row(name), dataset[name]) for name in fields], targets, screen)
         for name in (*variables.accumulated, *variables.static):
             _regrid(name, [(variables.row(name), dataset[name])], targets, screen)
+    return [catalog.Part(path, store.artifact_digest(path), variables, grid) for path, grid in made]
 
 
 def _attributes(spec: RegridSpec, grid: Grid) -> dict[str, Any]:

@@ -12,9 +12,11 @@ rule download:
     params:
         spec=spec("download"),
         code=code("download"),
+        shared=paths.shared_raw,
         work=paths.download_work,
     shell:
-        "weatherpeft download --spec {params.spec:q} --output {output:q}" " --work {params.work:q} 2> {log:q}"
+        "weatherpeft download --spec {params.spec:q} --output {output:q}"
+        " --shared {params.shared:q} --work {params.work:q} 2> {log:q}"
 
 
 rule regrid:
@@ -32,8 +34,10 @@ rule regrid:
         spec=spec("regrid"),
         code=code("regrid"),
         inputs=inputs,
+        shared=paths.shared_regridded,
     shell:
-        "weatherpeft regrid --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
+        "weatherpeft regrid --spec {params.spec:q} {params.inputs} --output {output:q}"
+        " --shared {params.shared:q} 2> {log:q}"
 
 
 rule download_forecasts:
@@ -50,9 +54,11 @@ rule download_forecasts:
     params:
         spec=spec("download_forecasts"),
         code=code("download", "download_forecasts"),
+        shared=paths.shared_raw,
         work=paths.download_work,
     shell:
-        "weatherpeft download --spec {params.spec:q} --output {output:q}" " --work {params.work:q} 2> {log:q}"
+        "weatherpeft download --spec {params.spec:q} --output {output:q}"
+        " --shared {params.shared:q} --work {params.work:q} 2> {log:q}"
 
 
 rule regrid_forecasts:
@@ -70,8 +76,10 @@ rule regrid_forecasts:
         spec=spec("regrid_forecasts"),
         code=code("regrid", "regrid_forecasts"),
         inputs=inputs,
+        shared=paths.shared_regridded,
     shell:
-        "weatherpeft regrid --spec {params.spec:q} {params.inputs} --output {output:q} 2> {log:q}"
+        "weatherpeft regrid --spec {params.spec:q} {params.inputs} --output {output:q}"
+        " --shared {params.shared:q} 2> {log:q}"
 
 
 rule moments:
