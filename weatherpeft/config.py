@@ -137,7 +137,7 @@ class Experiment(Defining):
     results: str = "results"
     """Folder of the results, in which each experiment has a folder of its own name."""
     data: str
-    """Folder of the raw data, which experiments with the same source may share."""
+    """Folder of the raw and regridded data, which experiments may share: each adds what it lacks."""
     seed: Seed = 0
     """Seed of the pretraining and of every other job that does not belong to a run."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)

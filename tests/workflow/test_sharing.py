@@ -16,7 +16,7 @@ def more(config: dict[str, Any]) -> None:
 def test_a_second_experiment_brings_what_it_lacks_and_disturbs_no_other(copied: Checkout) -> None:
     before = copied.records()
     config = copied.changed_config(more)
-    copied.snakemake("--until", "regrid", "moments", config=config)
+    copied.snakemake("--until", "regrid", config=config)
     now = copied.records()
     assert {name: record for name, record in now.items() if name in before} == before
     added = [record for name, record in now.items() if name.startswith("data/") and name not in before]
@@ -26,4 +26,4 @@ def test_a_second_experiment_brings_what_it_lacks_and_disturbs_no_other(copied: 
         assert variables["atmospheric"] == ["specific_humidity"]
         assert not variables["surface"] and not variables["static"]
     assert copied.planned() == set(), "nothing of the first experiment is made again"
-    assert not {job for job in copied.planned(config) if job.split()[0] in ("download", "regrid", "moments")}
+    assert not {job for job in copied.planned(config) if job.split()[0] in ("download", "regrid")}
