@@ -14,6 +14,7 @@ from tests.shared_parts import raw_of, store_of
 from weatherpeft.artifacts import catalog, store
 from weatherpeft.artifacts.fields import FieldReader
 from weatherpeft.artifacts.manifest import DamagedError
+from weatherpeft.cli import main
 from weatherpeft.fields.grid import Grid
 from weatherpeft.spec import Period
 from weatherpeft.stages.download import DownloadSpec, download
@@ -216,6 +217,20 @@ def test_packing_and_moments_read_several_stores(project: Project) -> None:
         pack(PackSpec(variables=variables, grids=(FINE,)), data, folder / "statistics", folder / "packed")
         found[name] = [store.artifact_digest(folder / each) for each in ("moments", "statistics", "packed")]
     assert found["two"] == found["alone"]
+
+
+def test_inspect_shows_the_parts_of_a_catalog(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.run("one", WIND)
+    output = project.run("two", {**MORE, "accumulated": []})
+    assert main(["inspect", str(output), "--picture", str(project.folder / "picture.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for part in catalog.read(output):
+        assert f"part     {part.path}: {', '.join(part.variables.names)}" in lines
+    assert {"10m_u_component_of_wind", "temperature", "land_sea_mask"} <= {
+        line.split()[0] for line in lines if line
+    }
+    assert main(["inspect", str(project.folder / "two/raw")]) == 0
+    assert {"u10.nc", "t.nc"} <= {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
 
 
 def test_a_part_that_is_gone_damaged_or_another_one_is_named(project: Project) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weatherpeft.artifacts import store
-from weatherpeft.artifacts.manifest import BOOKKEEPING
+from weatherpeft.artifacts import catalog, store
+from weatherpeft.artifacts.manifest import BOOKKEEPING, shown
 from weatherpeft.fields.variables import VARIABLES
 from weatherpeft.reporting.provenance import digests, short_name
 
@@ -40,13 +40,19 @@ def inspect(path: Path, picture: Path) -> Iterator[str]:
     is_store = (path / "zarr.json").is_file()
     artifact = path.parent if is_store else path
     yield from _origin(artifact)
-    stores = [path] if is_store else sorted(path.glob("*.zarr"))
+    folders = [path]
+    if catalog.is_catalog(path):
+        parts = catalog.read(path)
+        folders = [part.path for part in parts]
+        for part in parts:
+            yield f"part     {shown(part.path)}: {', '.join(part.variables.names)}"
+    stores = [path] if is_store else [one for folder in folders for one in sorted(folder.glob("*.zarr"))]
     fields = []
     for one in stores:
         yield ""
         yield from _contents(one)
         fields += [(f"{one.stem}: {title}", field) for title, field in _mapped(store.open_dataset(one))]
-    others = [] if is_store else _files(path)
+    others = [] if is_store else [file for folder in folders for file in _files(folder)]
     if others:
         yield ""
         yield from _aligned([("file", "MiB"), *((name, _mib(size)) for name, size in others)])
@@ -60,7 +66,7 @@ def inspect(path: Path, picture: Path) -> Iterator[str]:
 
 def _origin(artifact: Path) -> Iterator[str]:
     record = store.read_provenance(artifact)
-    known = {"spec", "code", "inputs", "packages", "digest", "format"}
+    known = {"spec", "code", "inputs", "packages", "digest", "format", "parts"}
     yield f"{short_name(artifact)}"
     marks = digests("", record)
     yield f"made by  code {marks['code']}, spec {marks['spec']}; contents {marks['digest']}"
