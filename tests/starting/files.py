@@ -33,13 +33,14 @@ def fields(latitude: np.ndarray, longitude: np.ndarray, days: int, step: int = 6
 
 
 def write_grib(dataset: xr.Dataset, path: Path) -> None:
-    """The temperatures of a dataset as GRIB 2."""
+    """The temperatures of a dataset as GRIB 2, and its oddity as the height of the boundary layer."""
     import eccodes
 
     with path.open("wb") as stream:
         for time in dataset.time.values:
-            for level in (None, 500, 850):
-                field = dataset.t2m if level is None else dataset.t.sel(level=level)
+            for name, level in (("2t", None), ("blh", None), ("t", 500), ("t", 850)):
+                field = {"2t": dataset.t2m, "blh": dataset.oddity, "t": dataset.t}[name]
+                field = field if level is None else field.sel(level=level)
                 sample = "regular_ll_sfc_grib2" if level is None else "regular_ll_pl_grib2"
                 handle = eccodes.codes_grib_new_from_samples(sample)
                 day, hour = str(time)[:10].replace("-", ""), int(str(time)[11:13])
@@ -48,13 +49,13 @@ def write_grib(dataset: xr.Dataset, path: Path) -> None:
                 keys |= {"level": level} if level else {}
                 for key, value in keys.items():
                     eccodes.codes_set(handle, key, value)
-                eccodes.codes_set(handle, "shortName", "t" if level else "2t")
+                eccodes.codes_set(handle, "shortName", name)
                 latitude, longitude = dataset.latitude.values, dataset.longitude.values
-                for name, axis in (("latitude", latitude), ("longitude", longitude % 360)):
+                for word, axis in (("latitude", latitude), ("longitude", longitude % 360)):
                     for end, at in (("First", 0), ("Last", -1)):
-                        eccodes.codes_set(handle, f"{name}Of{end}GridPointInDegrees", float(axis[at]))
-                for name, axis in (("i", longitude), ("j", latitude)):
-                    eccodes.codes_set(handle, f"{name}DirectionIncrementInDegrees", abs(axis[1] - axis[0]))
+                        eccodes.codes_set(handle, f"{word}Of{end}GridPointInDegrees", float(axis[at]))
+                for word, axis in (("i", longitude), ("j", latitude)):
+                    eccodes.codes_set(handle, f"{word}DirectionIncrementInDegrees", abs(axis[1] - axis[0]))
                 eccodes.codes_set_values(handle, field.sel(time=time).values.astype("f8").ravel())
                 eccodes.codes_write(handle, stream)
                 eccodes.codes_release(handle)

@@ -33,15 +33,28 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_a_globe() -> None:
-    fields(*GLOBE, days=5).to_netcdf("globe.nc")
+    dataset = fields(*GLOBE, days=5)
+    flat = dataset["oddity"].assign_attrs(long_name="An oddity")
+    dataset["Odd-Ones"] = dataset["t"].assign_attrs(units="g kg**-1")
+    dataset["relief"] = flat.isel(time=0, drop=True).assign_attrs(units="m")
+    dataset["nameless"], dataset["holes"] = flat.assign_attrs(units=""), flat.where(dataset.latitude < 0)
+    dataset.to_netcdf("globe.nc")
     found = init("globe.nc")
-    assert found.variables.surface == ("2m_temperature",)
-    assert found.variables.atmospheric == ("temperature",) and found.variables.levels_hpa == (500, 850)
-    assert list(found.placeholders) == ["land_sea_mask"]
+    assert found.variables.surface == ("2m_temperature", "oddity")
+    assert found.variables.atmospheric == ("temperature", "odd_ones")
+    assert found.variables.levels_hpa == (500, 850) and found.variables.static == ("relief",)
+    assert not found.placeholders
+    values = {name: own.model_dump(exclude_defaults=True) for name, own in found.define.items()}
+    assert values == {
+        "oddity": {"kind": "surface", "units": "K"},
+        "odd_ones": {"kind": "atmospheric", "units": "g kg-1", "aliases": ("Odd-Ones",)},
+        "relief": {"kind": "static", "units": "m", "long_name": "An oddity"},
+    }
     window = found.task.window
     assert window.target_grid.label == "15deg" and window.input_grid.label == "60deg"
     text = Path("my_experiment.yaml").read_text()
-    assert "# Not taken: no variable of the table: oddity (K)" in text
+    assert "# Not taken: nameless: expected units that UDUNITS reads, such as W m-2 or 1, found ''" in text
+    assert "# Not taken: holes: has missing values" in text
 
 
 def test_a_box_across_greenwich_in_grib() -> None:
@@ -85,14 +98,14 @@ def test_what_cannot_be_used_is_named_and_nothing_is_written(capsys: pytest.Capt
     dataset = fields(*GLOBE, days=5)
     dataset.to_netcdf("good.nc")
     Path("bad.nc").write_bytes(Path("good.nc").read_bytes()[:3000])
-    dataset[["oddity"]].to_netcdf("odd.nc")
+    dataset["oddity"].assign_attrs(units="").to_dataset().to_netcdf("odd.nc")
     dataset.isel(time=slice(0, 8)).to_netcdf("short.nc")
     dataset.isel(latitude=slice(0, 3)).to_netcdf("flat.nc")
     Path("page.nc").write_text("<html>login</html>")
     messages = {
         ("none.nc",): "no file matches 'none.nc'",
         ("good.nc", "bad.nc"): "bad.nc: truncated or damaged NetCDF4",
-        ("odd.nc",): "odd.nc: no field of the table of variables; the files hold oddity (K)",
+        ("odd.nc",): "odd.nc: no field that can be used; the files hold oddity",
         ("short.nc",): "the files hold 2 whole days one after the other, 2020-03-01 to 2020-03-02",
         ("flat.nc",): "the grid 3×24",
         ("page.nc",): "page.nc: expected GRIB or NetCDF, found a file that is HTML page",

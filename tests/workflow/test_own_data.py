@@ -9,7 +9,9 @@ import pytest
 from tests.starting.files import BOX, GLOBE, fields, write_grib
 from tests.workflow.workflow import ROOT, Checkout
 
-COMMANDS = re.findall(r"^    (\S.*)$", (ROOT / "docs/own_data.md").read_text(), re.MULTILINE)
+PAGE = (ROOT / "docs/own_data.md").read_text()
+COMMANDS = re.findall(r"^    ((?:weatherpeft|snakemake) .*)$", PAGE, re.MULTILINE)
+BY_HAND = re.findall(r"^    (.*)$", PAGE[PAGE.index("## By hand") :], re.MULTILINE)
 
 
 @pytest.mark.slow
@@ -29,6 +31,12 @@ def test_from_files_to_a_report(kind: str, tmp_path: Path) -> None:
     assert (report / "report.html").stat().st_size > 1000
     with (report / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["channel"] for row in rows} == {"2t", "t500", "t850"}
+    own = {"globe": "oddity", "box": "blh"}[kind]  # which the table of variables lacks
+    assert {row["channel"] for row in rows} == {"2t", own, "t500", "t850"}
     runs = {"full-seed0", "lora-seed0", "weatherpeft-seed0"}
     assert {row["run"] for row in rows} == {"interpolation", "regression", *runs}
+    if kind == "box":
+        assert len(BY_HAND) <= 15
+        (checkout.folder / "by_hand.yaml").write_text("\n".join(BY_HAND))
+        found = checkout.run("weatherpeft", "check", "by_hand.yaml").stdout
+        assert "by_hand.yaml: valid" in found and "samples: 3 train, 3 validation, 3 test" in found

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from weatherpeft.fields.variables import VARIABLES, VariableSet
-from weatherpeft.sources.formats.fields import Layout, in_words, listed, variable_rows
+from weatherpeft.sources.formats.fields import Layout, in_words, listed
 from weatherpeft.sources.formats.files import sniff
 from weatherpeft.sources.formats.grib import grib_contents
 from weatherpeft.sources.formats.inventory import Contents, Inventory
@@ -17,6 +17,7 @@ from weatherpeft.sources.formats.inventory_cache import Held, Times
 from weatherpeft.sources.formats.netcdf import netcdf_contents
 from weatherpeft.sources.local import Local
 from weatherpeft.spec import Period
+from weatherpeft.starting.own import defined, together
 
 LISTED_FILES = 20
 """Most files that are searched for variables that the table does not have."""
@@ -67,12 +68,15 @@ def find(patterns: Sequence[str]) -> Found:
     """
     anytime = Period(start=date(1, 1, 1), end=date(1, 1, 1))
     files = Local(name="local", paths=tuple(patterns), span=anytime).files()
-    contents, looked_for, left_out = _read(files)
+    table = _set(_usual())
+    own, undefined = defined(files[:LISTED_FILES], table)
+    contents, looked_for, left_out = _read(files, together(table, own))
+    left_out += undefined
     unknown = listed(list(_unknown(files, looked_for)))
     held = [each for one in contents for each in one.held]
-    fields = [each for each in held if VARIABLES[each.variable].kind != "static"]
+    fields = [each for each in held if looked_for.row(each.variable).kind != "static"]
     if not fields:
-        raise ValueError(f"{_named(files)}: no field of the table of variables; the files hold {unknown}")
+        raise ValueError(f"{_named(files)}: no field that can be used; the files hold {unknown}")
     layout = _most([each.layout for each in fields])
     left_out += [
         f"{each.variable}: on the grid {each.layout}" for each in held if not each.layout.matches(layout)
@@ -81,7 +85,7 @@ def find(patterns: Sequence[str]) -> Found:
     static = {
         each.variable
         for each in held
-        if VARIABLES[each.variable].kind == "static" and each.layout.matches(layout)
+        if looked_for.row(each.variable).kind == "static" and each.layout.matches(layout)
     }
     members = tuple(sorted({each.member for each in fields if each.member is not None}))
     places = _places(fields, members)
@@ -90,10 +94,11 @@ def find(patterns: Sequence[str]) -> Found:
     left_out += [
         f"{_label(place)}: {in_words(own)}" for place, own in places.items() if not np.isin(times, own).all()
     ]
-    variables, others = _chosen([place for place, own in places.items() if np.isin(times, own).all()], static)
+    whole = [place for place, own in places.items() if np.isin(times, own).all()]
+    variables, others = _chosen(looked_for, whole, static)
     left_out += [f"{_label(place)}: the other variables have other levels" for place in others]
     left_out += [gap] if gap else []
-    left_out += [f"no variable of the table: {unknown}"] if unknown else []
+    left_out += [f"of unknown meaning: {unknown}"] if unknown and not undefined else []
     return Found(
         variables=variables,
         members=members if len(members) > 1 else (),
@@ -105,27 +110,33 @@ def find(patterns: Sequence[str]) -> Found:
     )
 
 
-def _read(files: Sequence[Path]) -> tuple[list[Contents], VariableSet, list[str]]:
-    """The contents of files, the variables looked for, and why others could not be."""
-    names = [
+def _usual() -> list[str]:
+    """The variables of the table that an experiment can take as they are."""
+    return [
         row.name
         for row in VARIABLES.values()
         if row.kind != "accumulated" and not (row.sum_hours or row.forecast_hours or row.partial)
     ]
-    contents = Inventory(_set(names)).read(files)
+
+
+def _read(files: Sequence[Path], wanted: VariableSet) -> tuple[list[Contents], VariableSet, list[str]]:
+    """The contents of files, the variables looked for, and why others could not be."""
+    names = wanted.names
+    contents = Inventory(wanted).read(files)
     faulty = [each for each in contents if each.fault or each.packed]
     if not faulty:
-        return contents, _set(names), []
+        return contents, wanted, []
     if packed := next((each.file for each in faulty if each.packed), None):
         raise ValueError(f"{packed}: is a ZIP archive; unpack it and give the files inside")
-    alone = {name: Inventory(_set([name])).read([each.file for each in faulty]) for name in names}
+    again = [each.file for each in faulty]
+    alone = {name: Inventory(wanted.only([name])).read(again) for name in names}
     faults = {name: next((each.fault for each in one if each.fault), "") for name, one in alone.items()}
     clean = [name for name in names if not faults[name]]
     for number, each in enumerate(faulty):
         if not any(alone[name][number].held for name in clean):
             raise ValueError(each.fault)
     left_out = [fault for fault in faults.values() if fault]
-    return Inventory(_set(clean)).read(files), _set(clean), left_out
+    return Inventory(wanted.only(clean)).read(files), wanted.only(clean), left_out
 
 
 def _set(names: Iterable[str]) -> VariableSet:
@@ -221,7 +232,7 @@ def _days(files: str, times: Times) -> tuple[int, date, date, str]:
     return step, start, end, f"{rest} times beside the longest run of whole days" if rest else ""
 
 
-def _chosen(places: Sequence[Place], static: set[str]) -> tuple[VariableSet, list[Place]]:
+def _chosen(known: VariableSet, places: Sequence[Place], static: set[str]) -> tuple[VariableSet, list[Place]]:
     """Variables on the levels that give most fields, and what that leaves out."""
     levels: dict[str, set[int]] = {}
     for name, level in places:
@@ -234,8 +245,7 @@ def _chosen(places: Sequence[Place], static: set[str]) -> tuple[VariableSet, lis
     )
     names = {name for name, own in levels.items() if own >= common}
     surface = {name for name, level in places if level is None}
-    ordered = [row.name for row in variable_rows(_set([*surface, *names, *static]))]
-    variables = _set(sorted(ordered, key=list(VARIABLES).index))
+    variables = known.only({*surface, *names, *static})
     others = [
         place
         for place in places

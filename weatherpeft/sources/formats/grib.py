@@ -301,13 +301,17 @@ def _names(path: Path, message: Message) -> tuple[str, str, str]:
 
 def grib_contents(path: Path, besides: VariableSet | None = None) -> list[str]:
     """The parameters of a GRIB file, by short name and type of level, without those of some variables."""
+    return [f"{name} ({message.type_of_level})" for message, name, _ in grib_parameters(path, besides)]
+
+
+def grib_parameters(path: Path, besides: VariableSet | None = None) -> Iterator[tuple[Message, str, str]]:
+    """A message of each parameter of a GRIB file, with short name and units, but for some variables."""
     rows = variable_rows(besides) if besides else []
     places = {_place(message): message for message in inventory(path)}
-    return [
-        f"{_names(path, message)[0]} ({message.type_of_level})"
-        for message in places.values()
-        if not rows or _choose(path, message, rows, {}) is None
-    ]
+    for message in places.values():
+        if not rows or _choose(path, message, rows, {}) is None:
+            name, _, units = _names(path, message)
+            yield message, name, units
 
 
 def _converted(read: Callable[[], NDArray[np.float32]], factor: float, offset: float) -> NDArray[np.float32]:
