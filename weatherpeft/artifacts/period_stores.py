@@ -104,9 +104,10 @@ class PeriodFields:
     Attributes:
         times: valid times, ``(time,)``.
         members: numbers of the ensemble members; empty if the data has no member dimension.
+        stores: readers of the stores.
 
     Args:
-        stores: readers of the stores.
+        stores: readers of the stores by path.
         names: the variables, in the order in which they are returned.
 
     Raises:
@@ -114,7 +115,7 @@ class PeriodFields:
     """
 
     def __init__(self, stores: dict[Path, StoredFields], names: Sequence[str]) -> None:
-        self._stores, self._names = [*stores.values()], names
+        self.stores, self._names = [*stores.values()], names
         (first, one), *others = stores.items()
         self.times, self.members = one.times, one.members
         for path, other in others:
@@ -124,6 +125,6 @@ class PeriodFields:
     def read(self, time: int, member: int | None) -> dict[str, NDArray[np.float32]]:
         """See ``StoredFields.read``."""
         fields: dict[str, NDArray[np.float32]] = {}
-        for each in self._stores:
+        for each in self.stores:
             fields |= each.read(time, member)
         return {name: fields[name] for name in self._names}
