@@ -53,8 +53,9 @@ def file_states(files: Sequence[Path]) -> str:
 
 def tidy(folder: Path) -> None:
     """Remove what dead jobs left in a folder of parts. The caller has the claim on the folder."""
-    for unfinished in folder.rglob(f".*{UNFINISHED}"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    for pattern in (f".*{UNFINISHED}", f"*/.*{UNFINISHED}"):  # of raw and of regridded parts
+        for unfinished in folder.glob(pattern):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def find(
@@ -86,7 +87,7 @@ def find(
             if fits(record):
                 variables = VariableSet.parse(record["spec"]["request"]["variables"])
                 held.append((path, record["digest"], variables))
-        except (ValueError, LookupError, TypeError, OSError):  # no part of this version
+        except (ValueError, LookupError, TypeError):  # no part of this version
             continue
     found: list[Part] = []
     lacking = wanted
