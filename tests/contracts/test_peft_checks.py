@@ -21,11 +21,13 @@ HUGGINGFACE: list[dict[str, Any]] = [
     {"name": "huggingface", "type": "vera"},
 ]
 """Trained in place, a matrix inverse, sparse entries of the weights, fixed random tensors."""
+SEVERAL = {"huggingface": HUGGINGFACE, "dora": [{"name": "dora"}, {"name": "dora", "magnitude": "input"}]}
+"""Methods of which some option makes another method."""
 ALL: list[PeftMethod] = [
     METHODS.validate_python(values)
     for kind in get_args(get_args(AnyMethod)[0])
     for name in get_args(kind.model_fields["name"].annotation)
-    for values in (HUGGINGFACE if name == "huggingface" else [{"name": name}])
+    for values in SEVERAL.get(name, [{"name": name}])
 ]
 VERA = HUGGINGFACE[-1]
 BROKEN: dict[str, list[tuple[str, dict[str, Any]]]] = {

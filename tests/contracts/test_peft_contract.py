@@ -25,14 +25,15 @@ RATE = 1e-3
 
 
 def variants() -> list[dict[str, Any]]:
-    """Every method with its defaults, and with each of its switches the other way."""
+    """Every method with its defaults, with each of its switches the other way, and DoRA's other form."""
     found: list[dict[str, Any]] = []
     for name, kind in zip(NAMES, KINDS, strict=True):
         switches = {
             key: field.default for key, field in kind.model_fields.items() if field.annotation is bool
         }
         found += [{"name": name}, *({"name": name, key: not value} for key, value in switches.items())]
-    return found
+    inputs = {"name": "dora", "magnitude": "input"}
+    return [*found, inputs, inputs | {"biases": False}]
 
 
 def label(methods: Any) -> str:

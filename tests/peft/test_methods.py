@@ -82,6 +82,8 @@ def test_counts_of_lora_plus_dora_and_bitfit() -> None:
     assert f"{(lora + columns) / 1e6:.2f}" == "3.75"  # the paper's table: a magnitude for each column
     rows = 2 * columns  # qkv has three times as many rows as columns, proj as many
     assert found == {"lora_plus": lora, "dora": lora + rows, "bitfit": 780_800}
+    of_inputs = Dora(name="dora", magnitude="input").attach(full_aurora(variables=11), CONTEXT)
+    assert of_inputs.trainable_backbone() == lora + columns
 
 
 def test_dora_is_its_formula() -> None:

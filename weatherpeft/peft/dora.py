@@ -11,25 +11,32 @@ if TYPE_CHECKING:
 
 
 class Dora(LowRank):
-    """LoRA of the direction of each row of a weight matrix, whose magnitudes are trained apart.
+    """LoRA of the directions of a weight matrix's rows or columns, whose magnitudes are trained apart.
 
-    A layer has one magnitude for each output, as in the code of the paper's authors. On ``qkv`` and ``proj``
-    of Aurora with rank 8 and the biases, that is 3.87 M parameters. The WeatherPEFT paper (arXiv 2509.22020)
-    counts 3.75 M, which is one magnitude for each input.
+    With the biases, that is 3.87 M parameters of ``qkv`` and ``proj`` of Aurora with a magnitude for each
+    output, and 3.75 M with one for each input. The WeatherPEFT paper (arXiv 2509.22020) counts 3.75 M.
     """
 
     name: Literal["dora"]
     """Selects this method."""
+    magnitude: Literal["output", "input"] = "output"
+    """What has a magnitude: each output of a layer, which is a row of its weights, as in the code of the
+    paper's authors; or each input, which is a column, as in the paper's equation 5."""
 
     @property
     def takes(self) -> dict[str, bool]:
-        """Like LoRA; without ``biases`` also the weights, so that no SFAS follows.
+        """Like LoRA; with magnitudes of outputs and without ``biases`` also the weights: no SFAS follows.
 
-        DoRA subtracts a layer's bias from its output. So the samples of a batch do not stay apart in the
-        gradient of a bias that is left to others.
+        With magnitudes of outputs, a layer's bias is subtracted from its output. So the samples of a batch do
+        not stay apart in the gradient of a bias that is left to others.
         """
-        return super().takes | ({} if self.biases else {"weights": False})
+        alone = self.magnitude == "output" and not self.biases
+        return super().takes | ({"weights": False} if alone else {})
 
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Put the decomposed layers around the target layers (see ``LowRank.attach_low_rank``)."""
-        return self.attach_low_rank(model, context, decomposed=True)
+        if self.magnitude == "output":
+            return self.attach_low_rank(model, context, decomposed=True)
+        from weatherpeft.peft.adapters.magnitudes import InputDoraLinear
+
+        return self.attach_low_rank(model, context, decomposed=True, layer=InputDoraLinear)

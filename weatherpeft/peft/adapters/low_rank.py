@@ -10,6 +10,8 @@ from weatherpeft.peft.adapters.biases import BiasedMethod
 from weatherpeft.spec import Positive, Size
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
@@ -30,7 +32,12 @@ class LowRank(BiasedMethod):
         return {**{f"{name} layers": True for name in self.targets}, **super().takes}
 
     def attach_low_rank(
-        self, model: Backbone, context: TuningContext, *, decomposed: bool = False
+        self,
+        model: Backbone,
+        context: TuningContext,
+        *,
+        decomposed: bool = False,
+        layer: type[Module] | None = None,
     ) -> Adapter:
         """Put the low-rank layers around the target layers.
 
@@ -38,11 +45,13 @@ class LowRank(BiasedMethod):
             model: model that the method is attached to.
             context: gives the seed of A.
             decomposed: whether magnitude and direction of the weights are trained apart (DoRA).
+            layer: layer of peft that takes the place of peft's own.
 
         Raises:
             ValueError: a target is the name of no linear layer of the backbone.
         """
         from peft import LoraConfig
+        from torch.nn import Linear
 
         from weatherpeft.peft.adapters.injection import inject, linear_layers
 
@@ -52,4 +61,6 @@ class LowRank(BiasedMethod):
             target_modules=linear_layers(model, self.targets),
             use_dora=decomposed,
         )
+        if layer is not None:
+            config._register_custom_module({Linear: layer})
         return self.adapter(model, inject(model, config, self.name, context.seed))
