@@ -258,14 +258,16 @@ class Experiment(Defining):
             raise ValueError(
                 "variables: expected a field at a time, which gives samples their times; found none"
             )
-        self.backbone.check(self.task.window.target_grid, self.inputs)
+        told = () if self.task.needs_forecasts else self.task.window.target_hours
+        self.backbone.check(self.task.window.target_grid, self.inputs, told)
         if self.pretraining:
             if self.pretraining.task.needs_forecasts:
                 raise ValueError(
                     f"pretraining: the task {self.pretraining.task.name} corrects forecasts; expected a task "
                     "of the analyses alone"
                 )
-            self.backbone.check(self.pretraining.task.window.target_grid, self.fields)
+            window = self.pretraining.task.window
+            self.backbone.check(window.target_grid, self.fields, window.target_hours)
 
     def _check_baselines(self) -> None:
         """Refuse baselines that the task does not have or whose climatology is not made."""

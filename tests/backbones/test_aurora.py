@@ -207,7 +207,7 @@ class TestLoad:
         [
             ({"embed_dim": 32}, r"encoder\.\S+ "),
             ({"encoder_depths": (1, 2), "decoder_depths": (2, 1)}, r"encoder_layers\.1\.blocks\.1\."),
-            ({"latent_levels": 3}, r"encoder\.atmos_latents"),
+            ({"latent_levels": 4}, r"encoder\.atmos_latents"),
         ],
     )
     def test_another_size_names_file_and_weight(

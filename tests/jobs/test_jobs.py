@@ -193,7 +193,7 @@ class TestWhatChanges:
         assert jobs.download("20170101-20170102").source == jobs.experiment.source
 
     def test_a_size_of_the_model_changes_what_has_the_model(self) -> None:
-        found = differing(changed(), changed(put("backbone.latent_levels", 3)))
+        found = differing(changed(), changed(put("backbone.latent_levels", 4)))
         runs = {f"{stage} {name}-seed0" for stage in PER_RUN for name in ("full", "weatherpeft")}
         assert found == runs | {"pretrain", "fisher"}
 

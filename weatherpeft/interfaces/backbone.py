@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -22,15 +22,17 @@ class BackboneSpec(Protocol):
     def name(self) -> str:
         """The backbone's name in a configuration."""
 
-    def check(self, grid: Grid, fields: FieldSet) -> None:
+    def check(self, grid: Grid, fields: FieldSet, lead_hours: Sequence[int] = ()) -> None:
         """Check before any work starts that the model can run on a grid with some fields.
 
         Args:
             grid: grid of the model.
             fields: variables that the model sees and declared placeholders.
+            lead_hours: lead times in hours that the model is told.
 
         Raises:
-            ValueError: the grid does not fit or a kind of field is missing. The message says which.
+            ValueError: the grid or a lead time does not fit or a kind of field is missing. The message says
+                which.
         """
 
     def nearest(self, grid: Grid) -> tuple[Grid | None, Grid | None]:

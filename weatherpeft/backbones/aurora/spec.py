@@ -1,9 +1,11 @@
 """Aurora (Bodnar et al. 2025, Nature 641), through the upstream package ``microsoft-aurora``."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import model_validator
 
+from weatherpeft.backbones.aurora.windows import splits
 from weatherpeft.fields.boxes import nearest, written
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import FieldSet
@@ -12,6 +14,10 @@ from weatherpeft.spec import Size, Spec
 if TYPE_CHECKING:
     from weatherpeft.backbones.aurora.model import AuroraBackbone
     from weatherpeft.interfaces import Task
+
+
+LONGEST_LEAD_HOURS = 24 * 7 * 3
+"""Longest lead time that upstream encodes."""
 
 
 class Aurora(Spec):
@@ -44,13 +50,31 @@ class Aurora(Spec):
             self.decoder_num_heads
         ):
             raise ValueError("depths and num_heads must have one entry a stage")
+        if len(self.encoder_depths) < 2:
+            raise ValueError("encoder_depths: expected two or more stages, found one")
         if self.decoder_depths != self.encoder_depths[::-1]:
             raise ValueError(
                 f"decoder_depths must be encoder_depths reversed, found {self.decoder_depths} "
                 f"and {self.encoder_depths}"
             )
         self._check_heads()
+        self._check_sizes()
         return self
+
+    def _check_sizes(self) -> None:
+        """Refuse sizes that upstream refuses when the model first predicts."""
+        if self.embed_dim % 4:
+            raise ValueError(
+                f"embed_dim: {self.embed_dim} is no multiple of 4, as its encoding of positions needs it"
+            )
+        if self.patch_size < 2:
+            raise ValueError("patch_size: expected 2 or more; a patch of one point has no area")
+        if self.latent_levels < 2 or self.latent_levels % self.window_size[0]:
+            least = max(self.window_size[0], 2)
+            raise ValueError(
+                f"latent_levels: expected a multiple of the window's {self.window_size[0]} levels (the first "
+                f"number of window_size), such as {least}, and 2 or more; found {self.latent_levels}"
+            )
 
     def _check_heads(self) -> None:
         """Refuse heads that cannot share the width of their stage, which doubles from stage to stage."""
@@ -69,12 +93,17 @@ class Aurora(Spec):
         if self.num_heads > self.embed_dim:
             raise ValueError(f"num_heads: {self.num_heads} heads are more than embed_dim {self.embed_dim}")
 
-    def check(self, grid: Grid, fields: FieldSet) -> None:
+    def check(self, grid: Grid, fields: FieldSet, lead_hours: Sequence[int] = ()) -> None:
         """Check that the model can run on a grid with these fields, before any work starts.
 
         Raises:
-            ValueError: naming the grid and the patch size, or the kind of field that is missing.
+            ValueError: naming the grid and the patch size, the kind of field that is missing, or the lead
+                time.
         """
+        if max(lead_hours, default=0) > LONGEST_LEAD_HOURS:
+            raise ValueError(
+                f"backbone aurora: encodes lead times up to {LONGEST_LEAD_HOURS} h, found {max(lead_hours)} h"
+            )
         rows, columns = grid.shape
         if abs(grid.latitude).max() == 90:
             raise ValueError(
@@ -92,6 +121,16 @@ class Aurora(Spec):
                 f"{columns // self.patch_size} patches, fewer than its {len(self.encoder_depths)} stages "
                 f"need{self._advice(grid)}"
             )
+        if self._is_narrow(grid):
+            levels, height, width = self.window_size
+            small = self.patch_size * height, self.patch_size * width
+            large = [count * self._least_patches for count in small]
+            grids = f", or at most {small[0]} x {small[1]} points or more than {large[0]} x {large[1]}"
+            raise ValueError(
+                f"backbone aurora: a window holds all {levels} latent levels, and upstream then cannot split "
+                f"the grid {grid.label} of {rows} x {columns} points into windows of {height} x {width} "
+                f"patches; expected latent_levels {2 * levels}{grids if height > 1 else ''}"
+            )
         variables = fields.all
         for kind, names in (
             ("surface", variables.surface),
@@ -103,7 +142,18 @@ class Aurora(Spec):
 
     def nearest(self, grid: Grid) -> tuple[Grid | None, Grid | None]:
         """Boxes of whole patches, inside a grid and around it (see ``interfaces.BackboneSpec``)."""
-        return nearest(grid, self.patch_size, self.patch_size * self._least_patches)
+        found = nearest(grid, self.patch_size, self.patch_size * self._least_patches)
+        inner, outer = (None if one is None or self._is_narrow(one) else one for one in found)
+        return inner, outer
+
+    def _is_narrow(self, grid: Grid) -> bool:
+        """Whether upstream fails to split a grid of whole patches into windows, at some stage."""
+        rows, columns = (count // self.patch_size for count in grid.shape)
+        for _ in self.encoder_depths:
+            if not splits((self.latent_levels, rows, columns), self.window_size):
+                return True
+            rows, columns = -(-rows // 2), -(-columns // 2)
+        return False
 
     @property
     def _least_patches(self) -> int:
