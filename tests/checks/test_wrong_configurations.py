@@ -14,6 +14,7 @@ from weatherpeft.cli import main
 Change = Callable[[dict[str, Any]], Any]
 REGION = {"nort": 1.0, "south": 0.0, "west": 0.0, "east": 1.0}
 WEIGHTS = {"repository": "a/b", "fil": "c", "revision": "0" * 40}
+LOCAL = {"name": "local", "paths": ["a"], "span": {"start": "2001-01-01", "end": "2004-01-01"}}
 DAY = [{"start": "2003-01-15", "end": "2003-01-15"}]
 
 
@@ -233,6 +234,11 @@ def test_what_is_no_yaml_is_one_line_with_what_helps(
     ("change", "name"),
     [
         (put("variables.surface", ["2m_temprature"]), "2m_temperature"),
+        (put("variables.surface", ["t2m"]), "2m_temperature"),
+        (put("variables.surface", ["2T"]), "2m_temperature"),
+        (put("variables.atmospheric", ["z", "t"]), "geopotential"),
+        (put("placeholders", {"sst": 280.0}), "sea_surface_temperature"),
+        (put("source", LOCAL | {"rename": {"x": "msl"}}), "mean_sea_level_pressure"),
         (put("placeholders", {"sea_surface_temperatur": 280.0}), "sea_surface_temperature"),
         (put("reference", "ful"), "full"),
         (put("runs.full.methods", [{"name": "huggingface", "type": "lohaa"}]), "loha"),
@@ -246,6 +252,20 @@ def test_a_value_from_a_list_is_guessed(
     change(config)
     _, message = refused(config, tmp_path / "wrong.yaml", capsys)
     assert message.endswith(f"; did you mean {name!r}?")
+
+
+def test_a_variable_of_another_kind_is_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = values()
+    put("variables.atmospheric", ["t2m"])(config)
+    _, message = refused(config, tmp_path / "wrong.yaml", capsys)
+    assert message.endswith("; did you mean '2m_temperature', which is surface?")
+
+
+def test_each_reading_of_a_short_name_is_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = values()
+    put("variables.surface", ["tp"])(config)
+    _, message = refused(config, tmp_path / "wrong.yaml", capsys)
+    assert message.endswith("'total_precipitation_48hr' or 'total_precipitation_6hr'?")
 
 
 def test_candidates_are_named_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from weatherpeft.fields.table import NO_PARAM_ID, STD, VARIABLES, Variable
-from weatherpeft.spec import Positive, Real, Spec, did_you_mean
+from weatherpeft.fields.table import NO_PARAM_ID, STD, VARIABLES, Variable, variable_meant
+from weatherpeft.spec import Positive, Real, Spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +120,7 @@ class Definition(Spec):
     def _in_the_table(cls, name: str | None) -> str | None:
         if name is not None and name not in VARIABLES:
             known = f"; known here: {', '.join(VARIABLES)}"
-            raise ValueError(f"unknown variable {name!r}{did_you_mean(name, VARIABLES) or known}")
+            raise ValueError(f"unknown variable {name!r}{variable_meant(name, VARIABLES) or known}")
         return name
 
     @model_validator(mode="after")

@@ -3,11 +3,12 @@
 Names are those of WeatherBench 2. Short names, param ids and units are those of ECMWF's parameter database.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from weatherpeft.fields.plausible import PLAUSIBLE, VARYING, AnyRange, Range
-from weatherpeft.spec import LARGEST
+from weatherpeft.spec import LARGEST, did_you_mean
 
 Kind = Literal["surface", "atmospheric", "static", "accumulated"]
 
@@ -188,3 +189,27 @@ RELATED = {
 """For a variable that a pretrained model has not seen, the variable that it resembles most: warm air holds
 the water and dries the soil, lows bring clouds and rain and clear the air, air rises where the wind comes
 from the tropics, and divergence is a derivative of the wind."""
+
+
+def variable_meant(name: str, known: Iterable[str]) -> str:
+    """The end of an error message that guesses which variable was meant; empty where none is close.
+
+    Args:
+        name: a name that is none of those known, perhaps a provider's short name.
+        known: names that are allowed there.
+
+    >>> variable_meant("t2m", ["2m_temperature"]), variable_meant("temprature", ["temperature"])
+    ("; did you mean '2m_temperature'?", "; did you mean 'temperature'?")
+    >>> variable_meant("msl", ["temperature"])
+    "; did you mean 'mean_sea_level_pressure', which is surface?"
+    """
+    known = list(known)
+    low = name.lower()
+    rows = [
+        row
+        for row in VARIABLES.values()
+        if low in (row.name, row.short_name.lower(), *map(str.lower, row.aliases))
+    ]
+    found = [repr(row.name) for row in rows if row.name in known]
+    found = found or [f"{row.name!r}, which is {row.kind}" for row in rows]
+    return f"; did you mean {' or '.join(found)}?" if found else did_you_mean(name, known)

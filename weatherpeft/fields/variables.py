@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from weatherpeft.fields.definition import Defining, Definition, check_apart
-from weatherpeft.fields.table import RELATED, STD, VARIABLES, Kind, Variable
-from weatherpeft.spec import LevelHpa, Real, Spec, did_you_mean
+from weatherpeft.fields.table import RELATED, STD, VARIABLES, Kind, Variable, variable_meant
+from weatherpeft.spec import LevelHpa, Real, Spec
 
 __all__ = [
     "RELATED",
@@ -30,7 +30,7 @@ def _known(*kinds: Kind) -> AfterValidator:
         known = _of_kinds(kinds, info.data.get("define", {}))
         for name in names:
             if name not in known:
-                guess = did_you_mean(name, known)
+                guess = variable_meant(name, known)
                 raise ValueError(f"unknown variable {name!r}; known here: {', '.join(known)}{guess}")
         if len(set(names)) != len(names):
             raise ValueError(f"a variable is named twice: {', '.join(names)}")
@@ -170,7 +170,7 @@ class OneField(Defining):
     def _exists(self) -> Self:
         known = _of_kinds(("surface", "atmospheric"), self.define)
         if self.variable not in known:
-            guess = did_you_mean(self.variable, known)
+            guess = variable_meant(self.variable, known)
             raise ValueError(f"unknown variable {self.variable!r}; known here: {', '.join(known)}{guess}")
         if (self.row(self.variable).kind == "atmospheric") != (self.level_hpa is not None):
             raise ValueError(
@@ -205,7 +205,7 @@ class FieldSet(Spec):
             if name not in VARIABLES or VARIABLES[name].kind == "accumulated":
                 raise ValueError(
                     f"placeholder {name!r} is not a known surface, atmospheric or static variable"
-                    f"{did_you_mean(name, VARIABLES)}"
+                    f"{variable_meant(name, VARIABLES)}"
                 )
             if name in measured:
                 raise ValueError(f"placeholder {name!r} is in the data too")

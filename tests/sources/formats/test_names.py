@@ -229,7 +229,7 @@ def test_a_height_by_rename(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rename", "message"),
     [
-        ({"a": "temprature"}, "a: unknown variable 'temprature'; did you mean temperature?"),
+        ({"a": "temprature"}, "a: unknown variable 'temprature'; did you mean 'temperature'?"),
         ({"a": "xyz"}, "a: unknown variable 'xyz'; known: 2m_temperature, "),
         ({"a": "temperature", "b": "temperature"}, "temperature: expected one name in files, found a, b"),
     ],

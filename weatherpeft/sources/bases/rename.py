@@ -6,19 +6,16 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from weatherpeft.fields.variables import VARIABLES
+from weatherpeft.fields.table import VARIABLES, variable_meant
 from weatherpeft.sources.formats.names import HEIGHTS
 
 
 def _check(rename: dict[str, str]) -> dict[str, str]:
-    from difflib import get_close_matches
-
     known = [*VARIABLES, *HEIGHTS]
     for theirs, ours in rename.items():
         if ours not in known:
-            close = get_close_matches(ours, known, 1)
-            guess = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-            raise ValueError(f"{theirs}: unknown variable {ours!r}; {guess}")
+            guess = variable_meant(ours, known) or f"; known: {', '.join(known)}"
+            raise ValueError(f"{theirs}: unknown variable {ours!r}{guess}")
     for ours in set(rename.values()):
         names = [theirs for theirs, other in rename.items() if other == ours]
         if len(names) > 1:
