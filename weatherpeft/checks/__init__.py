@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from weatherpeft.checks.files import files as own_files
+from weatherpeft.checks.requests import requests
 from weatherpeft.checks.samples import too_few
 from weatherpeft.checks.schedule import hours, steps
 from weatherpeft.checks.weights import weights
@@ -40,6 +41,7 @@ def checked(files: Sequence[Path], entries: Sequence[str] = (), work: bool = Tru
     if work:
         written = merged(files) if entries else values
         lines = [*hours(experiment), *steps(written)]
+        lines = lines or [*requests(experiment)]
         lines = lines or [*too_few(experiment), *weights(experiment), *own_files(experiment)]
         if lines:
             raise RefusedError(_located(lines, files, entries))

@@ -113,6 +113,13 @@ class Source(Protocol):
             ValueError: a file is missing. The message names it.
         """
 
+    def check(self, request: DataRequest) -> None:
+        """Refuse a request for what the source does not have, as far as that is known without its data.
+
+        Raises:
+            ValueError: the message begins with the key of the request that is wrong, such as ``members``.
+        """
+
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Write the raw files of a request.
 

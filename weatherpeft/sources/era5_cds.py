@@ -49,6 +49,25 @@ class Era5Cds(SpanSource):
     area: Area | None = None
     """North, west, south and east border in degrees; west may be negative. By default the whole globe."""
 
+    def check(self, request: DataRequest) -> None:
+        """Refuse what ERA5 does not have, before anything is queued (see ``interfaces.Source``)."""
+        step = MEMBERS_STEP_HOURS if request.members else 1
+        if request.step_hours < 1 or 24 % request.step_hours or request.step_hours % step:
+            raise ValueError(
+                f"step_hours: expected a divisor of 24 and multiple of {step}, found {request.step_hours}"
+            )
+        between = [hour for hour in request.period.hours if hour % step]
+        if between:
+            raise ValueError(f"period: expected hours that are multiples of {step}, found {between}")
+        unknown = [member for member in request.members if not 0 <= member < MEMBERS]
+        if unknown:
+            raise ValueError(f"members: ERA5 has the members 0 to {MEMBERS - 1}, found {unknown}")
+        if request.members and request.variables.accumulated:
+            raise ValueError(
+                "variables.accumulated: ERA5's members have no hourly sums, so no "
+                f"{', '.join(request.variables.accumulated)}"
+            )
+
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Request, await, download and verify one file for each variable and month, and one of static fields.
 
@@ -82,7 +101,7 @@ class Era5Cds(SpanSource):
         Raises:
             ValueError: ERA5 lacks a time step, member or variable. The message names it.
         """
-        _check(request)
+        self.check(request)
         variables, levels = request.variables, request.variables.levels_hpa
         found = []
         for month in months(request.period):
@@ -143,22 +162,3 @@ class Era5Cds(SpanSource):
                     f"expected final data, found preliminary ERA5T (expver 5) from {first} UTC, which may "
                     "still change; end the span before, or allow it with source.preliminary: allow"
                 )
-
-
-def _check(request: DataRequest) -> None:
-    """Refuse a request for what ERA5 does not have, before anything is queued."""
-    step = MEMBERS_STEP_HOURS if request.members else 1
-    if request.step_hours < 1 or 24 % request.step_hours or request.step_hours % step:
-        raise ValueError(
-            f"step_hours: expected a divisor of 24 and multiple of {step}, found {request.step_hours}"
-        )
-    between = [hour for hour in request.period.hours if hour % step]
-    if between:
-        raise ValueError(f"hours: expected multiples of {step}, found {between}")
-    unknown = [member for member in request.members if not 0 <= member < MEMBERS]
-    if unknown:
-        raise ValueError(f"ERA5 has the members 0 to {MEMBERS - 1}, found {unknown}")
-    if request.members and request.variables.accumulated:
-        raise ValueError(
-            f"ERA5's members have no hourly sums, so no {', '.join(request.variables.accumulated)}"
-        )

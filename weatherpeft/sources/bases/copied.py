@@ -48,6 +48,11 @@ class CopiedSource(SpanSource):
                 The message names the store.
         """
 
+    def check(self, request: DataRequest) -> None:
+        """Refuse members (see ``interfaces.Source``)."""
+        if request.members:
+            raise ValueError(f"members: {self.address}: has no ensemble members, found {request.members}")
+
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Copy the fields of a request into a Zarr store in ``output``, with one chunk for each time.
 
@@ -68,8 +73,7 @@ class CopiedSource(SpanSource):
         from weatherpeft.sources.formats.files import place
         from weatherpeft.sources.transfer.zarr_copy import copy_fields
 
-        if request.members:
-            raise ValueError(f"{self.address}: has no ensemble members, found {request.members}")
+        self.check(request)
         copied = work / RAW_STORE
         copy_fields(self.selected(request), self.address, copied, self.together)
         # A killed write leaves files that are no part of the store.

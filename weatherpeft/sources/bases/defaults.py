@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from weatherpeft.fields.plausible import Decision
+from weatherpeft.interfaces import DataRequest
 from weatherpeft.spec import Spec
 
 
@@ -21,6 +22,9 @@ class SourceDefaults(Spec):
     def makes_forecasts(self) -> bool:
         """Whether the source makes ensemble forecasts beside its analyses."""
         return False
+
+    def check(self, request: DataRequest) -> None:
+        """Accept everything: what is not there, the data will tell (see ``interfaces.Source``)."""
 
     @property
     def synthetic(self) -> bool:

@@ -81,6 +81,10 @@ class Ens10(SpanSource):
             )
         return [path.resolve() for path in files]
 
+    def check(self, request: DataRequest) -> None:
+        """Refuse members, lead times and periods that ENS-10 lacks (see ``interfaces.Source``)."""
+        self.starts(request)
+
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Copy the messages of a request from the files into one file for each kind and start in ``output``.
 
@@ -121,14 +125,14 @@ class Ens10(SpanSource):
             ValueError: ENS-10 lacks the members, lead time or period. The message names them.
         """
         if not request.members or not set(request.members) <= set(MEMBERS):
-            raise ValueError(f"ENS-10 has members 1 to 10, found {request.members}")
+            raise ValueError(f"members: ENS-10 has members 1 to 10, found {request.members}")
         if request.lead_hours not in LEAD_HOURS:
             raise ValueError(
-                f"ENS-10 has forecasts of 24 and 48 hours, found lead_hours {request.lead_hours}"
+                f"lead_hours: ENS-10 has forecasts of 24 and 48 hours, found lead_hours {request.lead_hours}"
             )
         starts = [datetime(year, int(day[:2]), int(day[2:])) for day in self.days for year in YEARS]
         lead, period = timedelta(hours=request.lead_hours), request.period
         found = [start for start in starts if period.holds(start + lead)]
         if not found:
-            raise ValueError(f"ENS-10 has no forecasts that are valid from {period}")
+            raise ValueError(f"period: ENS-10 has no forecasts that are valid from {period}")
         return found

@@ -114,7 +114,7 @@ def check_request(request: DataRequest) -> None:
     if request.lead_hours:
         raise ValueError("the toy planet's forecasts come with its analyses: fetch these, with an ensemble")
     if request.members:
-        raise ValueError(f"the toy planet has no ensemble members, found {request.members}")
+        raise ValueError(f"members: the toy planet has no ensemble members, found {request.members}")
     if request.step_hours < 1:
         raise ValueError(f"step_hours must be at least 1, found {request.step_hours}")
 

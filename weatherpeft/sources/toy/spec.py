@@ -97,6 +97,21 @@ class Toy(SpanSource):
         """Whether the planet makes ensemble forecasts beside its analyses."""
         return self.ensemble is not None
 
+    def check(self, request: DataRequest) -> None:
+        """Refuse members and lead times that the planet does not have (see ``interfaces.Source``)."""
+        if request.lead_hours and self.ensemble:
+            unknown = [member for member in request.members if not 1 <= member <= self.ensemble.members]
+            if unknown:
+                raise ValueError(
+                    f"members: the toy planet's forecasts have 1 to {self.ensemble.members}, found {unknown}"
+                )
+            if request.lead_hours != LEAD_HOURS:
+                raise ValueError(
+                    f"lead_hours: the toy planet's forecasts have {LEAD_HOURS}, found {request.lead_hours}"
+                )
+        elif request.members:
+            raise ValueError(f"members: the toy planet has no ensemble members, found {request.members}")
+
     def fetch(self, request: DataRequest, output: Path, work: Path) -> None:
         """Simulate the period of a request and write it as GRIB1 files in the layout of ERA5.
 
