@@ -16,9 +16,10 @@ import ast
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from weatherpeft.artifacts.code_memory import Import, Memory, Source, files_there
 
 EXTENSION_PACKAGES = ("sources", "tasks", "backbones", "peft")
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +42,7 @@ def fingerprint(module: str, extensions: Iterable[str] = (), *, root: Path = ROO
     Raises:
         ValueError: a module does not exist or cannot be parsed.
     """
-    lines = [f"{name} {digest}\n" for name, digest in modules(module, extensions, root=root).items()]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    return Code(root).fingerprint(module, extensions)
 
 
 def modules(module: str, extensions: Iterable[str] = (), *, root: Path = ROOT) -> dict[str, str]:
@@ -59,21 +59,82 @@ def modules(module: str, extensions: Iterable[str] = (), *, root: Path = ROOT) -
     Raises:
         ValueError: a module does not exist or cannot be parsed.
     """
-    found: dict[str, str] = {}
-    waiting = [(name, f"{name} is asked for") for name in (module, *extensions)]
-    while waiting:
-        name, reason = waiting.pop()
-        if name in found:
-            continue
-        path = _path(root, name)
-        if path is None:
-            raise ValueError(f"no module {name} below {root}; {reason}")
-        source = _source(root, name, path)
-        found[name] = source.digest
-        parents = [name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)]
-        targets = {target for imported in source.imports for target in _resolve(root, imported)}
-        waiting += [(target, f"{name} imports it") for target in (*parents, *targets)]
-    return dict(sorted(found.items()))
+    return Code(root).modules(module, extensions)
+
+
+class Code:
+    """The code of a package as it is when it is first read.
+
+    Args:
+        root: directory that contains the package.
+        memory: JSON file for what was found in source files, from one process to the next. It counts for
+            files with the same bytes. One that cannot be read or written remembers nothing.
+    """
+
+    def __init__(self, root: Path = ROOT, memory: Path | None = None) -> None:
+        self._root = root
+        self._memory = Memory(memory) if memory else None
+        self._path = cache(self._found)
+        self._source = cache(self._read)
+        self._resolved = cache(self._resolve)
+
+    def fingerprint(self, module: str, extensions: Iterable[str] = ()) -> str:
+        """See the function ``fingerprint``."""
+        lines = [f"{name} {digest}\n" for name, digest in self.modules(module, extensions).items()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+    def modules(self, module: str, extensions: Iterable[str] = ()) -> dict[str, str]:
+        """See the function ``modules``."""
+        found: dict[str, str] = {}
+        waiting = [(name, f"{name} is asked for") for name in (module, *extensions)]
+        while waiting:
+            name, reason = waiting.pop()
+            if name in found:
+                continue
+            path = self._path(name)
+            if path is None:
+                raise ValueError(f"no module {name} below {self._root}; {reason}")
+            source = self._source(name, path)
+            found[name] = source.digest
+            parents = [name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)]
+            targets = {target for imported in source.imports for target in self._resolved(imported)}
+            waiting += [(target, f"{name} imports it") for target in (*parents, *targets)]
+        if self._memory:
+            self._memory.write()
+        return dict(sorted(found.items()))
+
+    def _found(self, name: str) -> Path | None:
+        base = self._root.joinpath(*name.split("."))
+        for path in (base.with_name(base.name + ".py"), base / "__init__.py"):
+            if path.is_file():
+                return path
+        return base if base.is_dir() else None
+
+    def _read(self, name: str, path: Path) -> Source:
+        if path.is_dir():  # a namespace package, without code
+            return Source("", [], {}, [])
+        content = path.read_bytes()
+        if not self._memory:
+            return _parse(name, path, content)
+        if (known := self._memory.get(name, path, content)) is None:
+            known = _parse(name, path, content)
+            self._memory.put(name, path, content, known)
+        return known
+
+    def _resolve(self, imported: Import) -> tuple[str, ...]:
+        """The modules that count among those that an import runs."""
+        if imported.name is None:
+            return (imported.module,)
+        member = f"{imported.module}.{imported.name}"
+        if self._path(member) is not None:
+            return imported.module, member
+        if _is_extension_package(imported.module):
+            # A name that the package's __init__ imports from a member: the member counts.
+            path = self._path(imported.module)
+            origin = self._source(imported.module, path).exports.get(imported.name) if path else None
+            if origin is not None:
+                return imported.module, *self._resolved(origin)
+        return (imported.module,)
 
 
 def spec_modules(spec: object) -> tuple[str, ...]:
@@ -98,49 +159,10 @@ def spec_modules(spec: object) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name.startswith("weatherpeft.")))
 
 
-@dataclass(frozen=True)
-class _Import:
-    """``import module`` or, with a name, ``from module import name``."""
-
-    module: str
-    name: str | None
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The parts of a file that count.
-
-    Attributes:
-        digest: digest of its code.
-        imports: first-party imports of the code.
-        exports: names that the file imports at its top level, for modules that import them from it.
-    """
-
-    digest: str
-    imports: tuple[_Import, ...]
-    exports: dict[str, _Import]
-
-
-def _path(root: Path, name: str) -> Path | None:
-    base = root.joinpath(*name.split("."))
-    for path in (base.with_name(base.name + ".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return base if base.is_dir() else None
-
-
-def _source(root: Path, name: str, path: Path) -> _Source:
-    if path.is_dir():  # a namespace package, without code
-        return _Source("", (), {})
-    stat = path.stat()
-    return _read(name, path, stat.st_mtime_ns, stat.st_size)
-
-
 @cache
-def _read(name: str, path: Path, time_ns: int, size: int) -> _Source:
-    """Parse a file. Its time and size only tell its versions apart in the cache."""
+def _parse(name: str, path: Path, content: bytes) -> Source:
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(content)
     except SyntaxError as error:
         raise ValueError(f"{path}:{error.lineno}: {error.msg}") from error
     is_package = path.name == "__init__.py"
@@ -162,9 +184,10 @@ def _read(name: str, path: Path, time_ns: int, size: int) -> _Source:
         for _, imported in _imports(node, package)
     ]
     digest = hashlib.sha256(ast.dump(tree).encode())
-    for data in _data_files(nodes, path.parent):
+    files = _file_names(nodes)
+    for data in files_there(files, path.parent):
         digest.update(data.read_bytes())
-    return _Source(digest.hexdigest()[:16], tuple(imports), exports)
+    return Source(digest.hexdigest()[:16], imports, exports, files)
 
 
 class _Essence(ast.NodeTransformer):
@@ -184,7 +207,7 @@ class _Essence(ast.NodeTransformer):
         return None if names & {"__all__", "__version__"} else self.generic_visit(node)
 
 
-def _imports(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, _Import]]:
+def _imports(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Import]]:
     """Bound name and first-party import, for each name of an import statement."""
     first_party = package.partition(".")[0]
     if isinstance(node, ast.ImportFrom):
@@ -192,9 +215,9 @@ def _imports(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[
         if node.level:
             anchor = package.rsplit(".", node.level - 1)[0]
             module = f"{anchor}.{module}".rstrip(".")
-        found = [(alias.asname or alias.name, _Import(module, alias.name)) for alias in node.names]
+        found = [(alias.asname or alias.name, Import(module, alias.name)) for alias in node.names]
     else:
-        found = [(alias.asname or alias.name, _Import(alias.name, None)) for alias in node.names]
+        found = [(alias.asname or alias.name, Import(alias.name, None)) for alias in node.names]
     for bound, imported in found:
         if imported.module.partition(".")[0] == first_party:
             yield bound, imported
@@ -231,27 +254,14 @@ def _names(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
 
 
-def _data_files(nodes: Iterable[ast.AST], folder: Path) -> list[Path]:
-    """Files of a module's folder that the module names in a string, such as a template."""
-    names = {
-        node.value
-        for node in nodes
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value)
-    }
-    return [folder / name for name in sorted(names) if (folder / name).is_file()]
-
-
-def _resolve(root: Path, imported: _Import) -> Iterator[str]:
-    """The modules that count among those that an import runs."""
-    yield imported.module
-    if imported.name is None:
-        return
-    member = f"{imported.module}.{imported.name}"
-    if _path(root, member) is not None:
-        yield member
-    elif _is_extension_package(imported.module):
-        # A name that the package's __init__ imports from a member: the member counts.
-        path = _path(root, imported.module)
-        origin = _source(root, imported.module, path).exports.get(imported.name) if path else None
-        if origin is not None:
-            yield from _resolve(root, origin)
+def _file_names(nodes: Iterable[ast.AST]) -> list[str]:
+    """The strings that may name a file, such as a template."""
+    return sorted(
+        {
+            node.value
+            for node in nodes
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and _FILE_NAME.fullmatch(node.value)
+        }
+    )

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
+from weatherpeft.artifacts.fingerprint import Code, spec_modules
 from weatherpeft.checks import checked
 from weatherpeft.config_errors import RefusedError
 from weatherpeft.jobs import Jobs
@@ -28,7 +28,7 @@ except ValueError as error:
 
 keep_whole_outputs()
 paths = jobs.paths
-code_digest = cache(fingerprint)  # hundreds of jobs run the same code
+code_digest = cache(Code(memory=Path(".snakemake/code.json")).fingerprint)  # same code, many jobs
 
 
 wildcard_constraints:
