@@ -172,3 +172,18 @@ def test_the_launcher_tells_each_process_its_place(tmp_path: Path) -> None:
     command = (ROOT / "workflow/scripts/launch", "1", "2", program, "two words", tmp_path)
     subprocess.run(command, env=environment, check=True)
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["two words 0 0 2\n", "two words 1 1 2\n"]
+
+
+def test_the_profile_spares_the_parse_the_libraries_of_clouds() -> None:
+    """Half a second of each ``snakemake -n`` where they are installed."""
+    program = (
+        "import sys, yte\n"
+        "yte.process_yaml(open('profiles/default/config.yaml'), require_use_yte=True)\n"
+        "from smart_open import open, parse_uri\n"
+        "assert parse_uri('Snakefile').scheme == 'file' and open('Snakefile').read()\n"
+        "print(*sys.modules)\n"
+    )
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    assert "smart_open.http" in loaded
+    assert not {"azure.storage.blob", "google.cloud.storage", "boto3"} & set(loaded)

@@ -6,6 +6,7 @@ import typing
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 import weatherpeft.stages
 from tests.workflow.workflow import ROOT
@@ -58,3 +59,36 @@ def test_a_key_without_a_description_is_found() -> None:
         """A part of it."""
 
     assert undescribed(Whole.model_json_schema()) == ["Whole", "Part.bare"]
+
+
+def test_descriptions_are_the_texts_below_the_fields() -> None:
+    class Base(Spec):
+        """A base."""
+
+        kept: int
+        """From the base,
+        in two lines."""
+        told_anew: int
+        """Of the base."""
+        given: int = Field(description="as given")
+        """Not this."""
+        untold: int
+        """Lost where the field is defined anew."""
+
+    class Whole(Base):
+        """A whole."""
+
+        told_anew: int
+        """Of its own."""
+        other: int
+        """Another one."""
+        untold: int
+
+    properties = Whole.model_json_schema()["properties"]
+    assert {name: values.get("description") for name, values in properties.items()} == {
+        "kept": "From the base,\nin two lines.",
+        "told_anew": "Of its own.",
+        "given": "as given",
+        "other": "Another one.",
+        "untold": None,
+    }
