@@ -308,12 +308,13 @@ class Period(Interval):
     def times(self, step_hours: int) -> Iterator[datetime]:
         """Times (UTC) of the instantaneous fields, in order, given the time step of the data."""
         gaps = [(gap.first, gap.stop) for gap in self.gaps]
+        start, end = self.first, self.stop
         for ordinal in self.dates:
             day = datetime.fromordinal(ordinal)
             for hour in self.hours or range(0, 24, step_hours):
                 moment = day + hour * HOUR
-                inside = self.first <= moment < self.stop
-                if inside and not any(first <= moment < stop for first, stop in gaps):
+                inside = start <= moment < end
+                if inside and not (gaps and any(first <= moment < stop for first, stop in gaps)):
                     yield moment
 
     def sum_times(self, step_hours: int) -> Iterator[datetime]:

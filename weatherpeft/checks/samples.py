@@ -67,9 +67,10 @@ def _count(experiment: Experiment, task: Task, split: Split) -> int:
     total = 0
     for period in split.periods:
         times = _times(experiment.source, period, experiment.step_hours)
-        hourly = _times(experiment.source, period, experiment.step_hours, sums=True)
-        for hours in range(max(sums, default=0)):
-            times = times[np.isin(times - np.timedelta64(hours, "h"), hourly)]
+        if sums:
+            hourly = _times(experiment.source, period, experiment.step_hours, sums=True)
+            for hours in range(max(sums)):
+                times = times[np.isin(times - np.timedelta64(hours, "h"), hourly)]
         total += whole(window, times).size
     return total * len(split.members or (None,)) * len(window.target_hours)
 
@@ -92,7 +93,10 @@ def _forecasts(experiment: Experiment, period: Period, lead: int) -> int:
 def _times(source: Source, period: Period, step_hours: int, sums: bool = False) -> NDArray[Any]:
     """Times (UTC) in a period at which a source has fields; of sums the ends of their hours."""
     parts = [part for own in source.periods() if (part := own.within(period.first, period.stop))]
-    if sums:
-        period = period.model_copy(update={"hours": ()})
-    times = [part.sum_times(step_hours) if sums else part.times(step_hours) for part in parts]
-    return np.array([time for each in times for time in each if period.holds(time)], "datetime64[h]")
+    found = [time for part in parts for time in (part.sum_times if sums else part.times)(step_hours)]
+    times = np.array(found, "datetime64[h]")
+    if period.hours and not sums:
+        times = times[np.isin(times.astype(np.int64) % 24, period.hours)]
+    for gap in period.gaps:
+        times = times[(times < np.datetime64(gap.first, "h")) | (times >= np.datetime64(gap.stop, "h"))]
+    return times
