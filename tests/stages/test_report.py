@@ -175,20 +175,16 @@ def test_text_drops_fields_that_do_not_fit() -> None:
     assert max(map(len, lines)) <= 120 and "2t" in lines[4] and "q850" not in lines[4]
 
 
-def test_the_same_files_twice(built: Built, written: Path) -> None:
-    again = built.report(built.root / "again")
-    for name in ("scores.csv", "scores.txt", "report.html"):
-        assert (again / name).read_bytes() == (written / name).read_bytes()
-
-
-def test_the_digest_does_not_depend_on_times(built: Built, written: Path, tmp_path: Path) -> None:
+def test_the_same_files_twice_and_the_digest_does_not_depend_on_times(
+    built: Built, written: Path, tmp_path: Path
+) -> None:
     slower = tmp_path / "benchmarks"
     shutil.copytree(built.benchmarks, slower)
     for path in slower.glob("finetune-*.tsv"):
         path.write_text(path.read_text().replace("125.5", "999.5"))
     again = built.report(tmp_path / "report", benchmarks=slower)
     assert (again / "times.html").read_bytes() != (written / "times.html").read_bytes()
-    for name in ("scores.csv", "scores.txt", "report.html", "provenance.json"):
+    for name in ("scores.csv", "scores.txt", "differences.csv", "report.html", "provenance.json"):
         assert (again / name).read_bytes() == (written / name).read_bytes(), name
     assert store.read_provenance(again)["varying"] == ["times.html"]
 

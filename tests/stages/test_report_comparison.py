@@ -112,11 +112,6 @@ def test_the_crps_is_compared_where_there_is_one(built: Built, tmp_path: Path) -
         assert float(lines[name, "2t"]["percent"]) == pytest.approx(100 * (expected / full - 1), rel=1e-6)
 
 
-def test_the_same_files_twice(built: Built, written: Path) -> None:
-    again = built.report(built.root / "again")
-    assert (again / "differences.csv").read_bytes() == (written / "differences.csv").read_bytes()
-
-
 def test_fields_at_lead_times_are_found_by_their_labels(tmp_path: Path) -> None:
     from weatherpeft.reporting.comparison import compare_with
 

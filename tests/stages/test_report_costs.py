@@ -37,31 +37,37 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return built
 
 
-def test_sizes_are_in_the_text_and_times_are_not(built: Built) -> None:
-    text = (built.report(built.root / "report") / "scores.txt").read_text()
+@pytest.fixture(scope="module")
+def written(built: Built) -> Path:
+    """The report without a Fisher store."""
+    return built.report(built.root / "report")
+
+
+def test_sizes_are_in_the_text_and_times_are_not(built: Built, written: Path) -> None:
+    text = (written / "scores.txt").read_text()
     table = [line.split() for line in text[text.index("What the methods cost") :].splitlines()[1:]]
     assert ["lora", "120", "240", "480"] in table and ["full", "1,000", "2,000", "4,000"] in table
     costs = read_costs([path for path in built.runs if path.name.startswith("lora-")])
     assert (costs[TOUCHED], costs[SECONDS], costs[MEMORY]) == (240, 0.5, 2.0)
 
 
-def test_the_digest_does_not_depend_on_seconds_and_memory(built: Built, tmp_path: Path) -> None:
-    first = built.report(tmp_path / "first")
+def test_the_digest_does_not_depend_on_seconds_and_memory(
+    built: Built, written: Path, tmp_path: Path
+) -> None:
     for path in built.runs:
         (path / COST).write_text(json.dumps({"seconds_per_step": 1 + len(path.name), "peak_memory_bytes": 7}))
         reseal(path)
     second = built.report(tmp_path / "second")
-    assert (first / "times.html").read_bytes() != (second / "times.html").read_bytes()
+    assert (written / "times.html").read_bytes() != (second / "times.html").read_bytes()
     for name in ("scores.txt", "report.html"):
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+        assert (written / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def test_the_page_shows_where_updates_went(built: Built, tmp_path: Path) -> None:
-    path = built.report(tmp_path / "without")
-    pictures = {file.name for file in path.glob("*.png")}
+def test_the_page_shows_where_updates_went(built: Built, written: Path, tmp_path: Path) -> None:
+    pictures = {file.name for file in written.glob("*.png")}
     assert pictures == {"training.png", "cost.png", "scorecard.png", "updates_0.png", "updates_1.png"}
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in path.glob("*.png"))
-    page = (path / "report.html").read_text()
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in written.glob("*.png"))
+    page = (written / "report.html").read_text()
     assert "Where the updates went" in page and "with the largest Fisher" not in page
     page = (built.report(tmp_path / "with", fisher=built.root / "fisher") / "report.html").read_text()
     assert "lora: 50 % of the entries that it touched are among as many with the largest Fisher" in page
