@@ -95,7 +95,7 @@ def test_two_snakemakes(
     logs = [tmp_path / f"log-{number}" for number in range(2)]
     running = []
     for clone, log in zip(clones, logs, strict=True):
-        running.append(clone.start(log, "--notemp", config=config))
+        running.append(clone.start(log, "--notemp", config=config, fresh=False))
         time.sleep(dice.uniform(0, 5))
     made: dict[str, int] = {}
     while any(process.poll() is None for process in running):

@@ -22,7 +22,7 @@ def killed(checkout: Checkout, who: str, job: str) -> int:
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{program}" "$@"\n')
     command.chmod(0o755)
     return checkout.snakemake(
-        check=False, commands=folder, variables={"KILL": who, "KILL_JOB": job}
+        check=False, commands=folder, variables={"KILL": who, "KILL_JOB": job}, fresh=True
     ).returncode
 
 
@@ -46,7 +46,7 @@ def test_twice_from_raw_and_killed_twice_gives_the_same_digests(built: Checkout,
     assert "resuming" not in (results / f"logs/finetune-{RUN}.log").read_text()
 
     again.snakemake("--unlock")
-    again.snakemake("--rerun-incomplete")
+    again.snakemake("--rerun-incomplete", fresh=True)
     assert f"resuming at step {KILLED_STEP - 1} of 6" in (results / f"logs/finetune-{RUN}.log").read_text()
     assert not list(again.folder.rglob("*.partial"))
     assert os.listdir(results / "work") == []

@@ -53,7 +53,7 @@ def snakemake(checkout: Checkout, *options: str, commands: Path | None = None, *
     config = checkout.changed_config(two_samples_a_step)
     profiles = ["--profile", "slurm", "--profile", "site"]
     command = ["snakemake", "--nocolor", *profiles, *options, "--configfile", config, "--", RUN]
-    return checkout.run(*command, commands=commands, variables=SITE | variables).stdout
+    return checkout.run(*command, commands=commands, variables=SITE | variables, fresh=True).stdout
 
 
 def killed_once(folder: Path) -> Path:

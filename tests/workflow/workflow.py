@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from tests.workflow import preloaded
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "config/test.yaml"
 _PARTS = ("Snakefile", "workflow", "profiles", "slurm", "weatherpeft", "config", "environment.yml")
@@ -58,6 +60,7 @@ class Checkout:
         check: bool = True,
         commands: Path | None = None,
         variables: Mapping[str, str] | None = None,
+        fresh: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder, in a process group of its own; standard error joins the output.
 
@@ -66,11 +69,12 @@ class Checkout:
             check: whether it must succeed.
             commands: folder with programs that come before those of this Python's environment.
             variables: more of the process's environment, beside this process's own.
+            fresh: whether commands import the libraries anew, as a user's do; else see ``preloaded``.
         """
         done = subprocess.run(
             [str(word) for word in command],
             cwd=self.folder,
-            env=self.environment(commands, variables),
+            env=self.environment(commands, variables, fresh),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,10 +85,14 @@ class Checkout:
         return done
 
     def environment(
-        self, commands: Path | None = None, variables: Mapping[str, str] | None = None
+        self,
+        commands: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+        fresh: bool = True,
     ) -> dict[str, str]:
         """The environment of what runs in the folder; arguments as of ``run``."""
-        folders = [*([commands] if commands else []), Path(sys.executable).parent, os.environ["PATH"]]
+        first = [*([commands] if commands else []), *([] if fresh else [preloaded.commands()])]
+        folders = [*first, Path(sys.executable).parent, os.environ["PATH"]]
         return {
             **os.environ,
             "PATH": os.pathsep.join(map(str, folders)),
@@ -96,7 +104,12 @@ class Checkout:
         }
 
     def start(
-        self, log: Path, *options: str, config: str = CONFIG, variables: Mapping[str, str] | None = None
+        self,
+        log: Path,
+        *options: str,
+        config: str = CONFIG,
+        variables: Mapping[str, str] | None = None,
+        fresh: bool = True,
     ) -> subprocess.Popen[bytes]:
         """Start Snakemake, in a process group of its own, and go on.
 
@@ -105,12 +118,13 @@ class Checkout:
             options: of Snakemake.
             config: configuration of the experiment.
             variables: more of the process's environment, beside this process's own.
+            fresh: as in ``run``. What is killed must be.
         """
         with log.open("wb") as stream:
             return subprocess.Popen(
                 [*_SNAKEMAKE, *options, "--configfile", config],
                 cwd=self.folder,
-                env=self.environment(variables=variables),
+                env=self.environment(variables=variables, fresh=fresh),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
