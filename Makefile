@@ -1,6 +1,6 @@
 # make demo         run the whole workflow on the toy planet, from data to the score table
 # make demo-all     also run precipitation forecasting and ensemble post-processing on toy planets
-# make test         run lint and every test
+# make test         run lint and every test but those of faults
 # make test-faults  kill, damage, fill and race; print how each fault ended. LONG=1: for an hour
 # make test-slurm   run the test on a real Slurm; it installs Debian's packages, so run it as root
 # make benchmarks   measure memory and time of sparse tuning, the prompt prefix, precisions and the data path
@@ -22,11 +22,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The longest chain of jobs runs first: inputs of trainings come before inputs of scores.
 SNAKEMAKE := snakemake --cores all --prioritize finetune finetune_candidate
 
+# Tests of a file share what it has made, so that they stay together until a process has nothing left to do.
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses $(WORKERS) --dist worksteal
+
 .PHONY: help
 help:
 	@echo "make demo    run config/default.yaml from data to report"
 	@echo "make demo-all    run make demo, then config/precipitation_toy.yaml and config/postprocessing_toy.yaml"
-	@echo "make test    run lint, then every test"
+	@echo "make test    run lint, then every test but those of faults"
 	@echo "make test-faults  inject faults and print how they ended (LONG=1: for an hour)"
 	@echo "make test-slurm  run the test on a real two-node Slurm on this machine (as root, Debian)"
 	@echo "make lint    check style, types and import directions, and run the workflow's own linter"
@@ -76,7 +79,7 @@ test: $(TESTED)
 
 $(TESTED): $(INSTALLED) $(SOURCES)
 	@$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 pytest --ignore tests/faults --numprocesses $(WORKERS)
+	$(PYTEST) --ignore tests/faults
 	@touch $@
 
 # With LONG, what must be refused counts too, which `make test` runs already. A skipped fault says why.
@@ -86,7 +89,7 @@ REFUSED := tests/sources/formats/test_hostile_files.py tests/sources/formats/tes
 
 .PHONY: test-faults
 test-faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 pytest -rs --numprocesses $(WORKERS) tests/faults $(if $(LONG),--long $(LONG) $(REFUSED))
+	$(PYTEST) -rs tests/faults $(if $(LONG),--long $(LONG) $(REFUSED))
 
 # A skipped test says why.
 .PHONY: test-slurm

@@ -39,8 +39,10 @@ _DAC = 0b110
 
 
 def downscaling(config: dict[str, Any]) -> None:
-    """The tiny experiment, with packed fields and with candidates."""
+    """The tiny experiment, with packed fields, and with candidates in place of full tuning."""
     config["training_store"] = "int16"
+    config["baselines"] = ["regression"]
+    del config["runs"]["full"]
     config["runs"]["lora"] = {"methods": [{"name": "lora", "rank": [2, 3]}]}
 
 

@@ -13,7 +13,7 @@ from weatherpeft.artifacts.catalog import PATHS
 from weatherpeft.artifacts.manifest import MANIFEST
 
 OUTPUTS_OF_SNAKEMAKE = (".snakemake_timestamp",)
-TRIALS_A_BATCH = 40
+TRIALS_A_BATCH = 24
 
 
 def flip(file: Path, dice: random.Random) -> Path:
@@ -59,7 +59,7 @@ DAMAGES: dict[str, tuple[Callable[[Path, random.Random], Path], int]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.batches(1, 9)
+@pytest.mark.batches(1, 15)
 def test_damage(jobs: list[Job], batch: int, dice: random.Random, tmp_path: Path, tally: Tally) -> None:
     """``verify`` finds each. A job that reads the artifact refuses it, or has not needed the damaged file."""
     folder = jobs[0].folder

@@ -22,13 +22,12 @@ from tests.faults.conftest import Tally
 from tests.faults.experiment import until
 from tests.faults.held import HELD, HELD_STEP, RELEASED
 from tests.workflow import slurm
+from tests.workflow.slurm import BROKEN, SQUEUE
 from tests.workflow.test_slurm import FAILURES, LOG, QUICK, RUN, SITE, snakemake, two_samples_a_step
 from tests.workflow.workflow import Checkout
 
 CONTROLLER_AWAY_S = 30
 WAITING = "waiting for the job that makes"
-BROKEN = "broken"
-"""File that makes ``squeue`` and ``sacct`` fail."""
 WEATHERPEFT = f"""#!/bin/sh
 if [ "$1" = finetune ] && mkdir "$0.first" 2> /dev/null; then
     exec "{sys.executable}" -P "{Path(__file__).with_name("held.py")}" "$(dirname "$0")" "$@"
@@ -36,24 +35,6 @@ fi
 exec "{sys.executable}" -m weatherpeft "$@"
 """
 """The first training waits in the middle."""
-SQUEUE = f"""#!/bin/sh
-folder=$(dirname "$0") tries=0
-squeue="{shutil.which("squeue")}"
-while [ ! -e "$folder/{BROKEN}" ]; do
-    ended=$($squeue "$@" | grep -Evc "PENDING|CONFIGURING|RUNNING|COMPLETING")
-    [ "$ended" = "$(cat "$folder/ended" 2> /dev/null || echo 0)" ] && [ $tries -lt 40 ] || break
-    sleep 0.5
-    tries=$((tries + 1))
-done
-if [ -e "$folder/{BROKEN}" ]; then
-    echo >> "$folder/asked"
-    echo "slurm_load_jobs error: a fault" >&2
-    exit 1
-fi
-echo "$ended" > "$folder/ended"
-exec $squeue "$@"
-"""
-"""Answers when one more job has ended, or after 20 s: after each, Snakemake waits ten seconds longer."""
 SACCT = """#!/bin/sh
 while [ $# -gt 1 ]; do
     [ "$1" = --name ] && name=$2
@@ -165,7 +146,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The experiment to the end of the training, made on this machine. Not to be changed."""
     checkout = Checkout.of_repository(tmp_path_factory.mktemp("unbroken") / "checkout")
-    snakemake(checkout, "--executor", "local", "--cores", "2")
+    snakemake(checkout, "--executor", "local", "--cores", "2", fresh=False)
     return checkout
 
 
@@ -223,6 +204,7 @@ def test_scancel(training: Training, tally: Tally) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # tests/workflow/test_slurm.py has one too
 def test_sigkill_of_the_training(training: Training, tally: Tally) -> None:
     snakemake = training.start()
     os.kill(training.held(), signal.SIGKILL)

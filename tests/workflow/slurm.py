@@ -23,6 +23,27 @@ GPUS = 2
 """Of each node."""
 PATIENCE_S = 60
 
+BROKEN = "broken"
+"""File beside the programs below that makes them fail."""
+SQUEUE = f"""#!/bin/sh
+folder=$(dirname "$0") tries=0
+squeue="{shutil.which("squeue")}"
+while [ ! -e "$folder/{BROKEN}" ]; do
+    ended=$($squeue "$@" | grep -Evc "PENDING|CONFIGURING|RUNNING|COMPLETING")
+    [ "$ended" = "$(cat "$folder/ended" 2> /dev/null || echo 0)" ] && [ $tries -lt 40 ] || break
+    sleep 0.5
+    tries=$((tries + 1))
+done
+if [ -e "$folder/{BROKEN}" ]; then
+    echo >> "$folder/asked"
+    echo "slurm_load_jobs error: a fault" >&2
+    exit 1
+fi
+echo "$ended" > "$folder/ended"
+exec $squeue "$@"
+"""
+"""Answers when one more job has ended, or after 20 s: after each, Snakemake waits ten seconds longer."""
+
 SLURM_CONF = """\
 {signature}
 ClusterName=tests

@@ -46,28 +46,31 @@ def cluster(tmp_path: Path) -> Iterator[None]:
         yield
 
 
-def snakemake(checkout: Checkout, *options: str, commands: Path | None = None, **variables: str) -> str:
+def snakemake(
+    checkout: Checkout, *options: str, commands: Path | None = None, fresh: bool = True, **variables: str
+) -> str:
     """Run the workflow to the end of the training with the profile, as a user of the site does."""
     (checkout.folder / "site").mkdir(exist_ok=True)
     (checkout.folder / "site/config.yaml").write_text(yaml.safe_dump(QUICK))
     config = checkout.changed_config(two_samples_a_step)
     profiles = ["--profile", "slurm", "--profile", "site"]
     command = ["snakemake", "--nocolor", *profiles, *options, "--configfile", config, "--", RUN]
-    return checkout.run(*command, commands=commands, variables=SITE | variables, fresh=True).stdout
+    return checkout.run(*command, commands=commands, variables=SITE | variables, fresh=fresh).stdout
 
 
 def killed_once(folder: Path) -> Path:
     """A folder with a command ``weatherpeft`` whose first finetune is killed.
 
-    Its ``squeue`` fails until it has been asked more often than the plugin asks by default.
+    Its ``squeue`` fails until it has been asked more often than the plugin asks by default; then it is that
+    of ``slurm``.
     """
     folder.mkdir()
     squeue = folder / "squeue"
-    squeue.write_text(f"""#!/bin/sh
+    failing = f"""#!/bin/sh
 echo >> "{folder}/asked"
 [ $(wc -l < "{folder}/asked") -gt {FAILURES} ] || {{ echo "slurm_load_jobs error" >&2; exit 1; }}
-exec "{shutil.which("squeue")}" "$@"
-""")
+"""
+    squeue.write_text(failing + slurm.SQUEUE)
     squeue.chmod(0o755)
     command = folder / "weatherpeft"
     command.write_text(f"""#!/bin/sh
@@ -93,7 +96,7 @@ def weights(checkout: Checkout) -> Any:
 def test_a_cluster_gives_what_one_machine_gives(cluster: None, tmp_path: Path) -> None:
     here = Checkout.of_repository(tmp_path / "here")
     there = here.copy(tmp_path / "there")
-    snakemake(here, "--executor", "local", "--cores", "2")
+    snakemake(here, "--executor", "local", "--cores", "2", fresh=False)
 
     kill = killed_once(tmp_path / "commands")
     snakemake(there, commands=kill, KILL="job", KILL_JOB=Path(RUN).name)
@@ -115,7 +118,7 @@ def test_a_cluster_gives_what_one_machine_gives(cluster: None, tmp_path: Path) -
     # The same again by two processes, one a node.
     spread = here.copy(tmp_path / "spread")
     shutil.rmtree(spread.folder / RUN)
-    snakemake(spread, WEATHERPEFT_SLURM_NODES="2")
+    snakemake(spread, commands=kill, WEATHERPEFT_SLURM_NODES="2")
     job = slurm.jobs("rule_finetune_wildcards_full_random-seed0")[-1]
     assert job["NodeList"] == "n[1-2]"
     assert job["TresPerNode"] == "gres:gpu:standin:1"
