@@ -107,6 +107,7 @@ def _run(connection: socket.socket) -> None:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    sys.stdin = open(0, closefd=False)  # multiprocessing has put nothing in its place
     sys.argv, folder, environment = json.loads(request)
     os.chdir(folder)
     os.environ.clear()
