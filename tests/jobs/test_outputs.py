@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflow import preloaded
+
 SNAKEFILE = """
 from weatherpeft.jobs.outputs import keep_whole_outputs
 
@@ -32,7 +34,8 @@ def snakemake(folder: Path, *options: str, meanwhile: str = "true") -> str:
     """Run it, and return what the second job found at the place of its output."""
     found = folder / "found"
     found.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--rerun-triggers", "mtime", *options]
+    program = str(preloaded.commands() / "snakemake")
+    command = [program, "--cores", "1", "--rerun-triggers", "mtime", *options]
     config = ["--config", f"meanwhile={meanwhile}", "then=true", "--", "second"]
     done = subprocess.run([*command, *config], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
