@@ -38,5 +38,5 @@ def test_readme_shows_every_room() -> None:
 def test_where_is_names_a_file_for_each_question() -> None:
     section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where is …?")[2].partition("\n## ")[0]
     questions = re.findall(r"^\| Where .*$", section, re.MULTILINE)
-    assert len(questions) == 10
+    assert len(questions) == 11
     assert all(PATH.search(question) for question in questions)
