@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from weatherpeft.checks.files import files as own_files
+from weatherpeft.checks.methods import methods
 from weatherpeft.checks.requests import requests
 from weatherpeft.checks.samples import too_few
 from weatherpeft.checks.schedule import hours, steps
@@ -43,6 +44,7 @@ def checked(files: Sequence[Path], entries: Sequence[str] = (), work: bool = Tru
         lines = [*hours(experiment), *steps(written)]
         lines = lines or [*requests(experiment)]
         lines = lines or [*too_few(experiment), *weights(experiment), *own_files(experiment)]
+        lines = lines or [*methods(experiment)]
         if lines:
             raise RefusedError(_located(lines, files, entries))
     return experiment
