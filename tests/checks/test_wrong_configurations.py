@@ -105,6 +105,12 @@ WRONG: list[tuple[Change, str]] = [
         "task: expected a mapping, found 'downscaling'; did you mean {name: downscaling}?",
     ),
     (put("backbone.name", "pangu"), "backbone.name: unknown 'pangu'; known here: aurora"),
+    (
+        put("task.input_grid.resolution_deg", 5.625),
+        "task: input_grid 5.625deg: expected a grid coarser than target_grid 11.25deg",
+    ),
+    (put("task.input_grid.resolution_deg", 11.25), "task: input_grid 11.25deg: expected a grid coarser than"),
+    (put("backbone.latent_levels", 3), "backbone: latent_levels: expected a multiple of the window's 2"),
     (put("task.lead_time_hours", 6), "task.lead_time_hours: unknown key"),
     (put("task.target_grid", 11.25), "task.target_grid: expected a mapping, found 11.25"),
     (put("task.history_hours", 6.5), "task.history_hours: Input should be a valid integer, found 6.5"),

@@ -24,6 +24,15 @@ class Downscaling(SquaredErrorTask):
     """Hours between the two input frames."""
 
     @model_validator(mode="after")
+    def _finer(self) -> Self:
+        if self.input_grid.resolution_deg <= self.target_grid.resolution_deg:
+            raise ValueError(
+                f"input_grid {self.input_grid.label}: expected a grid coarser than target_grid "
+                f"{self.target_grid.label}; an input as fine as the target holds what is to be predicted"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reaching(self) -> Self:
         try:
             check_reach(self.input_grid, self.target_grid)
