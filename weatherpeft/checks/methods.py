@@ -87,13 +87,14 @@ def _key(methods: Methods) -> str:
 
 def _digest(experiment: Experiment, attached: dict[str, list[tuple[PeftMethod, ...]]]) -> str:
     """Of all on which the outcome depends: model, methods, seed and code."""
-    files = sorted(_PACKAGE.rglob("*.py"))
-    states = [(str(path), (state := path.stat()).st_size, state.st_mtime_ns) for path in files]
+    code = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        code.update(path.read_bytes())
     parts = [
         *(each.canonical_json() for each in (experiment.backbone, experiment.inputs, experiment.task)),
         *sorted({_key(each) for lists in attached.values() for each in lists}),
         *(version(name) for name in ("torch", "peft", "microsoft-aurora")),
-        repr(states),
+        code.hexdigest(),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
