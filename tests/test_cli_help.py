@@ -104,7 +104,7 @@ def test_a_shell_completes_subcommands_options_and_files(shell: str, tmp_path: P
         )
     }
     assert words["weatherpeft re"] == {"regrid", "report"}
-    assert {"--spec", "--raw", "--output", "--debug", "--help"} == words["weatherpeft regrid --"]
+    assert {"--spec", "--raw", "--output", "--shared", "--debug", "--help"} == words["weatherpeft regrid --"]
     assert words["weatherpeft check mi"] == {"mine.yaml"}
     assert words["weatherpeft check m --c"] == {"--config"}
 

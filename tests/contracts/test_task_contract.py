@@ -53,10 +53,12 @@ def name_of(kind: type[Spec]) -> str:
 
 
 def instance(kind: type[Spec]) -> Any:
-    """With default hyperparameters; what has no default is a grid."""
+    """With default hyperparameters; what has no default is a grid, and that of an input a coarser one."""
     required = {name for name, field in kind.model_fields.items() if field.is_required()} - {"name"}
     assert all(kind.model_fields[name].annotation is Grid for name in required), "extend this test"
-    return kind.model_validate({"name": name_of(kind), **dict.fromkeys(required, GRID)})
+    coarse = GRID.model_copy(update={"resolution_deg": 2 * GRID.resolution_deg})
+    grids = {name: coarse if name == "input_grid" else GRID for name in required}
+    return kind.model_validate({"name": name_of(kind), **grids})
 
 
 def random_fields(seed: int, requires_grad: bool = False) -> Fields:

@@ -23,38 +23,64 @@ def test_one_job_for_the_span() -> None:
     assert local("a.grib").periods() == (Period.parse(SPAN),)
 
 
-def test_files_are_placed_under_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder, name in (("one", "a.grib"), ("one", "b.grib"), ("two", "a.grib")):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / name).write_text(f"{folder} {name}")
+def write(path: Path, times: slice = slice(None), value: float = 280) -> bytes:
+    """Write some of the span's times, and return what the file holds."""
+    path.parent.mkdir(exist_ok=True)
+    axes = {
+        "time": REQUEST.times().astype("datetime64[ns]"),
+        "latitude": [50.0, 49.0],
+        "longitude": [0.0, 1.0],
+    }
+    values = value + np.arange(32, dtype="f4").reshape(8, 2, 2)
+    dataset = xr.Dataset({"t2m": (list(axes), values, {"units": "K"})}, axes).isel(time=times)
+    dataset.to_netcdf(path)
+    return path.read_bytes()
+
+
+def test_files_that_are_needed_are_placed_under_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"one/a.nc": slice(0, 3), "one/b.nc": slice(3, 5), "two/a.nc": slice(5, 8)}
+    written = {name: write(tmp_path / name, times) for name, times in files.items()}
+    other = xr.open_dataset(tmp_path / "one/a.nc").rename(t2m="u10")
+    other.assign(u10=other["u10"].assign_attrs(units="m s-1")).to_netcdf(tmp_path / "one/wind.nc")
     raw = tmp_path / "raw"
     raw.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     # Relative, with ~, and by a pattern that names a file again.
-    local("one/*.grib", "~/two/a.grib", "**/b.grib").fetch(REQUEST, raw, tmp_path / "work")
-    found = {path.name: path.read_text() for path in raw.iterdir()}
-    assert found == {"a.grib": "one a.grib", "b.grib": "one b.grib", "2_a.grib": "two a.grib"}
+    local("one/*.nc", "~/two/a.nc", "**/b.nc").fetch(REQUEST, raw, tmp_path / "work")
+    found = {path.name: path.read_bytes() for path in raw.iterdir()}
+    names = {"a.nc": "one/a.nc", "b.nc": "one/b.nc", "3_a.nc": "two/a.nc"}
+    assert found == {name: written[file] for name, file in names.items()}
     assert not any(path.is_symlink() for path in raw.iterdir())
 
 
-def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "real.grib").write_text("content")
-    (tmp_path / "link.grib").symlink_to(tmp_path / "real.grib")
+def test_nothing_is_copied_of_files_that_lack_something(tmp_path: Path) -> None:
+    write(tmp_path / "files/a.nc", slice(0, 7))
     (tmp_path / "raw").mkdir()
-    local(str(tmp_path / "link.grib")).fetch(REQUEST, tmp_path / "raw", tmp_path / "work")
-    (tmp_path / "real.grib").unlink()
-    assert [path.read_text() for path in (tmp_path / "raw").iterdir()] == ["content"]
+    with pytest.raises(ValueError, match=r"2m_temperature, 2017-01-02T18:00 UTC is missing"):
+        local(str(tmp_path / "files/*")).fetch(REQUEST, tmp_path / "raw", tmp_path / "work")
+    assert not list((tmp_path / "raw").iterdir())
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    content = write(tmp_path / "real.nc")
+    (tmp_path / "link.nc").symlink_to(tmp_path / "real.nc")
+    (tmp_path / "raw").mkdir()
+    local(str(tmp_path / "link.nc")).fetch(REQUEST, tmp_path / "raw", tmp_path / "work")
+    (tmp_path / "real.nc").unlink()
+    assert [path.read_bytes() for path in (tmp_path / "raw").iterdir()] == [content]
 
 
 def test_a_later_change_of_the_users_file_changes_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "a.grib"
-    file.write_text("content")
+    file = tmp_path / "a.nc"
+    content = write(file)
     (tmp_path / "raw").mkdir()
     local(str(file)).fetch(REQUEST, tmp_path / "raw", tmp_path / "work")
-    with file.open("r+") as stream:  # in place, as some editors and tools write
-        stream.write("CHANGED")
-    assert (tmp_path / "raw" / "a.grib").read_text() == "content"
+    with file.open("r+b") as stream:  # in place, as some editors and tools write
+        stream.write(b"CHANGED")
+    assert (tmp_path / "raw" / "a.nc").read_bytes() == content
 
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:
