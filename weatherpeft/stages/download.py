@@ -53,7 +53,8 @@ def download(spec: DownloadSpec, output: Path, shared: Path, work: Path) -> None
 
     def fits(record: Mapping[str, Any]) -> bool:
         own = DownloadSpec.parse(record["spec"])
-        return bool(record["code"] == fingerprint(__name__, spec_modules(own)))
+        alike = own.of(VariableSet()) == spec.of(VariableSet())
+        return bool(alike and record["code"] == fingerprint(__name__, spec_modules(own)))
 
     facts: dict[str, Any] = {}
     with store.artifact(output, spec, code=__name__, facts=facts, varying=[catalog.PATHS]) as directory:

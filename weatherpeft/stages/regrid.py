@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,14 +118,17 @@ def _regridded(spec: RegridSpec, raw: "Part", folder: Path, output: Path) -> "It
     from weatherpeft.artifacts import catalog
     from weatherpeft.artifacts.fingerprint import fingerprint, spec_modules
 
-    def fits(record: Mapping[str, Any]) -> bool:
-        code = fingerprint(__name__, spec_modules(RegridSpec.parse(record["spec"])))
-        return bool(record["code"] == code and [*record["inputs"].values()] == [raw.digest])
+    def fits(record: Mapping[str, Any], grid: Grid) -> bool:
+        own = RegridSpec.parse(record["spec"])
+        alike = own.of(VariableSet(), own.grids) == spec.of(VariableSet(), (grid,))
+        same_raw = [*record["inputs"].values()] == [raw.digest]
+        return bool(alike and same_raw and record["code"] == fingerprint(__name__, spec_modules(own)))
 
     lacking: dict[tuple[str, ...], list[Grid]] = {}
+    wanted = spec.request.variables.only(raw.variables.names)
     for grid in spec.grids:
-        wanted = spec.request.variables.only(raw.variables.names)
-        found, rest = catalog.find(folder / grid.label, wanted, fits, grid.label, _LEAST)
+        own_fits = partial(fits, grid=grid)
+        found, rest = catalog.find(folder / grid.label, wanted, own_fits, grid.label, _LEAST)
         yield from found
         if rest.names:
             lacking.setdefault(rest.names, []).append(grid)
