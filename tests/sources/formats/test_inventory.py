@@ -98,7 +98,7 @@ def test_netcdf_files_that_differ_in_time_alone_are_opened_once(tmp_path: Path, 
     for day, file in enumerate(files):
         dataset(day).to_netcdf(file)
     found = Inventory(VARIABLES, cache=tmp_path / "cache").read(files)
-    assert opened == ["0.nc"]
+    assert len(opened) == 1, "the others have the same header"
     for file, contents in zip(files, found, strict=True):
         alone = Inventory(VARIABLES, cache=tmp_path / file.stem).read([file])
         assert contents.file == file and plain(contents) == plain(alone[0])
@@ -123,7 +123,7 @@ def test_another_header_is_another_file(
     dataset(0).to_netcdf(tmp_path / "0.nc")
     change(dataset(1)).to_netcdf(tmp_path / "1.nc")
     one, other = Inventory(VARIABLES, cache=tmp_path / "cache").read([tmp_path / "0.nc", tmp_path / "1.nc"])
-    assert opened == ["0.nc", "1.nc"] and plain(one) != plain(other)
+    assert sorted(opened) == ["0.nc", "1.nc"] and plain(one) != plain(other)
 
 
 @pytest.mark.parametrize("kind", ["NetCDF", "members", "GRIB"])
