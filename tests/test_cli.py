@@ -81,6 +81,7 @@ def tune(
     output.write_text("\\n".join(str(item) for item in found))
 ''',
     "fail": '''
+import asyncio
 import logging
 import time
 from pathlib import Path
@@ -99,6 +100,8 @@ def fail(kind: Literal["value", "os", "spec", "bug", "stop"]) -> None:
     if kind == "spec":
         Period.parse({"start": "2001-01-02", "end": "2001-01-01"})
     if kind == "stop":
+        left = asyncio.new_event_loop().create_future()  # as a library's thread leaves it
+        left.set_exception(FileNotFoundError("none"))
         raise KeyboardInterrupt
     raise KeyError("bug")
 ''',
@@ -257,6 +260,8 @@ def test_logging_and_tracebacks(stages: str, tmp_path: Path) -> None:
     ):
         assert "Traceback" in debug.stderr
         assert debug.stderr.splitlines()[-1] == error
+    stopped = run_stages(stages, tmp_path, "fail", "--kind", "stop").stderr.splitlines()
+    assert stopped == [log.replace(log[:23], stopped[0][:23]), "weatherpeft fail: error: interrupted"]
     loud = run_stages(stages, tmp_path, "fail", "--kind", "value", WEATHERPEFT_LOG="loud")
     assert loud.returncode == 2
     assert loud.stderr.startswith("weatherpeft: error: WEATHERPEFT_LOG is 'LOUD', expected one of DEBUG")

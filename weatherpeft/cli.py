@@ -124,6 +124,8 @@ def _of_the_disk(error: Exception) -> OSError | None:
 
 
 def _fail(program: str, lines: list[str], status: int) -> int:
+    # Of what threads of libraries met when they were left, asyncio would tell with tracebacks.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     text = "\n".join(f"{program}: error: {line}" for line in lines)
     try:
         print(text, file=sys.stderr, flush=True)
