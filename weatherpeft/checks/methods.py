@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -35,7 +35,8 @@ def methods(experiment: Experiment, cache: Path | None = None) -> Iterator[str]:
         cache: folder of what is remembered; by default that of the user's caches.
     """
     attached = {name: list(_distinct(run)) for name, run in experiment.runs.items()}
-    marker = (cache or default_cache()) / _digest(experiment, attached)
+    keys = sorted({_key(each) for lists in attached.values() for each in lists})
+    marker = (cache or default_cache()) / model_key(experiment, keys)
     if marker.exists():
         return
     right, refused = set[str](), False
@@ -57,7 +58,7 @@ def methods(experiment: Experiment, cache: Path | None = None) -> Iterator[str]:
 
 
 def default_cache() -> Path:
-    """The folder in which it is remembered: ``weatherpeft/methods`` below ``XDG_CACHE_HOME``."""
+    """The folder of what is known of models: ``weatherpeft/methods`` below ``XDG_CACHE_HOME``."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "weatherpeft" / "methods"
 
@@ -85,14 +86,14 @@ def _key(methods: Methods) -> str:
     return json.dumps([_values(method) for method in methods], sort_keys=True)
 
 
-def _digest(experiment: Experiment, attached: dict[str, list[tuple[PeftMethod, ...]]]) -> str:
-    """Of all on which the outcome depends: model, methods, seed and code."""
+def model_key(experiment: Experiment, more: Iterable[str] = ()) -> str:
+    """A name that changes with an experiment's model, the code that builds it, and some more texts."""
     code = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         code.update(path.read_bytes())
     parts = [
         *(each.canonical_json() for each in (experiment.backbone, experiment.inputs, experiment.task)),
-        *sorted({_key(each) for lists in attached.values() for each in lists}),
+        *more,
         *(version(name) for name in ("torch", "peft", "microsoft-aurora")),
         code.hexdigest(),
     ]
