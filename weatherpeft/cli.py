@@ -55,6 +55,8 @@ PIPELINE = (
     "report",
 )
 """The stages in the order in which a workflow runs them, which is the order of the help."""
+AFTERWARDS = ("export", "apply", "merge", "push")
+"""Stages that users call themselves, with what a workflow has made."""
 
 
 def main(arguments: Sequence[str] | None = None, stages: str = "weatherpeft.stages") -> int:
@@ -266,10 +268,11 @@ def _epilog(examples: Sequence[str]) -> str:
 
 
 def _stage_names(stages: str) -> list[str]:
-    """The public modules of the package in the order of ``PIPELINE``; others follow by name."""
+    """The public modules of the package in the order of ``PIPELINE`` and ``AFTERWARDS``; others follow."""
     package = importlib.import_module(stages)
     names = {found.name for found in pkgutil.iter_modules(package.__path__) if found.name[0] != "_"}
-    return [name for name in PIPELINE if name in names] + sorted(names.difference(PIPELINE))
+    known = [name for name in (*PIPELINE, *AFTERWARDS) if name in names]
+    return known + sorted(names.difference(known))
 
 
 def _load(stages: str, name: str) -> Stage:

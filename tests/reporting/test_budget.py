@@ -9,6 +9,7 @@ import xarray as xr
 
 from weatherpeft.artifacts import store
 from weatherpeft.peft.sfas.fisher_store import write_fisher
+from weatherpeft.peft.sfas.gaps import coded
 from weatherpeft.reporting.budget import budgets, chosen_by_fisher, figure, overlap_text
 from weatherpeft.training.checkpoint import save_tensors
 
@@ -27,9 +28,9 @@ def run(tmp_path: Path) -> Path:
     store.write_dataset(dataset, tmp_path / "run" / "updates.zarr")
     tensors = {
         "0.tadp.other": torch.zeros(3),
-        f"1.sfas.{NAMES[0]}.index": torch.tensor([1, 5]),
+        f"1.sfas.{NAMES[0]}.gaps": coded(torch.tensor([1, 5])),
         f"1.sfas.{NAMES[0]}.value": torch.zeros(2),
-        f"1.sfas.{NAMES[2]}.index": torch.tensor([0]),
+        f"1.sfas.{NAMES[2]}.gaps": coded(torch.tensor([0])),
         f"1.sfas.{NAMES[2]}.value": torch.zeros(1),
     }
     save_tensors(tensors, tmp_path / "run" / "tuned.safetensors")

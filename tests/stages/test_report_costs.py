@@ -12,6 +12,7 @@ from tests.stages.report_experiment import STAGE, Built, Made, spec_of
 from weatherpeft.artifacts import store
 from weatherpeft.artifacts.costs import COST
 from weatherpeft.peft.sfas.fisher_store import write_fisher
+from weatherpeft.peft.sfas.gaps import coded
 from weatherpeft.reporting.costs import MEMORY, SECONDS, TOUCHED, read_costs
 from weatherpeft.training.checkpoint import save_tensors
 
@@ -29,8 +30,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
                 coords={"parameter": [LAYER]},
             )
             store.write_dataset(updates, path / "updates.zarr")
-            index = {f"0.sfas.{LAYER}.index": torch.tensor([1, 2]), f"0.sfas.{LAYER}.value": torch.zeros(2)}
-            save_tensors(index, path / "tuned.safetensors")
+            entries = coded(torch.tensor([1, 2]))
+            sparse = {f"0.sfas.{LAYER}.gaps": entries, f"0.sfas.{LAYER}.value": torch.zeros(2)}
+            save_tensors(sparse, path / "tuned.safetensors")
             reseal(path)
     with store.artifact(built.root / "fisher", Made(note="fisher"), STAGE) as directory:
         write_fisher(directory / "fisher.zarr", [(LAYER, torch.tensor([0.0, 2.0, 1.0, 3.0]))], samples=1)

@@ -247,7 +247,7 @@ def test_a_run_from_training_to_predictions(
             for name in updates["parameter"].values
         )
         prompts = tuned.adapters[0].trainable_backbone()
-        touched = [len(value) for name, value in tensors.items() if name.endswith(".index")]
+        touched = [len(value) for name, value in tensors.items() if name.endswith(".value")]
         assert record["touched_backbone"] == prompts + sum(touched)
     else:
         assert record["touched_backbone"] == record["trainable_backbone"]
@@ -285,7 +285,7 @@ def test_the_best_weights_are_kept_and_predicted_with(
     assert losses == [] and empty(project.work)
     kept, ended = (load_tensors(path / "tuned.safetensors") for path in (run, last))
     touched, touched_in_all = (
-        sum(tensor.numel() for name, tensor in tensors.items() if name.endswith(".index"))
+        sum(tensor.numel() for name, tensor in tensors.items() if name.endswith(".value"))
         for tensors in (kept, ended)
     )
     same = kept.keys() == ended.keys() and all(torch.equal(kept[name], ended[name]) for name in kept)

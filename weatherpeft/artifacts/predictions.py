@@ -7,7 +7,7 @@ time; a store of analyses, for example of downscaling, has none. A normal distri
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -58,6 +58,13 @@ def create_predictions(
         path: path of the store.
         numbers: numbers of the members, if members are predicted in place of distributions.
     """
+    store.write_dataset(prediction_template(samples, variables, numbers), path, compute=False)
+
+
+def prediction_template(
+    samples: "SampleFrames", variables: VariableSet, numbers: Sequence[int] = ()
+) -> xr.Dataset:
+    """The dataset of ``write_predictions`` with lazy zeros in place of values; see ``create_predictions``."""
     import dask.array as da
 
     grid, leads, members = samples.window.target_grid, samples.window.target_hours, samples.split.members
@@ -79,7 +86,7 @@ def create_predictions(
         zeros = da.zeros(shape, chunks=(*(1 for _ in outer), *sizes), dtype=np.float32)
         return xr.Variable((*outer, *dims), zeros)
 
-    template = xr.Dataset(
+    return xr.Dataset(
         {
             f"{name}{suffix}": empty(*dims, "latitude", "longitude")
             for names, dims in ((variables.surface, ()), (variables.atmospheric, ("level",)))
@@ -88,14 +95,13 @@ def create_predictions(
         },
         coords={**outer, **inner},
     )
-    store.write_dataset(template, path, compute=False)
 
 
 def fill_predictions(
     predict: Predict,
     samples: "SampleFrames",
     variables: VariableSet,
-    path: Path,
+    path: "Path | Mapping[str, np.ndarray]",
     indices: Iterable[int],
     numbers: Sequence[int] = (),
 ) -> None:
@@ -108,14 +114,15 @@ def fill_predictions(
         predict: gives the fields ``([level,] latitude, longitude)`` by name of the sample with an index.
         samples: samples of the split.
         variables: variables to write.
-        path: store that ``create_predictions`` has written.
+        path: store that ``create_predictions`` has written, or arrays like its own.
         indices: indices of the samples to predict.
         numbers: numbers of the members, if members are predicted in place of distributions.
 
     Raises:
         ValueError: a prediction is not finite. The message names the variable and the time.
     """
-    arrays = dict(zarr.open_group(path, mode="r+").arrays())
+    arrays: Mapping[str, Any]
+    arrays = dict(zarr.open_group(path, mode="r+").arrays()) if isinstance(path, Path) else path
     leads, members = samples.window.target_hours, samples.split.members
     position = {time: index for index, time in enumerate(_times(samples))}
     for index in indices:

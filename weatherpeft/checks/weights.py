@@ -26,14 +26,7 @@ def weights(experiment: Experiment) -> Iterator[str]:
 
 
 def unfilled(experiment: Experiment) -> "Backbone":
-    """The experiment's model with weights on the meta device, which have shapes and take no memory."""
-    import torch
-    from torch.overrides import TorchFunctionMode
+    """The experiment's model with shapes alone; this imports torch."""
+    from weatherpeft.training.shapes import unfilled as shapes
 
-    class WithoutMemory(TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            place = {"device": "meta"} if function is torch.empty else {}
-            return function(*args, **(kwargs or {}) | place)
-
-    with WithoutMemory():
-        return experiment.backbone.build(experiment.inputs, experiment.task, experiment.seed)
+    return shapes(experiment.backbone, experiment.inputs, experiment.task, experiment.seed)

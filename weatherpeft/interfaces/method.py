@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from weatherpeft.spec import Positive, Spec
 
 if TYPE_CHECKING:
+    import peft
     import torch
 
     from weatherpeft.interfaces.backbone import Backbone
@@ -148,6 +149,15 @@ class PeftMethod(Spec, ABC):
         that takes a part has it. The list is refused if a later method needs the part.
         """
         return {}
+
+    def peft_config(self, model: Backbone, context: TuningContext) -> peft.PeftConfig | None:
+        """The configuration with which Hugging Face peft makes the same layers; None if it cannot.
+
+        Args:
+            model: model before any method is attached, at least its shapes.
+            context: what the method may need to know of the run.
+        """
+        return None
 
     @abstractmethod
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from weatherpeft.peft.adapters.low_rank import LowRank
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
+
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
 
 
@@ -33,10 +35,19 @@ class Dora(LowRank):
         alone = self.magnitude == "output" and not self.biases
         return super().takes | ({"weights": False} if alone else {})
 
+    @property
+    def decomposed(self) -> bool:
+        """True (see ``LowRank.decomposed``)."""
+        return True
+
+    def peft_config(self, model: Backbone, context: TuningContext) -> LoraConfig | None:
+        """None for magnitudes of inputs, which peft itself does not have."""
+        return super().peft_config(model, context) if self.magnitude == "output" else None
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Put the decomposed layers around the target layers (see ``LowRank.attach_low_rank``)."""
         if self.magnitude == "output":
-            return self.attach_low_rank(model, context, decomposed=True)
+            return self.attach_low_rank(model, context)
         from weatherpeft.peft.adapters.magnitudes import InputDoraLinear
 
-        return self.attach_low_rank(model, context, decomposed=True, layer=InputDoraLinear)
+        return self.attach_low_rank(model, context, InputDoraLinear)

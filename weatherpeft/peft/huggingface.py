@@ -224,6 +224,10 @@ class HuggingFace(BiasedMethod):
         fixed = injection.layer_tensors(model, _FIXED.get(self.type, ()), self.name)
         return injection.FixedTensorsAdapter({**parameters, **self.left_biases(model)}, fixed)
 
+    def peft_config(self, model: Backbone, context: TuningContext) -> peft.PeftConfig | None:
+        """The configuration of the type; None for layer norms, which are trained in place."""
+        return None if self.type == "ln_tuning" else self._config(model, context)
+
     def _config(self, model: Backbone, context: TuningContext) -> peft.PeftConfig:
         import peft
 

@@ -90,13 +90,14 @@ def chosen_by_fisher(run: Path, fisher: Path) -> float:
     from safetensors import safe_open
 
     from weatherpeft.peft.sfas.fisher_store import read_fisher
+    from weatherpeft.peft.sfas.gaps import decoded
 
     pool = {str(name) for name in store.open_dataset(run / UPDATES)["parameter"].values}
     touched: dict[str, torch.Tensor] = {}
     with safe_open(checked(run / "tuned.safetensors"), "pt") as tensors:
         for key in tensors.keys():
-            if key.endswith(".index"):
-                touched[key.split("sfas.", 1)[1].removesuffix(".index")] = tensors.get_tensor(key)
+            if key.endswith(".gaps"):
+                touched[key.split("sfas.", 1)[1].removesuffix(".gaps")] = decoded(tensors.get_tensor(key))
     count = sum(map(len, touched.values()))
     best, ours = torch.empty(0), torch.empty(0, dtype=torch.bool)
     for name, values in read_fisher(fisher / "fisher.zarr"):

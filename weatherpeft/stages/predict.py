@@ -51,13 +51,11 @@ def predict(
             --statistics results/test/statistics --run results/test/runs/full-seed0
             --pretrained results/test/pretrained --output results/test/predictions/full-seed0
     """
-    import numpy as np
-    import torch
-
     from weatherpeft.artifacts.predictions import create_predictions, fill_predictions
     from weatherpeft.samples.batch import Samples
     from weatherpeft.training.checkpoint import load_tensors
     from weatherpeft.training.distributed import process_group, rank, ranks, wait_for_all
+    from weatherpeft.training.prediction import predictor
     from weatherpeft.training.tuning import tuned_model
     from weatherpeft.training.unfinished import artifact
 
@@ -69,16 +67,7 @@ def predict(
         samples = Samples(frames)
         tuned = tuned_model(tuning.model, device, pretrained, precision=spec.precision, statistics=statistics)
         tuned.load_result(load_tensors(run / "tuned.safetensors"))
-        model = tuned.model.eval()
-
-        @torch.inference_mode()
-        def predicted(index: int) -> dict[str, np.ndarray]:
-            fields = model(samples.batch([index]).to(device))
-            arrays = {
-                name: field[0].cpu().numpy() for name, field in (fields.surface | fields.atmospheric).items()
-            }
-            return dict(spec.model.fields.measured.in_units(arrays))
-
+        predicted = predictor(tuned.model, samples, spec.model.fields)
         with artifact(output, spec, __name__, inputs) as directory:
             path = directory / "predictions.zarr"
             if rank() == 0:

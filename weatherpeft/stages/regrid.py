@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from weatherpeft.fields.grid import Grid
-from weatherpeft.fields.plausible import Decision, Implausible, check_field
+from weatherpeft.fields.plausible import Decision
+from weatherpeft.fields.screening import TIMES, Screen
 from weatherpeft.fields.variables import Variable, VariableSet
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources import AnyForecastSource, AnySource
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _LEAST = 0.5
 """Share of a part's variables that an experiment must want to take it, since training reads all of them."""
-_TIMES = ("time", "hourly_time")
 _log = logging.getLogger(__name__)
 
 
@@ -164,7 +164,7 @@ def _make(spec: RegridSpec, raw: "Part", folder: Path, output: Path) -> "list[Pa
             store_path = part / f"{grid.label}.zarr"
             writer = FieldWriter(store_path, dataset, grid, variables, block, _attributes(spec, grid))
             targets.append((regridder, writer))
-        screen = _Screen(raw.path, spec.plausible)
+        screen = Screen(raw.path, spec.plausible)
         fields = [*variables.surface, *variables.atmospheric]
         if fields:
             _regrid(store.FIELDS, [(variables.row(name), dataset[name]) for name in fields], targets, screen)
@@ -189,7 +189,7 @@ def _regrid(
     name: str,
     arrays: "list[tuple[Variable, xr.DataArray]]",
     targets: "list[tuple[Regridder, FieldWriter]]",
-    screen: "_Screen",
+    screen: Screen,
 ) -> None:
     """Regrid variables with the same times and members into one array of every store.
 
@@ -202,7 +202,7 @@ def _regrid(
     """
     import numpy as np
 
-    axis = next((axis for axis in _TIMES if axis in arrays[0][1].dims), None)
+    axis = next((axis for axis in TIMES if axis in arrays[0][1].dims), None)
     channels = sum(array.sizes.get("level", 1) for _, array in arrays)
     for place in targets[0][1].blocks(name):
         _log.info("regridding %s, block %s", name, place)
@@ -230,65 +230,3 @@ def _read(moment: "xr.DataArray") -> "NDArray[np.float32]":
     chunks = moment.data.to_delayed()
     values: NDArray[np.float32] = chunks.item().compute() if chunks.size == 1 else moment.values
     return values
-
-
-class _Screen:
-    """Stops at a field that is not plausible, or warns of the first of each variable and level.
-
-    Args:
-        raw: directory of the raw files.
-        decision: whether to stop or to warn. A field with NaN or infinite values stops the stage anyway.
-    """
-
-    def __init__(self, raw: Path, decision: Decision) -> None:
-        self._raw = raw
-        self._decision = decision
-        self._warned: set[tuple[str, int | None]] = set()
-
-    def __call__(
-        self,
-        values: "NDArray[np.float32]",
-        row: Variable,
-        array: "xr.DataArray",
-        chosen: Mapping[str, int],
-    ) -> None:
-        """Check the fields of one time and member.
-
-        Args:
-            values: fields, shape ``(level, latitude, longitude)``; a single one has one level.
-            row: row of the variable.
-            array: canonical variable that they are part of.
-            chosen: position along time and member.
-
-        Raises:
-            ValueError: naming the first such field.
-        """
-        levels: list[int | None] = array["level"].values.tolist() if "level" in array.dims else [None]
-        latitude, longitude = array["latitude"].values, array["longitude"].values
-        for field, level in zip(values, levels, strict=True):
-            try:
-                check_field(field, row, level, latitude, longitude)
-            except Implausible as error:
-                where = self._place(array, {**chosen, "level": levels.index(level)}, level)
-                if not error.usable:
-                    raise ValueError(f"{where}: {error}") from error
-                if self._decision == "stop":
-                    advice = "if it is right, say plausible: warn in the source"
-                    raise ValueError(f"{where}: {error}; {advice}") from error
-                if (row.name, level) not in self._warned:
-                    _log.warning("%s: %s; later such fields are not named", where, error)
-                self._warned.add((row.name, level))
-
-    def _place(self, array: "xr.DataArray", chosen: Mapping[str, int], level: int | None) -> str:
-        """File, variable, member, time and level of a field."""
-        files = array.encoding.get("files")
-        file = self._raw if files is None else files[tuple(chosen[str(axis)] for axis in array.dims[:-2])]
-        parts = [str(array.name)]
-        if "member" in chosen:
-            parts.append(f"member {array['member'].values[chosen['member']]}")
-        for axis in _TIMES:
-            if axis in chosen:
-                moment = array[axis].values[chosen[axis]].astype("datetime64[m]")
-                parts.append(f"time {moment} UTC")
-        parts += [] if level is None else [f"level {level}"]
-        return f"{file}: {', '.join(parts)}"

@@ -3,17 +3,13 @@
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import StringConstraints
 
-from weatherpeft.sources.transfer.secrets import check_encrypted, same_server
+from weatherpeft.sources.transfer.hub_token import keep_token_at
 from weatherpeft.spec import Spec
-
-if TYPE_CHECKING:
-    from huggingface_hub.utils import httpx
 
 ATTEMPTS = 6
 """Number of lost connections in a row, none of which brought a byte, after which the job gives up."""
@@ -82,7 +78,7 @@ def _fetch(spec: WeightsSpec, part: Path) -> str:
     from huggingface_hub.utils import httpx
 
     url = hf_hub_url(spec.repository, spec.file, revision=spec.revision)
-    _keep_token_at(url)
+    keep_token_at(url)
     try:
         stated = get_hf_file_metadata(url, retry_on_errors=True)
     except (httpx.HTTPError, OSError) as error:
@@ -105,34 +101,6 @@ def _fetch(spec: WeightsSpec, part: Path) -> str:
         raise ValueError(f"{url}: expected SHA-256 {expected}, found {found}; the file is removed, try again")
     _log.info("%s is complete, %.2f GB, SHA-256 %s", url, stated.size / 1e9, found)
     return found
-
-
-def _keep_token_at(url: str) -> None:
-    """Have the Hub's client send its token to the server of a URL alone, and use TLS everywhere.
-
-    The client itself trusts each server that it knows as a Hub, and follows a redirect to ``http``.
-    """
-    from huggingface_hub import get_session, set_client_factory
-    from huggingface_hub.utils import httpx
-
-    hooks = [hook for hook in get_session().event_hooks["request"] if not isinstance(hook, _TokenAt)]
-    hooks.append(_TokenAt(url))
-    set_client_factory(
-        lambda: httpx.Client(event_hooks={"request": hooks}, follow_redirects=True, timeout=None)
-    )
-
-
-@dataclass(frozen=True)
-class _TokenAt:
-    """Looks at each request of the Hub's client before it is sent, redirected ones too."""
-
-    url: str
-
-    def __call__(self, request: "httpx.Request") -> None:
-        """Refuse a request without TLS, and take the token from one to another server."""
-        check_encrypted(str(request.url))
-        if not same_server(str(request.url), self.url):
-            request.headers.pop("Authorization", None)
 
 
 def _transfer(url: str, part: Path, size: int) -> None:

@@ -141,7 +141,7 @@ def build_model(
     task: Task,
     seed: int,
     pretrained: Path | None,
-    statistics: Path | None = None,
+    statistics: Path | tuple[Fields, Fields] | None = None,
 ) -> Backbone:
     """A backbone for a task, with random weights or pretrained ones.
 
@@ -151,14 +151,17 @@ def build_model(
         task: gives the lead time, what the model predicts and how its input is normalized.
         seed: seed of the random weights.
         pretrained: artifact of the pretrain stage, or a checkpoint file; None for random weights.
-        statistics: artifact of the task's statistics stage; None where the backbone knows every variable.
+        statistics: artifact of the task's statistics stage, or the mean and scale that the task reads there;
+            None where the backbone knows every variable.
 
     Raises:
         DamagedError: the weights are not those that their artifact was made with.
     """
     model = backbone.build(fields, task, seed)
     if statistics is not None:
-        model.complete_statistics(*task.input_statistics(statistics, fields.measured))
+        if isinstance(statistics, Path):
+            statistics = task.input_statistics(statistics, fields.measured)
+        model.complete_statistics(*statistics)
     if pretrained is not None:
         model.load(checked(pretrained / PRETRAINED if pretrained.is_dir() else pretrained))
     return model
@@ -170,7 +173,7 @@ def tuned_model(
     pretrained: Path | None,
     training: Training | None = None,
     fisher: Path | None = None,
-    statistics: Path | None = None,
+    statistics: Path | tuple[Fields, Fields] | None = None,
     precision: Precision = "float32",
 ) -> TunedModel:
     """The model of a run before its first step.
@@ -181,7 +184,7 @@ def tuned_model(
         pretrained: source of its weights, if it starts from pretrained ones.
         training: schedule of the run; None for a model that only predicts.
         fisher: artifact of the fisher stage, for methods that need it.
-        statistics: artifact of the task's statistics stage; None if the backbone knows every variable.
+        statistics: see ``build_model``.
         precision: number format of a backbone that only predicts.
 
     Raises:

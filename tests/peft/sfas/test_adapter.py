@@ -10,6 +10,7 @@ from tests.peft.sfas.dense import RATE, STEPS, Dense, attach, train, tuned, weig
 from tests.peft.sfas.rank import SPEC
 from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
+from weatherpeft.peft.sfas.gaps import decoded
 from weatherpeft.peft.sfas.spec import ScoreName, Sfas
 
 
@@ -30,8 +31,8 @@ def test_a_budget_is_a_number_or_a_share() -> None:
         model = Toy()
         adapter = attach(model, Sfas(**{**SPEC.model_dump(), "budget": budget}))
         train(model, adapter, range(STEPS))
-        indices = [tensor for key, tensor in adapter.result().items() if key.endswith(".index")]
-        assert adapter.touched == sum(map(len, indices)) == most
+        values = [tensor for key, tensor in adapter.result().items() if key.endswith(".value")]
+        assert adapter.touched == sum(map(len, values)) == most
     assert attach(Toy(), Sfas(**{**SPEC.model_dump(), "budget": 1.0})).touched == 0
 
 
@@ -40,15 +41,15 @@ def test_a_result_is_a_sparse_delta() -> None:
     adapter = attach(model)
     train(model, adapter, range(3))
     result = adapter.result()
-    indices = [tensor for key, tensor in result.items() if key.endswith(".index")]
-    assert sum(map(len, indices)) == adapter.touched < len(weights(model))
-    assert all(tensor.dtype == torch.int64 for tensor in indices)
+    entries = {key: tensor for key, tensor in result.items() if key.endswith(".gaps")}
+    assert sum(len(decoded(tensor)) for tensor in entries.values()) == adapter.touched < len(weights(model))
+    assert all(tensor.dtype == torch.uint8 for tensor in entries.values())
     fresh = Toy()
     loaded = attach(fresh)
     loaded.load_result(result)
     assert torch.equal(weights(fresh), weights(model))
     assert loaded.touched == adapter.touched
-    for key in ("sfas.norm.weight.stranger", "sfas.stranger.index"):
+    for key in ("sfas.norm.weight.stranger", "sfas.stranger.gaps"):
         with pytest.raises(ValueError, match="stranger"):
             loaded.load_result({**result, key: torch.zeros(1)})
     with pytest.raises(ValueError, match="twice.weight.value"):

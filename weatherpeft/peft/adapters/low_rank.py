@@ -10,6 +10,7 @@ from weatherpeft.peft.adapters.biases import BiasedMethod
 from weatherpeft.spec import Positive, Size
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from torch.nn import Module
 
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
@@ -31,36 +32,45 @@ class LowRank(BiasedMethod):
         """The target layers, which can be wrapped once, and the biases that are left."""
         return {**{f"{name} layers": True for name in self.targets}, **super().takes}
 
+    @property
+    def decomposed(self) -> bool:
+        """Whether magnitude and direction of the weights are trained apart (DoRA)."""
+        return False
+
+    def peft_config(self, model: Backbone, context: TuningContext) -> LoraConfig | None:
+        """The configuration of the low-rank layers (see ``PeftMethod.peft_config``)."""
+        return self._config(model)
+
+    def _config(self, model: Backbone) -> LoraConfig:
+        from peft import LoraConfig
+
+        from weatherpeft.peft.adapters.injection import linear_layers
+
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # used as a float throughout
+            target_modules=linear_layers(model, self.targets),
+            use_dora=self.decomposed,
+        )
+
     def attach_low_rank(
-        self,
-        model: Backbone,
-        context: TuningContext,
-        *,
-        decomposed: bool = False,
-        layer: type[Module] | None = None,
+        self, model: Backbone, context: TuningContext, layer: type[Module] | None = None
     ) -> Adapter:
         """Put the low-rank layers around the target layers.
 
         Args:
             model: model that the method is attached to.
             context: gives the seed of A.
-            decomposed: whether magnitude and direction of the weights are trained apart (DoRA).
             layer: layer of peft that takes the place of peft's own.
 
         Raises:
             ValueError: a target is the name of no linear layer of the backbone.
         """
-        from peft import LoraConfig
         from torch.nn import Linear
 
-        from weatherpeft.peft.adapters.injection import inject, linear_layers
+        from weatherpeft.peft.adapters.injection import inject
 
-        config = LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,  # type: ignore[arg-type]  # used as a float throughout
-            target_modules=linear_layers(model, self.targets),
-            use_dora=decomposed,
-        )
+        config = self._config(model)
         if layer is not None:
             config._register_custom_module({Linear: layer})
         return self.adapter(model, inject(model, config, self.name, context.seed))

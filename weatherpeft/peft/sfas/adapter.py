@@ -11,6 +11,7 @@ from torch import nn
 from weatherpeft.interfaces import Backbone, TuningContext
 from weatherpeft.peft.adapters.ranks import mean_over_ranks, several_ranks
 from weatherpeft.peft.sfas.file_tensors import FileTensors
+from weatherpeft.peft.sfas.gaps import coded, decoded
 from weatherpeft.peft.sfas.noise import BLOCK, UniformNoise, reached_level
 from weatherpeft.peft.sfas.normalizer import new_normalizer
 from weatherpeft.peft.sfas.per_sample import GradientStream
@@ -148,8 +149,9 @@ class SfasAdapter:
         """The touched entries and their values, on the CPU.
 
         Returns:
-            For every parameter with a touched entry, ``sfas.<parameter>.index``, int64 indices into the
-            flattened parameter, and ``sfas.<parameter>.value``.
+            For every parameter with a touched entry, ``sfas.<parameter>.gaps``, its indices into the
+            flattened parameter as ``gaps.coded`` gives them, and ``sfas.<parameter>.value``, in the
+            parameter's type.
         """
         tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._pool.parameters.items():
@@ -157,7 +159,7 @@ class SfasAdapter:
             index = self._touched.between(start, start + parameter.numel())
             if len(index):
                 values = parameter.detach().view(-1)[index.to(parameter.device)]
-                tensors[f"sfas.{name}.index"], tensors[f"sfas.{name}.value"] = index, values.cpu()
+                tensors[f"sfas.{name}.gaps"], tensors[f"sfas.{name}.value"] = coded(index), values.cpu()
         return tensors
 
     @torch.no_grad()
@@ -165,17 +167,20 @@ class SfasAdapter:
         """Put a saved result on the pretrained weights.
 
         Raises:
-            ValueError: a tensor does not belong to this pool, or an index comes without its values.
+            ValueError: a tensor does not belong to this pool, or an index comes without its value.
         """
         names = {key.removeprefix("sfas.").rsplit(".", 1)[0] for key in tensors}
-        expected = {f"sfas.{name}.{part}" for name in names for part in ("index", "value")}
+        expected = {f"sfas.{name}.{part}" for name in names for part in ("gaps", "value")}
         if wrong := (expected ^ set(tensors)) | (names - self._pool.parameters.keys()):
             raise ValueError(f"sfas: result does not fit the pool at {', '.join(sorted(wrong))}")
         for name in names:
-            index = tensors[f"sfas.{name}.index"].to(self._pool.device)
+            try:
+                index = decoded(tensors[f"sfas.{name}.gaps"]).to(self._pool.device)
+            except ValueError as error:
+                raise ValueError(f"sfas: entries of {name}: {error}") from error
             entries, values = self._pool.parameters[name].view(-1), tensors[f"sfas.{name}.value"]
-            inside = not index.is_floating_point() and bool(((index >= 0) & (index < len(entries))).all())
-            if index.ndim != 1 or index.shape != values.shape or not inside:
+            inside = bool(((index >= 0) & (index < len(entries))).all())
+            if index.shape != values.shape or not inside:
                 raise ValueError(
                     f"sfas: result names entries of {name} that are not among its {len(entries)}"
                 )
