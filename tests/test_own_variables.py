@@ -27,6 +27,11 @@ def define(name: str, **changes: Any) -> Change:
     return lambda values: values["define"].setdefault(name, {}).update(changes)
 
 
+def rename(name: str) -> Change:
+    """What the source calls ``x`` is a variable of the experiment's."""
+    return lambda values: values["source"].update(rename={"x": name})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -45,9 +50,18 @@ def define(name: str, **changes: Any) -> Change:
         ),
         (lambda values: values.pop("define"), "variables.surface: unknown variable 'hail_mass'"),
         (lambda values: values.update(define=["hail_mass"]), "define: "),
+        (rename("hail_mas"), "source.rename: x: unknown variable 'hail_mas'; did you mean 'hail_mass'?"),
+        (rename("clwc"), "source.rename: x: unknown variable 'clwc'; did you mean 'cloud_water'?"),
+        (rename("msl"), "source.rename: x: unknown variable 'msl'; did you mean 'mean_sea_level_pressure'?"),
+        (rename("snow_6hr"), "source.rename: x: unknown variable 'snow_6hr'"),
         (
-            lambda values: values.update(training_store="int16"),
-            "training_store: int16 has steps of a standard",
+            lambda values: values["variables"].update(surface=["snow_6hr"]),
+            "variables.surface: unknown variable 'snow_6hr'; known here: ",
+        ),
+        (define("hail_mass", partial=True), "variables: the analyses hold hail_mass, which is not defined"),
+        (
+            lambda values: values.update(placeholders={"hail": 1.0}),
+            "placeholders: placeholder 'hail' is not a known surface, atmospheric or static variable",
         ),
     ],
 )
@@ -133,5 +147,36 @@ def test_targets_of_forecasts() -> None:
     assert found.task.ensemble.variables.row("hail_mass").minimum == 0
     assert found.task.ensemble.variables.define.keys() == {"hail_mass", "cloud_water"}
     assert found.inputs.all.define.keys() == own.DEFINE.keys()
-    with pytest.raises(ValueError, match="a transformation has no mean and spread in the units of hail_mass"):
-        Experiment.parse(values(postprocessing(transformation={"name": "log1p"})))
+    with pytest.raises(ValueError, match="predicts hail_mass, which is not defined everywhere; leave it out"):
+        Experiment.parse(values(postprocessing(partial=True)))
+
+
+def test_a_variable_that_is_not_defined_everywhere_may_be_an_input_of_forecasts() -> None:
+    def change(values: dict[str, Any]) -> None:
+        postprocessing()(values)
+        values["define"]["wave_height"] = {"kind": "surface", "units": "m", "partial": True}
+        values["forecasts"]["variables"]["surface"] = ["2m_temperature", "hail_mass", "wave_height"]
+
+    found = Experiment.parse(values(change))
+    assert found.inputs.all.row("wave_height").partial
+    assert Jobs(found).download_forecasts("20170301-20170306").request.variables.row("wave_height").partial
+
+
+def test_what_a_source_calls_it_reaches_its_jobs() -> None:
+    found = Jobs(Experiment.parse(values(rename("hail_mass"))))
+    (period,) = found.periods()
+    download = found.download(period)
+    assert download.source.rename == {"x": "hail_mass"}
+    assert type(download).parse(download.model_dump(mode="json")) == download
+
+
+def test_a_placeholder_of_ones_own() -> None:
+    def change(values: dict[str, Any]) -> None:
+        define("fog", kind="surface", units="1", long_name="Fog")(values)
+        values["placeholders"] = {"fog": 0.5}
+
+    found = Jobs(Experiment.parse(values(change)))
+    for spec in (found.pretrain(), found.report()):
+        assert spec.fields.all.surface == ("2m_temperature", "hail_mass", "fog")
+        assert spec.fields.row("fog").long_name == "Fog"
+        assert type(spec).parse(spec.model_dump(mode="json")) == spec

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.config_file import read
 from weatherpeft.config_fit import Fit, fitted
-from weatherpeft.fields.definition import Defining, handed_out
+from weatherpeft.fields.definition import Defining, Definitions, handed_out
 from weatherpeft.fields.regions import NamedRegion, check_regions
 from weatherpeft.fields.variables import FieldSet, VariableSet
 from weatherpeft.interfaces import Source, TaskData
@@ -188,19 +188,20 @@ class Experiment(Defining):
     training."""
 
     @classmethod
-    def parse(cls, values: Any) -> Self:
+    def parse(cls, values: Any, context: Mapping[str, Any] | None = None) -> Self:
         """See ``Spec.parse``; lists in a run become its candidates, and grids fit where ``fit`` says so.
 
-        What ``define`` says is handed out to where its variables are named.
+        What ``define`` says is handed out to where its variables are named, and to ``rename`` of sources.
         """
         check_plain(values)
+        own: Definitions = {}
         if isinstance(values, Mapping) and "define" in values:
-            values = handed_out(values)
+            values, own = handed_out(values)
         values = fitted(values) if isinstance(values, Mapping) else values
         runs = values.get("runs") if isinstance(values, Mapping) else None
         if isinstance(runs, Mapping):
             values = {**values, "runs": {name: _written_out(name, run) for name, run in runs.items()}}
-        return super().parse(values)
+        return super().parse(values, {"define": own, **(context or {})})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -245,12 +246,6 @@ class Experiment(Defining):
             if self.variables.row(name).partial:
                 raise ValueError(
                     f"variables: the analyses hold {name}, which is not defined everywhere; leave it out"
-                )
-            definition = self.variables.define.get(name)
-            if definition and definition.transformation and self.training_store == "int16":
-                raise ValueError(
-                    f"training_store: int16 has steps of a standard deviation, which {name} has only after "
-                    "its transformation; expected float32"
                 )
         check_regions(self.task.window.target_grid, self.regions)
         at_a_time = self.variables.stored
@@ -359,13 +354,17 @@ class Experiment(Defining):
     @property
     def fields(self) -> FieldSet:
         """Variables of a model of the analyses and declared placeholders."""
-        return FieldSet(measured=self.variables, placeholders=self.placeholders)
+        return self._with_placeholders(self.variables)
 
     @property
     def inputs(self) -> FieldSet:
         """Variables of the task's model and declared placeholders."""
         measured = self.task.inputs(self.variables, self.forecasts.variables if self.forecasts else None)
-        return FieldSet(measured=measured, placeholders=self.placeholders)
+        return self._with_placeholders(measured)
+
+    def _with_placeholders(self, measured: VariableSet) -> FieldSet:
+        own = self.defined(self.placeholders)
+        return FieldSet(define=own, measured=measured, placeholders=self.placeholders)
 
 
 def load(path: Path) -> Experiment:

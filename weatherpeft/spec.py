@@ -109,7 +109,7 @@ class Spec(BaseModel):
         return schema
 
     @classmethod
-    def parse(cls, values: Any) -> Self:
+    def parse(cls, values: Any, context: Mapping[str, Any] | None = None) -> Self:
         """Validate what a YAML or JSON reader returned.
 
         Validation runs in pydantic's JSON mode: a list may stand for a tuple and a string for a date, and
@@ -117,6 +117,7 @@ class Spec(BaseModel):
 
         Args:
             values: nested dicts, lists, strings, numbers, dates.
+            context: what the validators of nested specs know of the whole.
 
         Raises:
             pydantic.ValidationError: if a key is unknown, missing or of a wrong type, or a number is out of
@@ -124,7 +125,7 @@ class Spec(BaseModel):
             ValueError: see ``check_plain``.
         """
         check_plain(values)
-        return cls.model_validate_json(json.dumps(values, default=str))
+        return cls.model_validate_json(json.dumps(values, default=str), context=context)
 
     def canonical_json(self) -> str:
         """JSON with sorted keys; equal specs have the same."""

@@ -18,6 +18,13 @@ FOG = {"kind": "surface", "units": "1"}
     [
         ("2m_temperature", {}, "2m_temperature: the table of variables has this name"),
         ("total_precipitation_12hr", {}, "this name means something else"),
+        ("hail_6hr", {}, "hail_6hr: this name means something else, the sum of 6 hours of the accumulated var"),
+        ("hail", {"kind": "static", "partial": True}, "partial: a static variable is defined everywhere"),
+        (
+            "hail",
+            {"kind": "accumulated", "forecast_hours": 48},
+            "forecast_hours: expected the kind surface, found accumulated",
+        ),
         ("t", {}, "t: this name means something else"),
         ("level", {}, "level: this name means something else"),
         ("hail_std", {}, "hail_std: this name means something else"),
@@ -38,7 +45,7 @@ FOG = {"kind": "surface", "units": "1"}
             "expected a variable of the kind surface, found temperature",
         ),
         ("hail", {"plausible": [5, 1]}, r"expected the smaller number first, found \(5.0, 1.0\)"),
-        ("hail", {"kind": "accumulated"}, "kind"),
+        ("hail", {"kind": "hourly"}, "kind"),
         ("hail", {"kind": "static", "minimum": 0}, "minimum: static variables are not predicted"),
         ("hail", {"categorical": True}, "categorical: expected the kind static, found surface"),
         ("hail", {"transformation": {"name": "log1p", "scale": 0}}, "scale"),
@@ -141,3 +148,50 @@ def test_only_what_has_a_transformation_is_transformed() -> None:
     assert seen["fog"] is fields["fog"] and seen["2m_temperature"] is fields["2m_temperature"]
     np.testing.assert_allclose(seen["hail"], np.log(4), rtol=1e-6)
     np.testing.assert_allclose(variables.in_units(seen)["hail"], 6, rtol=1e-6)
+
+
+SNOW = {
+    "kind": "accumulated",
+    "units": "m",
+    "short_name": "sf",
+    "param_id": 144,
+    "minimum": 0,
+    "plausible": [-0.01, 0.5],
+    "transformation": {"name": "log1p", "scale": 0.5},
+}
+
+
+def test_sums_of_an_accumulated_one() -> None:
+    values = {"define": {"snow": SNOW}, "surface": ["2m_temperature", "snow_6hr", "snow_12hr"]}
+    variables = VariableSet.parse({**values, "accumulated": ["snow"]})
+    row = variables.row("snow_6hr")
+    assert (row.name, row.kind, row.sum_hours, row.minimum) == ("snow_6hr", "surface", 6, 0)
+    assert (row.units, row.plausible, row.long_name) == ("m", (-0.06, 3.0), "Snow over 6 h")
+    assert variables.row("snow").sum_hours == 0 and variables.row("snow").kind == "accumulated"
+    assert variables.sums == ("snow_6hr", "snow_12hr") and variables.stored.surface == ("2m_temperature",)
+    assert variables.of(surface=("snow_6hr",), accumulated=("snow",)).define.keys() == {"snow"}
+    assert variables.only(["snow", "snow_6hr"]).names == ("snow_6hr", "snow")
+    seen = variables.transformed({"snow_6hr": np.full((2, 3), 0.5, np.float32)})
+    np.testing.assert_allclose(seen["snow_6hr"], np.log(2), rtol=1e-6)
+    assert channel_label("snow_6hr", None) == "snow_6hr"
+    assert OneField.parse({"define": {"snow": SNOW}, "variable": "snow_6hr"}).label == "snow_6hr"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "snow_6hr is the sum of 6 hours: name snow among accumulated too"),
+        ({"surface": ["snow_48hr"]}, "snow_48hr: expected a sum of at most 24 hours"),
+        ({"surface": ["snow_06hr"]}, "unknown variable 'snow_06hr'; known here: .*snow_6hr; did you mean 'snow"),
+        ({"surface": ["snow"]}, "unknown variable 'snow'"),
+        ({"surface": ["fog_6hr"]}, "unknown variable 'fog_6hr'"),
+        (
+            {"accumulated": ["snow", "total_precipitation"], "define": {"snow": {**SNOW, "short_name": "tp"}}},
+            "snow and total_precipitation have the same name in files, tp",
+        ),
+    ],
+)
+def test_sums_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    values = {"define": {"snow": SNOW, "fog": FOG}, "surface": ["snow_6hr"], **changes}
+    with pytest.raises(ValidationError, match=message):
+        VariableSet.parse(values)

@@ -52,8 +52,8 @@ class FieldWriter:
         variables: names of the instantaneous fields.
         shard_times: number of times in a shard.
         attributes: attributes of the store, in addition to those of ``like``.
-        packing: ``scale``, ``offset`` and further descriptions of int16 fields, ``(channel,)`` each. Without
-            it the fields are float32.
+        packing: ``scale``, ``offset`` and further descriptions of int16 fields, ``(channel,)`` each, after
+            the transformation of a variable that has one. Without it the fields are float32.
     """
 
     def __init__(
@@ -180,6 +180,7 @@ class StoredFields:
         self._packing: tuple[NDArray[np.float32], ...] | None = None
         if "scale" in dataset:
             self._packing = tuple(dataset[name].values.astype(np.float32) for name in ("scale", "offset"))
+            self._own = store.defined(dataset)
         self._chunks = _Chunks(path, dataset[store.FIELDS]) if names else None
 
     def read(self, time: int, member: int | None) -> dict[str, NDArray[np.float32]]:
@@ -195,8 +196,10 @@ class StoredFields:
         if self._chunks is None:
             return {}
         values = self._chunks.read(time, member)
-        fields = unpack(values, *self._packing) if self._packing else values
-        return {name: fields[self._places[name]] for name in self._names}
+        if not self._packing:
+            return {name: values[self._places[name]] for name in self._names}
+        fields = unpack(values, *self._packing)
+        return self._own.in_units({name: fields[self._places[name]] for name in self._names})
 
 
 class StoredSums:

@@ -287,6 +287,15 @@ def channel_places(stored: "xr.Dataset") -> dict[str, int | slice]:
     return places
 
 
+def defined(stored: "xr.Dataset") -> Defining:
+    """The definitions of variables of one's own in a ``field_store``.
+
+    Args:
+        stored: the store as ``open_stored`` opens it.
+    """
+    return Defining.parse({"define": stored[FIELDS].attrs.get("define", {}) if FIELDS in stored else {}})
+
+
 def canonical(stored: "xr.Dataset") -> "xr.Dataset":
     """Split the channels of a ``field_store`` into variables. Any other store is returned unchanged.
 
@@ -304,12 +313,14 @@ def canonical(stored: "xr.Dataset") -> "xr.Dataset":
         fields = fields.chunk(time=1)
         fields = fields.astype("float32") * stored["scale"].astype("float32")
         fields = fields + stored["offset"].astype("float32")
-    names = Defining.parse({"define": fields.attrs.get("define", {})})
-    variables = {}
+    names, variables = defined(stored), {}
     for name, place in channel_places(stored).items():
         array = fields.isel(channel=place).drop_vars("channel").drop_encoding()
         if isinstance(place, slice):
             array = array.rename(channel="level").assign_coords(level=stored["level"])
+        if packed and (own := names.definition(name)) and own.transformation:
+            inverse = own.transformation.inverse
+            array = array.copy(data=array.data.map_blocks(inverse, dtype="f4"))
         row = names.row(name)
         attributes = {"units": row.units, "long_name": row.long_name, "short_name": row.short_name}
         array.attrs = attributes

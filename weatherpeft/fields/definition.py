@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from weatherpeft.fields.table import NO_PARAM_ID, STD, VARIABLES, Variable, variable_meant
-from weatherpeft.spec import Positive, Real, Spec
+from weatherpeft.fields.table import NO_PARAM_ID, STD, VARIABLES, Variable, accumulation, variable_meant
+from weatherpeft.spec import Hours, Positive, Real, Spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,10 @@ _RESERVED = frozenset(
     }
 )
 """Names that mean something else in stores and tables."""
+
+
+OWN_NAME = r"[A-Za-z0-9_]{1,100}"
+"""What the name of a variable of one's own looks like."""
 
 
 class Log1p(Spec):
@@ -75,8 +80,9 @@ class Log1p(Spec):
 class Definition(Spec):
     """A variable that the table of variables lacks."""
 
-    kind: Literal["surface", "atmospheric", "static"]
-    """Fields at single levels, on pressure levels, or without time."""
+    kind: Literal["surface", "atmospheric", "static", "accumulated"]
+    """Fields at single levels, on pressure levels, without time, or sums over the hour that ends at the valid
+    time. Of the latter, ``NAME_6hr`` among the surface variables is the sum of six hours."""
     units: str
     """Units in stores, scores and maps, as UDUNITS reads them. Files may have others that convert to them."""
     long_name: str = ""
@@ -95,6 +101,10 @@ class Definition(Spec):
     """Floor to which predictions are raised."""
     categorical: bool = False
     """Whether the values of a static variable are numbers of classes, which have no mean."""
+    partial: bool = Field(default=False, exclude_if=lambda partial: not partial)
+    """Whether the variable is undefined in places, where NaN is no error."""
+    forecast_hours: Hours | None = Field(default=None, exclude_if=lambda hours: hours is None)
+    """Hours of the forecast, for a surface variable that is a sum since the start of the forecast."""
     transformation: Log1p | None = None
     """What a model sees of the values, and predicts. All else is in the variable's units."""
     starts_from: str | None = None
@@ -135,6 +145,10 @@ class Definition(Spec):
         wrong = [key for key in ("minimum", "transformation") if getattr(self, key) is not None]
         if self.kind == "static" and wrong:
             raise ValueError(f"{wrong[0]}: static variables are not predicted and have none")
+        if self.kind == "static" and self.partial:
+            raise ValueError("partial: a static variable is defined everywhere; fill it in the files")
+        if self.kind != "surface" and self.forecast_hours:
+            raise ValueError(f"forecast_hours: expected the kind surface, found {self.kind}")
         if self.kind != "static" and self.categorical:
             raise ValueError(f"categorical: expected the kind static, found {self.kind}")
         return self
@@ -146,11 +160,26 @@ class Definition(Spec):
     @property
     def in_files(self) -> "Definition":
         """What a download needs to know, so that a change of all else downloads nothing again."""
-        keys = ("kind", "units", "short_name", "param_id", "standard_name", "aliases")
-        return Definition(**{key: getattr(self, key) for key in keys})
+        keys = ("kind", "units", "short_name", "param_id", "standard_name", "aliases", "partial")
+        return Definition(**{key: getattr(self, key) for key in (*keys, "forecast_hours")})
 
     def row(self, name: str) -> Variable:
-        """The variable as a row like those of the table."""
+        """The variable as a row like those of the table.
+
+        Args:
+            name: its name; of an accumulated one perhaps that of a sum of hours, such as ``snowfall_6hr``.
+        """
+        hourly, hours = (accumulation(name) if self.kind == "accumulated" else None) or (name, 0)
+        if hours:
+            row, own = self.row(hourly), self.plausible
+            return replace(
+                row,
+                name=name,
+                kind="surface",
+                long_name=f"{row.long_name} over {hours} h",
+                sum_hours=hours,
+                plausible=own and (hours * own[0], hours * own[1]),
+            )
         return Variable(
             name,
             self.short_name or name,
@@ -160,10 +189,20 @@ class Definition(Spec):
             self.long_name or name.replace("_", " ").capitalize(),
             self.aliases,
             categorical=self.categorical,
+            partial=self.partial,
+            forecast_hours=self.forecast_hours or 0,
             minimum=self.minimum,
             plausible=self.plausible,
             standard_name=self.standard_name,
         )
+
+
+def definition_of(name: str, define: Mapping[str, Definition]) -> Definition | None:
+    """The definition of a variable of one's own, or of the hourly one whose sum it is; otherwise None."""
+    if name in define:
+        return define[name]
+    hourly, _ = accumulation(name) or ("", 0)
+    return define[hourly] if hourly in define and define[hourly].kind == "accumulated" else None
 
 
 def _place(kind: str) -> str:
@@ -173,13 +212,17 @@ def _place(kind: str) -> str:
 
 def _check_names(definitions: dict[str, Definition]) -> dict[str, Definition]:
     for name in definitions:
-        if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", name):
+        if not re.fullmatch(OWN_NAME, name):
             raise ValueError(f"{name!r}: expected a name of letters, digits and underscores")
         if name in VARIABLES:
             raise ValueError(f"{name}: the table of variables has this name; leave the definition out")
-        hourly = re.fullmatch(r"(\w+)_\d+hr", name)
-        if name in _RESERVED or name.endswith(STD) or (hourly and hourly[1] in VARIABLES):
+        if name in _RESERVED or name.endswith(STD):
             raise ValueError(f"{name}: this name means something else; choose another one")
+        if match := re.fullmatch(r"(\w+)_(\d+)hr", name):
+            raise ValueError(
+                f"{name}: this name means something else, the sum of {match[2]} hours of the accumulated "
+                f"variable {match[1]}; define that, or choose another name"
+            )
     check_apart([definition.row(name) for name, definition in definitions.items()])
     return definitions
 
@@ -220,7 +263,12 @@ class Defining(Spec):
 
     def row(self, name: str) -> Variable:
         """The row of a variable of the table or of one's own."""
-        return self.define[name].row(name) if name in self.define else VARIABLES[name]
+        own = self.definition(name)
+        return own.row(name) if own else VARIABLES[name]
+
+    def definition(self, name: str) -> Definition | None:
+        """The definition of a variable of one's own, or of the hourly one whose sum it is; otherwise None."""
+        return definition_of(name, self.define)
 
     def transformed(self, fields: "Fields") -> "dict[str, NDArray[np.float32]]":
         """Fields by name, of any shape, as a model sees them."""
@@ -237,14 +285,17 @@ class Defining(Spec):
         }
 
     def _changed(self, name: str) -> Log1p | None:
-        return self.define[name].transformation if name in self.define else None
+        own = self.definition(name)
+        return own.transformation if own else None
 
-    def defined(self, names: Iterable[str]) -> dict[str, Definition]:
-        """The definitions of some names, without those of the table."""
-        return {name: self.define[name] for name in names if name in self.define}
+    def defined(self, names: Iterable[Any]) -> dict[str, Definition]:
+        """The definitions of those among some names, or of the hourly variables whose sums they are."""
+        texts = [name for name in names if isinstance(name, str)]
+        hourly = {found[0] for name in texts if (found := accumulation(name))}
+        return {name: own for name, own in self.define.items() if name in texts or name in hourly}
 
 
-def handed_out(values: Mapping[str, Any]) -> dict[str, Any]:
+def handed_out(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Definition]]:
     """The values of an experiment, with its definitions at each place that names a variable of its own.
 
     The specs of jobs thus hold the definitions that they need, and no others.
@@ -252,17 +303,21 @@ def handed_out(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values: what a YAML reader returned, with the key ``define``.
 
+    Returns:
+        The values, and all definitions by name.
+
     Raises:
         pydantic.ValidationError: a definition is wrong.
     """
-    define = Defining.parse({"define": values["define"]}).model_dump(mode="json")["define"]
+    own = Defining.parse({"define": values["define"]})
+    written = own.model_dump(mode="json").get("define", {})
 
     def completed(place: Any) -> Any:
         if not isinstance(place, Mapping):
             return place
         texts = [text for value in place.values() for text in (value if isinstance(value, list) else [value])]
-        named = [text for text in texts if isinstance(text, str) and text in define]
-        return {**place, "define": {name: define[name] for name in named}} if named else place
+        named = own.defined(texts)
+        return {**place, "define": {name: written[name] for name in named}} if named else place
 
     changed = {**values, "variables": completed(values.get("variables"))}
     forecasts, task = values.get("forecasts"), values.get("task")
@@ -270,4 +325,4 @@ def handed_out(values: Mapping[str, Any]) -> dict[str, Any]:
         changed["forecasts"] = {**forecasts, "variables": completed(forecasts.get("variables"))}
     if isinstance(task, Mapping) and isinstance(task.get("targets"), list):
         changed["task"] = {**task, "targets": [completed(target) for target in task["targets"]]}
-    return changed
+    return changed, own.define

@@ -3,6 +3,7 @@
 Names are those of WeatherBench 2. Short names, param ids and units are those of ECMWF's parameter database.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -191,12 +192,29 @@ the water and dries the soil, lows bring clouds and rain and clear the air, air 
 from the tropics, and divergence is a derivative of the wind."""
 
 
-def variable_meant(name: str, known: Iterable[str]) -> str:
+def accumulation(name: str) -> tuple[str, int] | None:
+    """The hourly variable and the hours that the name of a sum states; None for any other variable.
+
+    The hourly variable is one of the table or of one's own, whose names never have this form.
+
+    >>> accumulation("total_precipitation_6hr"), accumulation("2m_temperature"), accumulation("snowfall_12hr")
+    (('total_precipitation', 6), None, ('snowfall', 12))
+    """
+    match = re.fullmatch(r"(\w+)_([1-9]\d*)hr", name)
+    if match is None or (name in VARIABLES and not VARIABLES[name].sum_hours):
+        return None
+    if match[1] in VARIABLES and VARIABLES[match[1]].kind != "accumulated":
+        return None
+    return match[1], int(match[2])
+
+
+def variable_meant(name: str, known: Iterable[str], own: Iterable[Variable] = ()) -> str:
     """The end of an error message that guesses which variable was meant; empty where none is close.
 
     Args:
         name: a name that is none of those known, perhaps a provider's short name.
         known: names that are allowed there.
+        own: variables of one's own.
 
     >>> variable_meant("t2m", ["2m_temperature"]), variable_meant("temprature", ["temperature"])
     ("; did you mean '2m_temperature'?", "; did you mean 'temperature'?")
@@ -207,8 +225,8 @@ def variable_meant(name: str, known: Iterable[str]) -> str:
     low = name.lower()
     rows = [
         row
-        for row in VARIABLES.values()
-        if low in (row.name, row.short_name.lower(), *map(str.lower, row.aliases))
+        for row in (*VARIABLES.values(), *own)
+        if low in (row.name.lower(), row.short_name.lower(), *map(str.lower, row.aliases))
     ]
     found = [repr(row.name) for row in rows if row.name in known]
     found = found or [f"{row.name!r}, which is {row.kind}" for row in rows]

@@ -1,6 +1,5 @@
 """The variables of an experiment: those of the table, and those that it defines itself."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Annotated, Any, Self
@@ -8,8 +7,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from weatherpeft.fields.definition import Defining, Definition, check_apart
-from weatherpeft.fields.table import RELATED, STD, VARIABLES, Kind, Variable, variable_meant
-from weatherpeft.spec import LevelHpa, Real, Spec
+from weatherpeft.fields.table import RELATED, STD, VARIABLES, Kind, Variable, accumulation, variable_meant
+from weatherpeft.spec import LevelHpa, Real
 
 __all__ = [
     "RELATED",
@@ -25,13 +24,14 @@ __all__ = [
 ]
 
 
+MOST_HOURS = 24
+"""Most hours in a sum of hourly fields."""
+
+
 def _known(*kinds: Kind) -> AfterValidator:
     def check(names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        known = _of_kinds(kinds, info.data.get("define", {}))
         for name in names:
-            if name not in known:
-                guess = variable_meant(name, known)
-                raise ValueError(f"unknown variable {name!r}; known here: {', '.join(known)}{guess}")
+            _check_known(name, kinds, info.data.get("define", {}))
         if len(set(names)) != len(names):
             raise ValueError(f"a variable is named twice: {', '.join(names)}")
         return names
@@ -39,10 +39,21 @@ def _known(*kinds: Kind) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _of_kinds(kinds: Sequence[Kind], define: Mapping[str, Definition]) -> list[str]:
-    """The variables of some kinds: those of the table, then one's own."""
+def _check_known(name: str, kinds: Sequence[Kind], define: Mapping[str, Definition]) -> None:
+    """Refuse what is no variable of some kinds: of the table, of one's own, or a sum of the latter."""
     rows: Mapping[str, Variable | Definition] = {**VARIABLES, **define}
-    return [name for name, row in rows.items() if row.kind in kinds]
+    known = [each for each, row in rows.items() if row.kind in kinds]
+    if name in known:
+        return
+    if "surface" in kinds:
+        found = accumulation(name)
+        if found and found[0] in define and define[found[0]].kind == "accumulated":
+            if found[1] > MOST_HOURS:
+                raise ValueError(f"{name}: expected a sum of at most {MOST_HOURS} hours")
+            return
+        known += [f"{each}_6hr" for each, own in define.items() if own.kind == "accumulated"]
+    guess = variable_meant(name, known, [own.row(each) for each, own in define.items()])
+    raise ValueError(f"unknown variable {name!r}; known here: {', '.join(known)}{guess}")
 
 
 class VariableSet(Defining):
@@ -79,7 +90,7 @@ class VariableSet(Defining):
     def _apart(self) -> Self:
         """Refuse variables of one's own that files or tables could not tell from others."""
         for name in self.define:
-            others = [other for other in self.names if other not in self.define]
+            others = [other for other in self.stored.names if other not in self.define]
             for other in others:
                 check_apart([self.row(name), self.row(other)])
         labels = [channel_label(name, level) for name, level in self.channels()]
@@ -129,20 +140,6 @@ class VariableSet(Defining):
         return surface + [(name, level) for name in self.atmospheric for level in self.levels_hpa]
 
 
-def accumulation(name: str) -> tuple[str, int] | None:
-    """The hourly variable and the hours that a sum's WeatherBench 2 name states; None for any other variable.
-
-    >>> accumulation("total_precipitation_6hr"), accumulation("2m_temperature")
-    (('total_precipitation', 6), None)
-    """
-    match = re.fullmatch(r"(\w+)_(\d+)hr", name)
-    if match is None or match[1] not in VARIABLES or (name in VARIABLES and not VARIABLES[name].sum_hours):
-        return None
-    if VARIABLES[match[1]].kind != "accumulated":
-        return None
-    return match[1], int(match[2])
-
-
 def channel_label(name: str, level_hpa: int | None) -> str:
     """A short label of a field for tables and figures: a variable of one's own has its whole name.
 
@@ -168,10 +165,7 @@ class OneField(Defining):
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
-        known = _of_kinds(("surface", "atmospheric"), self.define)
-        if self.variable not in known:
-            guess = variable_meant(self.variable, known)
-            raise ValueError(f"unknown variable {self.variable!r}; known here: {', '.join(known)}{guess}")
+        _check_known(self.variable, ("surface", "atmospheric"), self.define)
         if (self.row(self.variable).kind == "atmospheric") != (self.level_hpa is not None):
             raise ValueError(
                 f"{self.variable}: level_hpa belongs to atmospheric variables, found {self.level_hpa}"
@@ -184,12 +178,12 @@ class OneField(Defining):
         return channel_label(self.variable, self.level_hpa)
 
 
-class FieldSet(Spec):
+class FieldSet(Defining):
     """The variables that a model sees: those in the data, and constant placeholders for others.
 
     A backbone may need a variable that the data lacks (Aurora needs at least one surface, one atmospheric
     and one static variable). A placeholder is declared by name and value. It enters the model and stays out
-    of losses and scores.
+    of losses and scores. ``define`` has the definitions of placeholders that the table lacks.
     """
 
     measured: VariableSet
@@ -202,11 +196,13 @@ class FieldSet(Spec):
     def _placeholders(self) -> Self:
         measured = {*self.measured.surface, *self.measured.atmospheric, *self.measured.static}
         for name in self.placeholders:
-            if name not in VARIABLES or VARIABLES[name].kind == "accumulated":
+            try:
+                _check_known(name, ("surface", "atmospheric", "static"), self.define)
+            except ValueError as error:
                 raise ValueError(
                     f"placeholder {name!r} is not a known surface, atmospheric or static variable"
-                    f"{variable_meant(name, VARIABLES)}"
-                )
+                    f"{variable_meant(name, (*VARIABLES, *self.define))}"
+                ) from error
             if name in measured:
                 raise ValueError(f"placeholder {name!r} is in the data too")
         return self
@@ -216,9 +212,9 @@ class FieldSet(Spec):
         """The measured variables, followed by the placeholders."""
         more: dict[str, list[str]] = {"surface": [], "atmospheric": [], "static": []}
         for name in self.placeholders:
-            more[VARIABLES[name].kind].append(name)
+            more[self.row(name).kind].append(name)
         return VariableSet(
-            define=self.measured.define,
+            define={**self.measured.define, **self.define},
             surface=(*self.measured.surface, *more["surface"]),
             accumulated=self.measured.accumulated,
             atmospheric=(*self.measured.atmospheric, *more["atmospheric"]),

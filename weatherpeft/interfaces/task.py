@@ -70,6 +70,13 @@ class Task(Protocol):
         """Variables, or sums such as ``total_precipitation_6hr``, whose climatology the scores need."""
 
     @property
+    def dry_thresholds(self) -> Mapping[str, float]:
+        """For SEEPS, values from which on a time is not dry, by name of a sum in ``needs_climatology``.
+
+        They are known for sums of precipitation.
+        """
+
+    @property
     def needs_forecasts(self) -> bool:
         """Whether samples are made of the experiment's ensemble forecasts."""
 

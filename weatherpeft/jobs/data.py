@@ -271,6 +271,7 @@ class DataJobs:
             grid=self._window.target_grid,
             step_hours=self.experiment.step_hours,
             hours=self._hours,
+            dry_thresholds=dict(self._task.dry_thresholds),
         )
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from weatherpeft.fields.grid import Grid
-from weatherpeft.fields.variables import VARIABLES
+from weatherpeft.fields.variables import FieldSet, Variable
 from weatherpeft.reporting.benchmarks import Job, duration_text, memory_text
 from weatherpeft.reporting.choices import NOTE, Choice
 from weatherpeft.reporting.comparison import Compared
@@ -52,7 +52,7 @@ def render(
     experiment: str,
     synthetic: bool,
     facts: Sequence[tuple[str, str]],
-    placeholders: dict[str, float],
+    fields: FieldSet,
     rows: Sequence[Row],
     channels: Sequence[Channel],
     grid: Grid,
@@ -70,7 +70,7 @@ def render(
         experiment: name of the experiment.
         synthetic: whether the data is simulated.
         facts: description of the experiment as names and texts.
-        placeholders: value of every declared constant field by name.
+        fields: variables of the samples and declared constant fields.
         rows: methods and baselines.
         channels: fields of the rows' scores.
         grid: grid of the scores.
@@ -89,7 +89,7 @@ def render(
         experiment=experiment,
         synthetic=synthetic,
         facts=facts,
-        placeholders=[_placeholder(name, value) for name, value in placeholders.items()],
+        placeholders=[_placeholder(fields.row(name), value) for name, value in fields.placeholders.items()],
         table=_score_table(rows, channels),
         sections=[{"template": name, "content": content} for name, content in contents if content],
         channel_tables=[_channel_table(rows, channels, score) for score in ("rmse", "bias")],
@@ -135,10 +135,9 @@ def _render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _placeholder(name: str, value: float) -> str:
-    variable = VARIABLES[name]
+def _placeholder(variable: Variable, value: float) -> str:
     units = "" if variable.units == "1" else f" {pretty_units(variable.units)}"
-    return f"{variable.long_name} ({name} = {value:g}{units})"
+    return f"{variable.long_name} ({variable.name} = {value:g}{units})"
 
 
 def _score_table(rows: Sequence[Row], channels: Sequence[Channel]) -> dict[str, Any]:

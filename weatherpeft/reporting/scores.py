@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from weatherpeft.artifacts import store
+from weatherpeft.fields.definition import definition_of
 from weatherpeft.fields.variables import VARIABLES, Definition, Variable, channel_label
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Channel:
         return _DISPLAY.get(self.units, (1.0, self.units))
 
     @property
+    def what(self) -> str:
+        """Name of the variable for titles."""
+        return self._row.long_name
+
+    @property
     def long_name(self) -> str:
         """Name for titles, for example ``Temperature at 850 hPa``."""
         name = self._row.long_name
@@ -79,11 +85,11 @@ def scored_channels(
     own = define or {}
     if len(leads) == 1:
         return [
-            Channel(name, level, channel_label(name, level), definition=own.get(name))
+            Channel(name, level, channel_label(name, level), definition=definition_of(name, own))
             for name, level in fields
         ]
     return [
-        Channel(name, level, f"{channel_label(name, level)}+{lead}h", lead, own.get(name))
+        Channel(name, level, f"{channel_label(name, level)}+{lead}h", lead, definition_of(name, own))
         for name, level in fields
         for lead in leads
     ]

@@ -16,7 +16,7 @@ from weatherpeft.samples.frames import SampleFrames
 
 @dataclass(frozen=True)
 class Fields:
-    """Fields by WeatherBench 2 name, in physical units, or transformed if their variable is.
+    """Fields by WeatherBench 2 name, in physical units, or transformed (see ``SampleFrames.seen``).
 
     Attributes:
         surface: ``(batch, [history,] latitude, longitude)`` each.
@@ -110,8 +110,8 @@ class Samples:
         own = self.frames
         samples = [own.samples[index] for index in indices]
         seen, wanted, grid = own.fields.all, own.target_variables, own.window.target_grid
-        frames = [[seen.transformed(frame) for frame in own.inputs(sample)] for sample in samples]
-        targets = [wanted.transformed(own.target(sample)) for sample in samples]
+        frames = [[own.seen(frame) for frame in own.inputs(sample)] for sample in samples]
+        targets = [own.seen(own.target(sample)) for sample in samples]
         times, leads = zip(*(own.told(sample) for sample in samples), strict=True)
 
         def history(name: str) -> torch.Tensor:

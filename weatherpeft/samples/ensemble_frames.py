@@ -100,6 +100,14 @@ class EnsembleFrames(SampleFrames):
         """Endings of the names of a predicted distribution's mean and standard deviation."""
         return "", STD
 
+    def seen(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The fields: the prediction is relative to their mean and spread, so the model transforms them."""
+        return fields
+
+    def in_units(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The fields. A predicted mean and spread are in their variable's units."""
+        return fields
+
     def facts(self) -> list[tuple[str, str]]:
         """Number of members, lead time and what the model sees of the members."""
         seen = "their standard deviation and mean"

@@ -97,6 +97,14 @@ class SampleFrames:
         """Endings of the names of a prediction's fields; a distribution has two."""
         return ("",)
 
+    def seen(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Fields by name, of any shape, as they become tensors: transformed if their variable is."""
+        return self.fields.all.transformed(fields)
+
+    def in_units(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Predicted fields by name, of any shape, in the units of their variables."""
+        return self.fields.all.in_units(fields)
+
     def facts(self) -> list[tuple[str, str]]:
         """Names and texts for the report, in addition to those of every task."""
         return []

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from weatherpeft.artifacts import store
 from weatherpeft.fields.grid import Grid
-from weatherpeft.spec import Days, HourOfDay, Spec, Step
+from weatherpeft.spec import Days, HourOfDay, Positive, Spec, Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,8 @@ class ClimatologySpec(Spec):
     """Length of the triangular window in days."""
     hours: tuple[HourOfDay, ...] = Field(default=(), exclude_if=lambda hours: not hours)
     """Hours of the day in UTC; by default every ``step_hours``. Those without a value are left out."""
+    dry_thresholds: dict[str, Positive] = Field(default={}, exclude_if=lambda dry: not dry)
+    """Values, by name of a sum, from which on a time is not dry. Those of total precipitation are known."""
 
 
 def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> None:
@@ -71,7 +73,7 @@ def climatology(spec: ClimatologySpec, series: Sequence[Path], output: Path) -> 
     with store.artifact(output, spec, __name__, series) as directory:
         path = directory / "climatology.zarr"
         for name in spec.names:
-            dry = _dry_threshold(name)
+            dry = spec.dry_thresholds.get(name) or _dry_threshold(name)
             for hour in known[name]:
                 number = hours.index(hour)
                 _log.info("climatology of %s at %02d UTC", name, hour)

@@ -173,7 +173,7 @@ def report(
         facts=facts(
             spec.source, spec.fields.measured, samples, [run.seed for run in spec.runs], _counts(runs_of)
         ),
-        placeholders=spec.fields.placeholders,
+        fields=spec.fields,
         rows=rows,
         channels=channels,
         grid=spec.window.target_grid,

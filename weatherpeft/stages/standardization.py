@@ -34,7 +34,8 @@ def standardization(
 ) -> None:
     """Compute mean and scale of forecast ensembles at every grid point of the training period.
 
-    Moments are over the training samples only, in float64. Memory holds one sample and the moments, whatever
+    Moments are over the training samples only, in float64. Frames of a variable with a transformation are
+    transformed, the standard deviation like the mean. Memory holds one sample and the moments, whatever
     the number of samples.
 
     Args:
@@ -72,7 +73,7 @@ def standardization(
                 [frame[name][None] for name in variables.surface]
                 + [frame[name] for name in variables.atmospheric]
             )
-            for frame in samples.inputs(sample)
+            for frame in map(variables.transformed, samples.inputs(sample))
         ]
         # Members are draws of one frame; standard deviation and mean are two frames, drawn once.
         draws = np.expand_dims(np.stack(frames), 1 if samples.ensemble.frames == "members" else 0)

@@ -100,6 +100,11 @@ class Postprocessing(Spec):
         return ()
 
     @property
+    def dry_thresholds(self) -> Mapping[str, float]:
+        """None, because there is no climatology."""
+        return {}
+
+    @property
     def needs_forecasts(self) -> bool:
         """True. Samples are made of ensemble forecasts."""
         return True
@@ -145,12 +150,6 @@ class Postprocessing(Spec):
             if target.row(target.variable).partial:
                 raise ValueError(
                     f"task {self.name} predicts {target.variable}, which is not defined everywhere; "
-                    "leave it out"
-                )
-        for name, definition in data.forecast_variables.define.items():
-            if definition.transformation:
-                raise ValueError(
-                    f"task {self.name}: a transformation has no mean and spread in the units of {name}; "
                     "leave it out"
                 )
         if data.training_store != "float32":

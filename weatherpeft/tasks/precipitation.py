@@ -1,5 +1,9 @@
-"""Regional precipitation: from two frames of the atmosphere to the precipitation of later hours."""
+"""Regional precipitation: from two frames of the atmosphere to the precipitation of later hours.
 
+The sums may be those of any other accumulated variable, such as snowfall.
+"""
+
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -7,7 +11,7 @@ from pydantic import Field, model_validator
 from weatherpeft.fields.grid import Grid
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.samples.window import Window
-from weatherpeft.spec import Hours
+from weatherpeft.spec import Hours, Positive
 from weatherpeft.tasks.bases.fields import FieldTask
 
 if TYPE_CHECKING:
@@ -19,10 +23,10 @@ _PRECIPITATION = "total_precipitation_6hr"
 
 
 class Precipitation(FieldTask):
-    """Six-hour sums of precipitation that end some lead times after two frames, on the same grid.
+    """Sums of precipitation over hours that end some lead times after two frames, on the same grid.
 
-    One model gets the lead time of every sample and learns all lead times. The past six-hour sum is an input
-    like any other surface variable, and the only variable whose prediction counts.
+    One model gets the lead time of every sample and learns all lead times. The past sum is an input like any
+    other surface variable, and the only variable whose prediction counts.
     """
 
     name: Literal["precipitation"]
@@ -32,7 +36,12 @@ class Precipitation(FieldTask):
     history_hours: Hours = 12
     """Hours between the two input frames."""
     lead_times_hours: Annotated[tuple[Hours, ...], Field(min_length=1)] = (12, 24, 36)
-    """Hours from the last input frame to the end of each six-hour sum."""
+    """Hours from the last input frame to the end of each sum."""
+    variable: str = Field(default=_PRECIPITATION, exclude_if=lambda name: name == _PRECIPITATION)
+    """Sum over hours that is predicted: one of the table, or of an accumulated variable of one's own."""
+    dry_threshold: Positive | None = Field(default=None, exclude_if=lambda dry: dry is None)
+    """Sum in the variable's units from which on a time is not dry, for SEEPS. Of precipitation it is known;
+    without it other sums have no SEEPS."""
 
     @model_validator(mode="after")
     def _increasing(self) -> Self:
@@ -52,8 +61,13 @@ class Precipitation(FieldTask):
 
     @property
     def needs_climatology(self) -> tuple[str, ...]:
-        """The six-hour sum, because SEEPS and ACC are relative to its climatology."""
-        return (_PRECIPITATION,)
+        """The sum, because SEEPS and ACC are relative to its climatology."""
+        return (self.variable,)
+
+    @property
+    def dry_thresholds(self) -> Mapping[str, float]:
+        """The sum's, if it is given."""
+        return {} if self.dry_threshold is None else {self.variable: self.dry_threshold}
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -66,14 +80,19 @@ class Precipitation(FieldTask):
         return ("precipitation",)
 
     def predicted(self, variables: VariableSet) -> VariableSet:
-        """The six-hour sum alone.
+        """The sum alone.
 
         Raises:
-            ValueError: the six-hour sum is not among the variables.
+            ValueError: the sum is not among the variables, or is none.
         """
-        if _PRECIPITATION not in variables.surface:
-            raise ValueError(f"task {self.name}: expected {_PRECIPITATION} among variables.surface")
-        return variables.of(surface=(_PRECIPITATION,), accumulated=variables.accumulated)
+        if self.variable not in variables.surface:
+            raise ValueError(f"task {self.name}: expected {self.variable} among variables.surface")
+        if self.variable not in variables.sums:
+            raise ValueError(
+                f"task {self.name}: expected a sum over hours, found {self.variable}; found sums: "
+                f"{', '.join(variables.sums) or 'none'}"
+            )
+        return variables.of(surface=(self.variable,), accumulated=variables.accumulated)
 
     def loss(self, prediction: "Fields", target: "Fields", scale: "Fields") -> "torch.Tensor":
         """Mean absolute error of normalized precipitation (see ``interfaces.Task``)."""
@@ -81,5 +100,5 @@ class Precipitation(FieldTask):
         from weatherpeft.tasks.losses.normalized import normalized_absolute_error
 
         return normalized_absolute_error(
-            prediction, target, Fields({_PRECIPITATION: scale.surface[_PRECIPITATION]}, {})
+            prediction, target, Fields({self.variable: scale.surface[self.variable]}, {})
         )

@@ -28,6 +28,6 @@ def predictor(model: Backbone, samples: Samples, fields: FieldSet) -> Callable[[
     def predicted(index: int) -> dict[str, np.ndarray]:
         found = model(samples.batch([index]).to(device))
         arrays = {name: each[0].cpu().numpy() for name, each in (found.surface | found.atmospheric).items()}
-        return dict(fields.measured.in_units(arrays))
+        return samples.frames.in_units(arrays)
 
     return predicted

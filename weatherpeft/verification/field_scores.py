@@ -55,15 +55,16 @@ def field_scores(
     predicted = open_forecast(predictions, variables, grid, scoring.lead_hours)
     names = [*variables.surface, *variables.atmospheric]
     reader = FieldReader(data, grid, names)
-    rain = reference if RAIN in scoring.climatology else None
-    dry_fraction = rain.mean(f"{RAIN}_seeps_dry_fraction") if rain else None
+    sum_name, dry = _categorized(scoring)
+    rain = reference if sum_name else None
+    dry_fraction = rain.mean(f"{sum_name}_seeps_dry_fraction") if rain else None
     members = predicted.member.values.tolist() if "member" in predicted.dims else [None]
     times, leads = predicted.time.values, np.asarray(scoring.lead_hours, "timedelta64[h]")
     shape = (len(members), times.size, leads.size)
     labels = [channel_label(name, level) for name, level in variables.channels()]
 
     def scores_of(region: Region | None) -> FieldScores:
-        return FieldScores(grid, region, shape, labels, reference is not None, dry_fraction)
+        return FieldScores(grid, region, shape, labels, reference is not None, dry_fraction, dry)
 
     whole, regions = scores_of(None), {name: scores_of(region) for name, region in scoring.regions.items()}
     for place in np.ndindex(*shape):
@@ -85,7 +86,7 @@ def field_scores(
             channels = slice(first, first + len(true))
             compared = reference if name in scoring.climatology else None
             usual = _channels(compared.read(name, valid)) if compared else None
-            wet = rain.read(f"{RAIN}_seeps_threshold", valid) if rain and name == RAIN else None
+            wet = rain.read(f"{sum_name}_seeps_threshold", valid) if rain and name == sum_name else None
             for part in (whole, *regions.values()):
                 part.add(place, channels, values, true, usual, wet)
             first += len(true)
@@ -100,6 +101,12 @@ def field_scores(
         parts = xr.concat([part.to_dataset() for part in regions.values()], "region")
         found["regions.zarr"] = finished(parts.assign_coords(region=list(regions)))
     return found
+
+
+def _categorized(scoring: FieldScoring) -> tuple[str, float]:
+    """The sum that is scored by category, and its dry threshold; an empty name if there is none."""
+    known = {RAIN: DRY_THRESHOLD_M[SEEPS_HOURS], **scoring.dry_thresholds}
+    return next(((name, known[name]) for name in scoring.climatology if name in known), ("", 0.0))
 
 
 def _channels(field: np.ndarray) -> np.ndarray:
@@ -118,6 +125,7 @@ class FieldScores:
         anomalies: whether fields are also compared with a climatology.
         dry_fraction: share of dry sums in the climatology, ``(latitude, longitude)``, if precipitation is
             also scored by category.
+        dry: sum from which on a time is not dry, in the units of the precipitation.
     """
 
     def __init__(
@@ -128,7 +136,9 @@ class FieldScores:
         channels: Sequence[str],
         anomalies: bool,
         dry_fraction: np.ndarray | None,
+        dry: float = DRY_THRESHOLD_M[SEEPS_HOURS],
     ) -> None:
+        self._dry = dry
         self._part = None if region is None else np.ix_(*grid.inside(region))
         self._weights = grid.area_weights()
         if self._part is not None:
@@ -167,7 +177,7 @@ class FieldScores:
             climatology: climatology at the hour and day of year, ``(channel, latitude, longitude)``, for the
                 anomaly correlation.
             wet_threshold: threshold between light and heavy precipitation at the hour and day of year in
-                meters, ``(latitude, longitude)``, for sums of precipitation.
+                its units, ``(latitude, longitude)``, for sums of precipitation.
 
         Raises:
             ValueError: SEEPS is not defined at any point of the whole grid. For a region it is NaN instead.
@@ -180,7 +190,7 @@ class FieldScores:
             self._scores["acc"][own] = latitude_weighted_acc(ours, theirs, self._cut(climatology), weights)
         if wet_threshold is None or self._dry_fraction is None:
             return
-        dry, wet = DRY_THRESHOLD_M[SEEPS_HOURS], self._cut(wet_threshold)
+        dry, wet = self._dry, self._cut(wet_threshold)
         points = seeps_points(self._dry_fraction, wet)
         if self._part is not None and not points.any():
             return

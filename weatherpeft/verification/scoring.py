@@ -7,13 +7,13 @@ from pydantic import Discriminator, Field
 from weatherpeft.fields.grid import Grid, Region
 from weatherpeft.fields.variables import Definition, VariableSet
 from weatherpeft.samples.ensemble import Ensemble
-from weatherpeft.spec import Offset, Spec
+from weatherpeft.spec import Offset, Positive, Spec
 
 
 class FieldScoring(Spec):
     """Scores of predicted fields, one by one.
 
-    They are latitude-weighted RMSE and bias. Variables with a climatology also have ACC, and six-hour sums of
+    They are latitude-weighted RMSE and bias. Variables with a climatology also have ACC, and sums of
     precipitation among them SEEPS.
     """
 
@@ -27,6 +27,9 @@ class FieldScoring(Spec):
     """Lead times in hours that are scored."""
     climatology: tuple[str, ...] = ()
     """Variables that are also compared with their climatology."""
+    dry_thresholds: dict[str, Positive] = Field(default={}, exclude_if=lambda dry: not dry)
+    """Values, by name of a sum among them, from which on a time is not dry. Those of total precipitation are
+    known, and other sums have no SEEPS without one."""
     regions: dict[str, Region] = Field(default={}, exclude_if=lambda regions: not regions)
     """Parts of the grid that are scored in addition to the whole, by name."""
 

@@ -235,8 +235,10 @@ def test_a_height_by_rename(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_rename(rename: dict[str, str], message: str) -> None:
+    span = {"start": "2001-01-01", "end": "2001-01-01"}
+    values = {"name": "local", "paths": ["a"], "span": span, "rename": rename}
     with pytest.raises(ValueError, match="rename") as error:
-        local(Path("a"), rename)
+        Local.parse(values, {"define": {}})  # as in an experiment without variables of its own
     assert message in str(error.value)
 
 

@@ -68,8 +68,14 @@ def test_a_grib_field_without_a_known_parameter_is_no_variable_of_ones_own(tmp_p
 
 
 def test_the_source_says_how_one_calls_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="rename"):
-        Local.parse({"name": "local", "paths": ["a"], "span": SPAN, "rename": {"x": "hail"}})
+    """A definition's names in files yield to ``rename``, which may tell two experiments' files apart."""
+    falling("x").to_netcdf(tmp_path / "a.nc")
+    paths = [str(tmp_path / "a.nc")]
+    source = Local.parse({"name": "local", "paths": paths, "span": SPAN, "rename": {"x": "hail"}})
+    found = open_canonical([tmp_path / "a.nc"], wanted(), rename=source.rename)["hail"]
+    np.testing.assert_array_equal(found, falling("x")["x"])
+    with pytest.raises(ValueError, match="rename.*unknown variable 'my hail'"):
+        Local.parse({"name": "local", "paths": paths, "span": SPAN, "rename": {"x": "my hail"}})
 
 
 SPAN = {"start": "2001-01-01", "end": "2001-01-01"}

@@ -132,7 +132,11 @@ class EnsembleAuroraBackbone(AuroraBackbone):
             torch.default_generator.manual_seed(seed)
             _Decoder.reheaded(self.model.decoder, *heads)
         self._levels = [seen.levels_hpa.index(level) for level in wanted.levels_hpa]
-        self._partial = {name for name in seen.surface if seen.row(name).partial}
+        self._partial = {name for name in (*seen.surface, *seen.atmospheric) if seen.row(name).partial}
+        own = {name: seen.definition(name) for name in (*seen.surface, *seen.atmospheric)}
+        self._logarithms = {
+            name: its.transformation.scale for name, its in own.items() if its and its.transformation
+        }
 
     def complete_statistics(self, mean: Fields, scale: Fields) -> None:
         """Take mean and standard deviation of every input frame and grid point.
@@ -155,7 +159,7 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         """Predict the distribution of every target.
 
         Args:
-            batch: inputs are the forecasts in physical units.
+            batch: inputs are the forecasts in physical units, also where a variable has a transformation.
 
         Returns:
             Mean and, as ``<variable>_std``, standard deviation of the targets' variables at the targets'
@@ -179,9 +183,14 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         return Fields(surface, upper)
 
     def _standardized(self, name: str, field: torch.Tensor) -> torch.Tensor:
-        """Standardized frames ``(batch, history, ...)``; 0 where a variable is not defined."""
+        """Standardized frames ``(batch, history, ...)``; 0 where a variable is not defined.
+
+        Those of a variable with a transformation are transformed before, the spread like the mean.
+        """
         if name in self.fields.placeholders:
             return torch.zeros_like(field)
+        if scale := self._logarithms.get(name):  # see Log1p
+            field = torch.copysign(torch.log1p(field.abs() / scale), field)
         field = (field - self._statistic(name, "mean")) / self._statistic(name, "scale")
         return torch.nan_to_num(field, nan=0.0) if name in self._partial else field
 
@@ -198,5 +207,8 @@ class EnsembleAuroraBackbone(AuroraBackbone):
             own_spread, own_mean = frames[:, 0], frames[:, 1]
         else:
             own_spread, own_mean = torch.std_mean(frames, dim=1)
-        own_spread = torch.maximum(own_spread, SMALLEST_SPREAD * self._statistic(name, "scale")[-1])
+        smallest = SMALLEST_SPREAD * self._statistic(name, "scale")[-1]
+        if scale := self._logarithms.get(name):  # a small step of the logarithm, in the variable's units
+            smallest = smallest * (scale + own_mean.abs())
+        own_spread = torch.maximum(own_spread, smallest)
         return {name: own_mean + own_spread * mean, f"{name}{STD}": own_spread * torch.exp(spread)}

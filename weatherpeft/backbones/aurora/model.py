@@ -200,7 +200,8 @@ class AuroraBackbone(nn.Module):
                 **arguments,
             )
         self.model.upper_statistics = {}
-        defined = {name: own.starts_from for name, own in variables.define.items() if own.starts_from}
+        own = {name: its for name in variables.names if (its := variables.definition(name))}
+        defined = {name: its.starts_from for name, its in own.items() if its.starts_from}
         self.model.related = {
             upstream_name(name): upstream_name(other) for name, other in (RELATED | defined).items()
         }

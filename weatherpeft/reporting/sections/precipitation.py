@@ -1,4 +1,4 @@
-"""Scores of precipitation against its climatology: SEEPS, ACC, RMSE and frequencies of the categories."""
+"""Scores of precipitation and other sums against their climatology: SEEPS, ACC, RMSE and the categories."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +45,11 @@ class PrecipitationSection:
     def content(self, rows: Sequence[Row], channels: Sequence[Channel], grid: Grid) -> dict[str, Any] | None:
         """The scores next to each other, and a figure of the categories."""
         table = skill_table(rows, channels)
-        return table and {**table, "reliability": reliability(rows, channels)}
+        return table and {
+            **table,
+            "what": "Precipitation" if channels[0].definition is None else channels[0].what,
+            "reliability": reliability(rows, channels),
+        }
 
 
 def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]:
@@ -56,19 +60,24 @@ def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]
         channels: fields of precipitation.
 
     Returns:
-        ``seeps``, ``acc`` and ``rmse_of_time_mean`` (in meters), ``(channel,)`` each, and ``contingency``,
-        ``(channel, forecast, observed)``. Empty if the artifact has no SEEPS.
+        ``seeps``, ``acc`` and ``rmse_of_time_mean`` (in the units of the data), ``(channel,)`` each, and
+        ``contingency``, ``(channel, forecast, observed)``. The first and the last are left out without a dry
+        threshold. Empty if there is no climatology.
     """
     dataset = store.open_dataset(path / "scores.zarr").load()
-    if "seeps" not in dataset:
+    if "acc" not in dataset:
         return {}
-    found: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, "contingency")}
+    by_category = "seeps" in dataset
+    names = (*COLUMNS, "contingency") if by_category else (*COLUMNS,)[1:]
+    found: dict[str, list[Any]] = {name: [] for name in names}
     for channel in channels:
-        for name in ("seeps", "acc"):
+        for name in ("seeps", "acc") if by_category else ("acc",):
             values = of_channel(dataset[name], channel, path).values
             found[name].append(np.nan if np.isnan(values).any() else values.mean(dtype=np.float64))
         squares = of_channel(dataset["rmse"], channel, path).values.ravel() ** 2
         found["rmse_of_time_mean"].append(root_of_time_mean(squares))
+        if not by_category:
+            continue
         table = (
             of_channel(dataset["contingency"], channel, path).transpose(..., "forecast", "observed").values
         )
@@ -78,11 +87,13 @@ def read_skill(path: Path, channels: Sequence[Channel]) -> dict[str, np.ndarray]
 
 def skill_table(rows: Sequence[Row], channels: Sequence[Channel]) -> dict[str, Any] | None:
     """The scores as texts, with the best of every column marked; None without scores."""
-    rows = [row for row in rows if "seeps" in row.skill]
+    rows = [row for row in rows if "acc" in row.skill]
     if not rows:
         return None
     heads, columns = [], []
     for score, (title, better) in COLUMNS.items():
+        if score not in rows[0].skill:
+            continue
         for index, channel in enumerate(channels):
             factor, units = channel.display if score == "rmse_of_time_mean" else (1.0, "")
             values = factor * np.array([row.skill[score][index] for row in rows])
@@ -112,9 +123,9 @@ def skill_text(rows: Sequence[Row], channels: Sequence[Channel]) -> str:
     text.append("-" * width + "".join("  -------" for _ in table["heads"]))
     for line in table["lines"]:
         text.append(line["name"].ljust(width) + "".join(f"{cell['text']:>9}" for cell in line["cells"]))
-    title = (
-        "Precipitation against its climatology: SEEPS (0 is perfect), ACC, RMSE (root of the mean over times)"
-    )
+    what = "Precipitation" if channels[0].definition is None else channels[0].what
+    seeps = "SEEPS (0 is perfect), " if "seeps" in rows[0].skill else ""
+    title = f"{what} against its climatology: {seeps}ACC, RMSE (root of the mean over times)"
     return "\n".join([title, *(line.rstrip() for line in text)])
 
 

@@ -50,6 +50,11 @@ class FieldTask(Spec, ABC):
         return ()
 
     @property
+    def dry_thresholds(self) -> Mapping[str, float]:
+        """None, unless a subclass says which sums are dry."""
+        return {}
+
+    @property
     def needs_forecasts(self) -> bool:
         """False. Samples are made of analyses."""
         return False
@@ -95,6 +100,7 @@ class FieldTask(Spec, ABC):
             grid=self.window.target_grid,
             lead_hours=self.window.target_hours,
             climatology=self.needs_climatology,
+            dry_thresholds=dict(self.dry_thresholds),
             regions=dict(regions),
         )
 
