@@ -41,7 +41,8 @@ def write_file(path: Path, rename: dict[str, str]) -> None:
     axes = {"latitude": latitude, "longitude": longitude}
     hours = np.arange("2020-03-01T00", "2020-03-06T00", dtype="datetime64[h]").astype("datetime64[ns]")
     shape = (latitude.size, longitude.size)
-    rain = random.gamma(0.3, 1e-3, (hours.size, *shape)).astype("f4")
+    falls = random.random((hours.size, *shape)) < 0.1  # so that SEEPS has dry and wet sums
+    rain = np.where(falls, random.gamma(0.3, 1e-2, falls.shape), 0).astype("f4")
     arrays: dict[str, Any] = {
         "total_precipitation": (("time", *axes), rain, {"units": "m"}),
         "2m_temperature": (("time", *axes), random.normal(280, 5, (hours.size, *shape)), {"units": "K"}),

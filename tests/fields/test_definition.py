@@ -18,7 +18,11 @@ FOG = {"kind": "surface", "units": "1"}
     [
         ("2m_temperature", {}, "2m_temperature: the table of variables has this name"),
         ("total_precipitation_12hr", {}, "this name means something else"),
-        ("hail_6hr", {}, "hail_6hr: this name means something else, the sum of 6 hours of the accumulated var"),
+        (
+            "hail_6hr",
+            {},
+            "hail_6hr: this name means something else, the sum of 6 hours of the accumulated var",
+        ),
         ("hail", {"kind": "static", "partial": True}, "partial: a static variable is defined everywhere"),
         (
             "hail",
@@ -182,11 +186,17 @@ def test_sums_of_an_accumulated_one() -> None:
     [
         ({}, "snow_6hr is the sum of 6 hours: name snow among accumulated too"),
         ({"surface": ["snow_48hr"]}, "snow_48hr: expected a sum of at most 24 hours"),
-        ({"surface": ["snow_06hr"]}, "unknown variable 'snow_06hr'; known here: .*snow_6hr; did you mean 'snow"),
+        (
+            {"surface": ["snow_06hr"]},
+            "unknown variable 'snow_06hr'; known here: .*snow_6hr; did you mean 'snow",
+        ),
         ({"surface": ["snow"]}, "unknown variable 'snow'"),
         ({"surface": ["fog_6hr"]}, "unknown variable 'fog_6hr'"),
         (
-            {"accumulated": ["snow", "total_precipitation"], "define": {"snow": {**SNOW, "short_name": "tp"}}},
+            {
+                "accumulated": ["snow", "total_precipitation"],
+                "define": {"snow": {**SNOW, "short_name": "tp"}},
+            },
             "snow and total_precipitation have the same name in files, tp",
         ),
     ],

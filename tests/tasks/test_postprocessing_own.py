@@ -95,9 +95,7 @@ class Case:
         """What the stages make without a network."""
         found, window = {"standardization": self.standardized() / "standardization.zarr"}, self.task.window
         index = self.folder / "efi"
-        efi(
-            EfiSpec(window=window, fields=self.fields, train=TRAIN, test=TEST), self.data, self.inputs, index
-        )
+        efi(EfiSpec(window=window, fields=self.fields, train=TRAIN, test=TEST), self.data, self.inputs, index)
         predicted = self.task.predicted(self.forecasts)
         for name in ("ensemble", "emos"):
             spec = BaselineSpec(
