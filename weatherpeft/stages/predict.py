@@ -67,7 +67,7 @@ def predict(
         samples = Samples(frames)
         tuned = tuned_model(tuning.model, device, pretrained, precision=spec.precision, statistics=statistics)
         tuned.load_result(load_tensors(run / "tuned.safetensors"))
-        predicted = predictor(tuned.model, samples, spec.model.fields)
+        predicted = predictor(tuned.model, samples)
         with artifact(output, spec, __name__, inputs) as directory:
             path = directory / "predictions.zarr"
             if rank() == 0:

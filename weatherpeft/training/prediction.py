@@ -5,18 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import Backbone
 from weatherpeft.samples.batch import Samples
 
 
-def predictor(model: Backbone, samples: Samples, fields: FieldSet) -> Callable[[int], dict[str, np.ndarray]]:
+def predictor(model: Backbone, samples: Samples) -> Callable[[int], dict[str, np.ndarray]]:
     """The function that predicts one sample after the other.
 
     Args:
         model: model on its device, which is put into evaluation mode.
         samples: samples to predict.
-        fields: variables that the model sees and declared placeholders.
 
     Returns:
         Gives the fields ``([level,] latitude, longitude)`` by name, in units, of the sample with an index.

@@ -46,7 +46,11 @@ def scores_of(report: Path, label: str) -> str:
                 score = row["score"].upper()
                 compared[row["field"]] = f"{float(row['percent']):+.2f} % ({low:+.2f} to {high:+.2f})"
     scores = list(next(iter(fields.values())))
-    heads = ["field", *scores, *([f"{score} against {_reference(report)}, 95 % interval"] if compared else [])]
+    heads = [
+        "field",
+        *scores,
+        *([f"{score} against {_reference(report)}, 95 % interval"] if compared else []),
+    ]
     lines = [heads, ["---"] * len(heads)]
     for field, values in fields.items():
         difference = [compared.get(field, "")] if compared else []

@@ -172,7 +172,7 @@ class Tuned:
         return input_frames(window, model.fields, data, self.parts.static)
 
     def _predictor(self, frames: SampleFrames) -> Any:
-        return predictor(self.tuned.model, Samples(frames), self.config.model.fields)
+        return predictor(self.tuned.model, Samples(frames))
 
     @property
     def _attributes(self) -> dict[str, str]:
