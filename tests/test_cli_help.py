@@ -14,7 +14,7 @@ from weatherpeft.cli import PIPELINE, _parser, main
 
 ROOT = CONFIGS.parent
 STAGES = "weatherpeft.stages"
-COMMANDS = [*PIPELINE, "schema", "check", "init", "inspect", "verify"]
+COMMANDS = [*PIPELINE, "export", "apply", "push", "schema", "check", "init", "inspect", "verify"]
 PLANNED = "config/test.yaml"
 ELSEWHERE = {"series", "climatology", "pack", "standardization", "efi", "choose", "weights"}
 """Stages that the experiment ``PLANNED`` has no jobs of."""

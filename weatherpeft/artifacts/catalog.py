@@ -152,12 +152,21 @@ def read(directory: Path) -> list[Part]:
     rows = json.loads(checked(directory / _PARTS).read_bytes())
     paths = json.loads(checked(directory / PATHS).read_bytes())
     parts = [
-        Part(Path(path), row["digest"], VariableSet.parse(row["variables"]), row["grid"])
+        Part(_place(path, directory), row["digest"], VariableSet.parse(row["variables"]), row["grid"])
         for row, path in zip(rows, paths, strict=True)
     ]
     for part in parts:
         _check(part, directory)
     return parts
+
+
+def _place(path: str, catalog: Path) -> Path:
+    """Where a part is, whose path is relative to the folder in which the workflow ran.
+
+    That is the current folder or, for one who reads the catalog elsewhere, a folder above the catalog.
+    """
+    places = (folder / path for folder in catalog.absolute().parents)
+    return Path(path) if Path(path).exists() else next(filter(Path.exists, places), Path(path))
 
 
 def _check(part: Part, catalog: Path) -> None:

@@ -29,7 +29,8 @@ def choose(spec: ChooseSpec, candidates: Sequence[Path], output: Path) -> None:
         spec: the candidates.
         candidates: artifacts of the finetune stage, in the order of the spec.
         output: artifact with the files of the chosen one. Its record gives ``candidate``, its number, and
-            ``validation_loss`` of all, null where it is not finite.
+            ``validation_loss`` of all, null where it is not finite. ``candidate_inputs`` are the inputs of
+            the chosen one.
 
     Raises:
         ValueError: an artifact is not that of its candidate, or no loss is finite.
@@ -63,7 +64,7 @@ def choose(spec: ChooseSpec, candidates: Sequence[Path], output: Path) -> None:
     check_artifact(candidates[chosen])
     record = store.read_provenance(candidates[chosen])
     facts = {name: record[name] for name in SIZES}
-    facts |= {"candidate": chosen, "validation_loss": losses}
+    facts |= {"candidate": chosen, "validation_loss": losses, "candidate_inputs": record["inputs"]}
     with store.artifact(output, spec, __name__, candidates, facts, [COST]) as directory:
         for source in sorted(candidates[chosen].iterdir()):
             if source.name in BOOKKEEPING:

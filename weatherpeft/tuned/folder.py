@@ -18,12 +18,13 @@ import torch
 from weatherpeft.samples.batch import Fields
 from weatherpeft.training.checkpoint import load_tensors, save_tensors
 from weatherpeft.tuned.config import CONFIG, OURS, AdapterConfig, read_config
-from weatherpeft.tuned.names import ENDS, HfNames
+from weatherpeft.tuned.names import ENDS, PEFT_PREFIX, HfNames
 from weatherpeft.tuned.parts import Parts
 
 METHODS, ENDS_FILE = "adapter_model.safetensors", "encoder_decoder.safetensors"
 STATIC, NORMALIZATION = "static.safetensors", "normalization.safetensors"
 CARD = "README.md"
+_FILES = (METHODS, ENDS_FILE, STATIC, NORMALIZATION, CARD)
 _KINDS = ("surface", "atmospheric")
 
 
@@ -89,13 +90,15 @@ def read_folder(folder: Path) -> Parts:
     """
     config = read_config(folder)
     for name, digest in config.files.items():
+        if name not in _FILES:
+            raise ValueError(f"{folder / CONFIG}: expected files among {', '.join(_FILES)}, found {name}")
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path}: missing; {CONFIG} lists it")
         if name != CARD and _sha256(path) != digest:  # people write on cards
             raise ValueError(f"{path}: damaged or changed, its bytes are not those that {CONFIG} states")
-    for name in (METHODS, ENDS_FILE, STATIC, NORMALIZATION):
-        if name not in config.files and (folder / name).exists():
+    for name in _FILES:
+        if name != CARD and name not in config.files and (folder / name).exists():
             raise ValueError(f"{folder / name}: foreign, {CONFIG} does not list it")
     read = {name: load_tensors(folder / name) for name in config.files if name.endswith(".safetensors")}
     moments: dict[str, dict[str, dict[str, torch.Tensor]]]
@@ -103,9 +106,13 @@ def read_folder(folder: Path) -> Parts:
     for key, values in read.get(NORMALIZATION, {}).items():
         part, kind, name = key.split(".", 2)
         moments[part][kind][name] = values
+    methods = read.get(METHODS, {})
+    if any(name.startswith(PEFT_PREFIX) for name in methods):
+        names = HfNames(config.model)
+        methods = {names.ours(name): values for name, values in methods.items()}
     return Parts(
         config=config,
-        tensors={**read.get(ENDS_FILE, {}), **read.get(METHODS, {})},
+        tensors={**read.get(ENDS_FILE, {}), **methods},
         static={name: field.numpy() for name, field in read.get(STATIC, {}).items()},
         mean=Fields(**moments["mean"]),
         scale=Fields(**moments["scale"]),

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from weatherpeft.artifacts.predictions import fill_predictions, prediction_template
@@ -83,8 +84,9 @@ class Tuned:
         """
         raw = from_dataset(dataset, self._wanted, self.config.rename if rename is None else rename)
         frames = self._frames(raw, "the dataset", plausible)
-        found = prediction_template(frames, self.predicted).load()
-        arrays = {str(name): array.values for name, array in found.data_vars.items()}
+        found = prediction_template(frames, self.predicted)
+        arrays = {str(name): np.zeros(array.shape, np.float32) for name, array in found.data_vars.items()}
+        found = found.assign({name: (found[name].dims, values) for name, values in arrays.items()})
         fill_predictions(self._predictor(frames), frames, self.predicted, arrays, range(len(frames)))
         return self._described(found)
 

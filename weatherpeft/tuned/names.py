@@ -1,14 +1,16 @@
 """Names of tuned tensors in an adapter's folder: those of HF peft for its methods, otherwise ours."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from weatherpeft.interfaces import PeftMethod, TuningContext
+from weatherpeft.interfaces import TuningContext
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.shapes import unfilled
 
-_PREFIX = "base_model.model."
+PEFT_PREFIX = "base_model.model."
+"""Beginning of HF peft's names."""
+_WRAPPED = ".base_layer"
 ENDS = ("encoder.", "decoder.")
 """Beginnings of the names of what lies outside of the backbone."""
 
@@ -28,37 +30,36 @@ class HfNames:
 
     def __init__(self, model: TunedModelSpec) -> None:
         self.config: dict[str, Any] = {}
-        self._number, self._method, self._wrapped = -1, "", ()
         for number, method in enumerate(model.methods):
-            if config := _config(model, method):
-                self.config = config
-                self._number, self._method = number, method.name
-                self._wrapped = tuple(config["target_modules"])
+            backbone = unfilled(model.backbone, model.fields, model.task)
+            found = method.peft_config(backbone, TuningContext(0, model.seed))
+            if found is not None:
+                self.config = _plain_values(found.to_dict())
+                self._own, self._biases = f"{number}.{method.name}.", f"{number}.backbone."
+                self._pretrained = set(backbone.backbone_parameters())
                 break
 
     def theirs(self, name: str) -> str:
         """The name in the folder of a tensor of ``TunedModel.result``."""
-        own, biases = f"{self._number}.{self._method}.", f"{self._number}.backbone."
-        if self._number < 0 or not name.startswith((own, biases)):
+        if not self.config or not name.startswith((self._own, self._biases)):
             return name
-        if name.startswith(own):
-            return _PREFIX + name.removeprefix(own)
-        layer, _, last = name.removeprefix(biases).rpartition(".")
-        return f"{_PREFIX}{layer}{'.base_layer' if layer in self._wrapped else ''}.{last}"
+        if name.startswith(self._own):
+            return PEFT_PREFIX + name.removeprefix(self._own)
+        layer, _, last = name.removeprefix(self._biases).rpartition(".")
+        return f"{PEFT_PREFIX}{layer}{_WRAPPED if layer in self.config['target_modules'] else ''}.{last}"
 
-    def ours(self, names: Sequence[str], found: Sequence[str]) -> Mapping[str, str]:
-        """The names of ``TunedModel.result`` by those in the folder; unknown ones stay as they are."""
-        known = {self.theirs(name): name for name in names}
-        return {name: known.get(name, name) for name in found}
+    def ours(self, name: str) -> str:
+        """The name in ``TunedModel.result`` of a tensor of the folder."""
+        if not self.config or not name.startswith(PEFT_PREFIX):
+            return name
+        inside = name.removeprefix(PEFT_PREFIX)
+        pretrained = inside.replace(f"{_WRAPPED}.", ".")
+        return self._biases + pretrained if pretrained in self._pretrained else self._own + inside
 
 
-def _config(model: TunedModelSpec, method: PeftMethod) -> dict[str, Any]:
-    """A method's configuration of HF peft as plain values, for a backbone of shapes alone."""
-    backbone = unfilled(model.backbone, model.fields, model.task)
-    found = method.peft_config(backbone, TuningContext(0, model.seed))
-    if found is None:
-        return {}
-    values: dict[str, Any] = json.loads(json.dumps(found.to_dict(), default=_plain, sort_keys=True))
+def _plain_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of HF peft as values of JSON, the same in each run."""
+    values: dict[str, Any] = json.loads(json.dumps(config, default=_plain))
     if "save_projection" in values:  # fixed matrices follow from their seed
         values["save_projection"] = False
     return values | {"target_modules": sorted(values["target_modules"]), "inference_mode": True}

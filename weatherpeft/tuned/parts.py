@@ -69,12 +69,9 @@ class Run:
         from weatherpeft.training.checkpoint import load_tensors
 
         record = store.read_provenance(self.path)
-        try:
-            spec = FinetuneSpec.parse(record["spec"])
-        except ValueError as error:
-            raise ValueError(f"{self.path}: not a run of this version of weatherpeft") from error
         if "diverged" in record:
             raise ValueError(f"{self.path}: a candidate that dropped out: {record['diverged']}")
+        spec = self._spec(record)
         model = spec.chosen(record).model
         fields, task = model.fields, model.task
         statistics = self._input(f"{self.experiment.name}/{task.statistics}")
@@ -101,11 +98,22 @@ class Run:
         )
         return Parts(config, load_tensors(self.path / _TUNED), static, mean, scale)
 
+    def _spec(self, record: Mapping[str, Any]) -> FinetuneSpec:
+        """The training of the run, or of the candidate that was chosen as the run."""
+        values = record["spec"]
+        try:
+            if "candidate_inputs" in record:
+                values = values["candidates"][record["candidate"]]
+            return FinetuneSpec.parse(values)
+        except (ValueError, LookupError, TypeError) as error:
+            raise ValueError(f"{self.path}: not a run of this version of weatherpeft") from error
+
     def base(self) -> tuple[Path | None, Base]:
         """The pretrained checkpoint that the run started from: where it is, if here, and which one it is."""
         for key, digest in self._inputs().items():
             folder, _, name = key.partition("/")
-            places = [self.experiment.parent / key, self.experiment / key, Path("data") / key]
+            above = [*self.experiment.parents, Path()]
+            places = [self.experiment.parent / key, *(each / "data" / key for each in above)]
             for place in places:
                 if (place / WEIGHTS).is_file() and store.artifact_digest(place) == digest:
                     record = store.read_provenance(place)
@@ -124,7 +132,8 @@ class Run:
 
     def _inputs(self) -> dict[str, str]:
         """Digests of what the run was made from, by the last two parts of its path."""
-        inputs: dict[str, str] = store.read_provenance(self.path)["inputs"]
+        record = store.read_provenance(self.path)
+        inputs: dict[str, str] = record.get("candidate_inputs", record["inputs"])
         return inputs
 
     def _input(self, key: str) -> Path:
