@@ -96,15 +96,21 @@ def scored_channels(
 
 
 def headline(channels: Sequence[Channel]) -> list[int]:
-    """Indices of the fields that represent the others; the first six if there are none of them."""
-    position = {channel.label: index for index, channel in enumerate(channels)}
+    """Indices of the fields that represent the others, or the first six if there are none of them.
+
+    Of several lead times it is the longest.
+    """
+    position = {channel.field: index for index, channel in enumerate(channels)}
     groups = [[position[label] for label in labels if label in position] for labels in _HEADLINE]
     return [group[0] for group in groups if group] or list(range(min(6, len(channels))))
 
 
 def featured(channels: Sequence[Channel]) -> list[int]:
-    """Indices of the fields that maps show; the first three of ``headline`` if there are none of them."""
-    position = {channel.label: index for index, channel in enumerate(channels)}
+    """Indices of the fields that maps show, or the first three of ``headline`` if there are none of them.
+
+    Of several lead times it is the first.
+    """
+    position = {channel.field: index for index, channel in reversed([*enumerate(channels)])}
     return [position[label] for label in _FEATURED if label in position] or headline(channels)[:3]
 
 
@@ -290,9 +296,11 @@ def _counts(values: Iterable[int | None]) -> tuple[int, ...]:
 
 
 def ordered(rows: Sequence[Row], channels: Sequence[Channel]) -> list[Row]:
-    """Baselines, then methods, both from the largest to the smallest RMSE of t850 (or the first field)."""
-    labels = [channel.label for channel in channels]
-    column = labels.index("t850") if "t850" in labels else 0
+    """Baselines, then methods, both from the largest to the smallest RMSE of t850 (or the first field).
+
+    Of several lead times the longest counts for t850.
+    """
+    column = {channel.field: index for index, channel in enumerate(channels)}.get("t850", 0)
     return sorted(rows, key=lambda row: (row.kind == "method", -row.rmse[column], row.name))
 
 

@@ -5,10 +5,15 @@ from collections.abc import Mapping, Sequence
 from weatherpeft.fields.regions import NamedRegion
 from weatherpeft.reporting.section import Section
 from weatherpeft.reporting.sections.ensemble import EnsembleSection
+from weatherpeft.reporting.sections.lead_times import LeadTimesSection
 from weatherpeft.reporting.sections.precipitation import PrecipitationSection
 from weatherpeft.reporting.sections.regions import RegionsSection
 
-SECTIONS: dict[str, Section] = {"precipitation": PrecipitationSection(), "ensemble": EnsembleSection()}
+SECTIONS: dict[str, Section] = {
+    "precipitation": PrecipitationSection(),
+    "ensemble": EnsembleSection(),
+    "lead_times": LeadTimesSection(),
+}
 """Sections by the name with which a task asks for them."""
 
 
