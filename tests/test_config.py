@@ -133,6 +133,21 @@ class TestRefusals:
                 "the analyses hold sea_surface_temperature, which is not defined everywhere",
             ),
             (put("training.warmup_steps", 6), "warmup_steps 6 must be fewer than steps 6"),
+            (
+                put("training.rollout", {"steps": 2, "gradient": "pushforward"}),
+                "training.rollout: found 2 steps, expected at most the 1 of the task's forecasts",
+            ),
+            (
+                put("runs.full.rollout", {"steps": 2, "gradient": "backpropagation"}),
+                "runs.full.rollout: found 2 steps, expected at most the 1 of the task's forecasts",
+            ),
+            (
+                put("pretraining.training.rollout", {"steps": 2, "gradient": "backpropagation"}),
+                "pretraining.training.rollout: found 2 steps, expected at most the 1 of the task's forecasts",
+            ),
+            (put("runs.full.rollout", {"steps": 1, "gradient": "pushforward"}), "greater than or equal to 2"),
+            (put("runs.full.rollout", {"steps": 2}), "runs.full.rollout.gradient"),
+            (put("baselines", ["pretrained"]), "pretrained is no baseline of the task downscaling"),
         ],
     )
     def test_what_does_not_go_together_is_named(

@@ -112,7 +112,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 def written() -> Iterator[tuple[str, str]]:
     """Of some configs, written out with their defaults, one number of each key: config and path."""
     seen = set()
-    for name in ("test.yaml", "precipitation_toy.yaml", "postprocessing_toy.yaml"):
+    for name in ("test.yaml", "precipitation_toy.yaml", "postprocessing_toy.yaml", "forecasting_toy.yaml"):
         whole = load(CONFIGS / name).model_dump(mode="json")
         for path in leaves(whole):
             kind = tuple(part for part in path if not part.isdigit())

@@ -34,10 +34,10 @@ from weatherpeft.spec import (
     check_plain,
     did_you_mean,
 )
-from weatherpeft.stages.baseline import Baseline
+from weatherpeft.stages.baseline import AnyBaseline
 from weatherpeft.stages.weights import WeightsSpec
 from weatherpeft.tasks import AnyTask
-from weatherpeft.training.spec import Precision, Training
+from weatherpeft.training.spec import Precision, Rollout, Training
 
 CANDIDATES = 1000
 """Most candidates of a run."""
@@ -80,6 +80,8 @@ class Run(Spec):
     """Number of optimizer steps of the run; by default the experiment's."""
     precision: Precision | None = None
     """Number format that the backbone computes in; by default the experiment's."""
+    rollout: Rollout | None = Field(default=None, exclude_if=lambda rollout: rollout is None)
+    """Steps of a forecast that the run's loss sees; by default the experiment's."""
     candidates: tuple[Candidate, ...] = Field(default=(), exclude_if=lambda candidates: not candidates)
     """Hyperparameters to choose among, in place of ``methods`` and ``learning_rate``. Each candidate is
     trained with the first seed. The one with the smallest validation loss is trained with the other seeds
@@ -175,8 +177,9 @@ class Experiment(Defining):
     """Schedule of the fine-tuning."""
     runs: dict[Label, Run] = Field(min_length=1)
     """Runs that the experiment compares, by name."""
-    baselines: tuple[Baseline, ...] = ("interpolation", "regression")
-    """Predictions without a network that the runs are compared with."""
+    baselines: tuple[AnyBaseline, ...] = ("interpolation", "regression")
+    """Predictions without a network that the runs are compared with; ``pretrained`` is the pretrained model
+    as it is."""
     reference: str | None = Field(default=None, exclude_if=lambda reference: reference is None)
     """Run or baseline that the report compares all others with; by default the first run that tunes
     everything."""
@@ -210,6 +213,7 @@ class Experiment(Defining):
         self._check_task()
         self._check_baselines()
         self._check_runs()
+        self._check_rollouts()
         self._check_sources()
         return self
 
@@ -253,7 +257,7 @@ class Experiment(Defining):
             raise ValueError(
                 "variables: expected a field at a time, which gives samples their times; found none"
             )
-        told = () if self.task.needs_forecasts else self.task.window.target_hours
+        told = () if self.task.needs_forecasts else self.task.training_window(1).target_hours
         self.backbone.check(self.task.window.target_grid, self.inputs, told)
         if self.pretraining:
             if self.pretraining.task.needs_forecasts:
@@ -261,7 +265,7 @@ class Experiment(Defining):
                     f"pretraining: the task {self.pretraining.task.name} corrects forecasts; expected a task "
                     "of the analyses alone"
                 )
-            window = self.pretraining.task.window
+            window = self.pretraining.task.training_window(1)
             self.backbone.check(window.target_grid, self.fields, window.target_hours)
 
     def _check_baselines(self) -> None:
@@ -272,11 +276,27 @@ class Experiment(Defining):
                     f"baselines: {baseline} is no baseline of the task {self.task.name}; expected "
                     f"{' or '.join(self.task.baselines)}"
                 )
+        if "pretrained" in self.baselines and not self.has_pretrained:
+            raise ValueError("baselines: there are no pretrained weights for the baseline pretrained")
         if "climatology" in self.baselines:
             predicted = self.task.predicted(self.variables)
             unknown = {*predicted.surface, *predicted.atmospheric} - set(self.task.needs_climatology)
             if unknown:
                 raise ValueError(f"baselines: no climatology of {', '.join(sorted(unknown))} is made")
+
+    def _check_rollouts(self) -> None:
+        """Refuse trainings on forecasts of more steps than those of their task have."""
+        trainings = {"training": (self.training, self.task)}
+        for name, run in self.runs.items():
+            own = self.training.model_copy(update={"rollout": run.rollout or self.training.rollout})
+            trainings[f"runs.{name}"] = own, self.task
+        if self.pretraining:
+            trainings["pretraining.training"] = self.pretraining.training, self.pretraining.task
+        for key, (training, task) in trainings.items():
+            try:
+                training.check_rollout(task.rollout_steps)
+            except ValueError as error:
+                raise ValueError(f"{key}.{error}") from error
 
     def _check_runs(self) -> None:
         """Refuse runs whose weights, schedule, precision, name, seeds or reference are impossible."""

@@ -15,7 +15,7 @@ from weatherpeft.jobs import Jobs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["test", "precipitation_toy", "postprocessing_toy"])
+@pytest.mark.parametrize("name", ["test", "precipitation_toy", "postprocessing_toy", "forecasting_toy"])
 def test_the_jobs_are_those_that_snakemake_plans(name: str, tmp_path: Path) -> None:
     checkout = Checkout.of_repository(tmp_path / "empty")
     config = f"config/{name}.yaml"

@@ -6,6 +6,7 @@ Each check trains a small Aurora by the real training loop.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,14 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.backbones.small_aurora import small_aurora, small_batch
+from tests.backbones.small_aurora import FIELDS, small_aurora, small_batch
 from tests.peft.sfas.aurora import mean_loss
 from weatherpeft.interfaces import PeftMethod, TuningContext
 from weatherpeft.samples.batch import Batch, Fields, Samples
+from weatherpeft.samples.rollout import Feedback, in_rollout
 from weatherpeft.training.checkpoint import load_tensors, save_tensors
 from weatherpeft.training.distributed import process_group, rank
-from weatherpeft.training.loop import train
+from weatherpeft.training.loop import Loss, train
 from weatherpeft.training.memory import save_memory
+from weatherpeft.training.rollout import Forecasts
 from weatherpeft.training.spec import Precision, Training
 from weatherpeft.training.tuning import TunedModel, attach
 
@@ -91,6 +94,7 @@ def trained(
     double: bool = False,
     precision: Precision = "float32",
     recompute: bool = False,
+    loss: Loss = mean_loss,
 ) -> Run:
     """Train a method.
 
@@ -116,7 +120,7 @@ def trained(
     def watched(model: Any, batch: Batch) -> Tensor:
         if model.training:
             seen.append(weights(model))
-        return mean_loss(model, batch)
+        return loss(model, batch)
 
     dense, peaks = tuned.dense_parameters(), tuned.peaks(RATE)
     try:
@@ -248,6 +252,43 @@ def check_recomputation(method: PeftMethod) -> None:
     equal(found.weights[-1], expected.weights[-1])
 
 
+def check_rollout(method: PeftMethod) -> None:
+    """A forecast of two steps, the first of which is computed again, is as good as a plain loop over both."""
+    with without_refusal():
+        found, expected = (trained(method, 2, double=True, loss=each) for each in (two_steps, plain_steps))
+    assert abs(found.losses[0] / expected.losses[0] - 1) < 1e-12
+    equal(found.weights[-1], expected.weights[-1], 1e-6)
+
+
+def two_steps(model: Any, batch: Batch) -> Tensor:
+    """The loss of two steps against the target and twice the target."""
+    size = len(batch.times)
+    twice = replace(batch, later=(batch.target.map(lambda field: 2 * field),), lead_hours=(6,) * size)
+    return Forecasts(Feedback(FIELDS)).loss(model, twice, _error(batch))
+
+
+def plain_steps(model: Any, batch: Batch) -> Tensor:
+    """The same as it is written down, by autograd alone."""
+    error, after = _error(batch), tuple(time + timedelta(hours=6) for time in batch.times)
+    with in_rollout("two plain steps"):
+        first = model(batch)
+        inputs = Fields(
+            {n: torch.stack([f[:, 1], first.surface[n]], 1) for n, f in batch.inputs.surface.items()},
+            {n: torch.stack([f[:, 1], first.atmospheric[n]], 1) for n, f in batch.inputs.atmospheric.items()},
+        )
+        second = model(replace(batch, inputs=inputs, times=after))
+    target = batch.target
+    return (error(first, target) + error(second, target.map(lambda field: 2 * field))) / 2
+
+
+def _error(batch: Batch) -> Callable[[Fields, Fields], Tensor]:
+    def error(prediction: Fields, target: Fields) -> Tensor:
+        predicted: Any = lambda _: prediction  # noqa: E731
+        return mean_loss(predicted, replace(batch, target=target))
+
+    return error
+
+
 def check_accumulation(method: PeftMethod) -> None:
     """A step of two passes of two samples is that of one pass of four; in float64, but for rounding."""
     with without_refusal():
@@ -273,6 +314,7 @@ CHECKS: dict[str, Callable[[PeftMethod], None]] = {
     "count": check_count,
     "bfloat16": check_bfloat16,
     "recomputation": check_recomputation,
+    "rollout": check_rollout,
     "accumulation": check_accumulation,
 }
 """The checks of one process."""

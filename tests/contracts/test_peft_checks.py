@@ -64,6 +64,11 @@ BROKEN: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("counts_calls", {"name": "lora"}),
         ("draws_anew", {"name": "sfas"}),
     ],
+    "rollout": [
+        ("draws_anew", {"name": "full"}),
+        ("counts_calls", {"name": "lora"}),
+        ("draws_anew", {"name": "sfas"}),
+    ],
     "accumulation": [
         ("looks_at_the_last_pass", {"name": "lora"}),
         ("looks_at_the_last_pass", {"name": "full"}),

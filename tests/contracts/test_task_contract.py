@@ -17,7 +17,7 @@ from weatherpeft.samples.batch import Fields
 from weatherpeft.samples.ensemble_window import AnyWindow
 from weatherpeft.samples.splits import Split, Splits
 from weatherpeft.spec import Spec
-from weatherpeft.stages.baseline import Baseline
+from weatherpeft.stages.baseline import AnyBaseline, Baseline
 from weatherpeft.tasks import AnyTask
 from weatherpeft.verification.scoring import AnyScoring
 
@@ -105,10 +105,17 @@ class TestEveryTask:
         assert isinstance(task.residual, bool)
         assert all(name in VARIABLES or accumulation(name) for name in task.needs_climatology)
 
+    def test_a_training_of_one_step_sees_the_first_lead_time(self, kind: type[Spec]) -> None:
+        task = instance(kind)
+        window = task.training_window(1)
+        assert window.target_hours[0] == task.lead_hours and not window.later_hours
+        assert task.rollout_steps > 1 or task.training_window(1) == task.window
+
     def test_it_offers_the_whole_socket(self, kind: type[Spec]) -> None:
         task = instance(kind)
         assert [name for name in vars(Task) if name[0] != "_" and not hasattr(task, name)] == []
-        assert task.baselines and set(task.baselines) <= set(BASELINES) == set(get_args(Baseline))
+        assert set(BASELINES) == set(get_args(Baseline))
+        assert task.baselines and set(task.baselines) <= set(get_args(AnyBaseline))
         assert set(task.report_sections) <= set(SECTIONS)
         assert task.statistics in ("statistics", "standardization")
         assert task.needs_forecasts == (task.ensemble is not None)

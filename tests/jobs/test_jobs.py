@@ -43,7 +43,7 @@ def specs(experiment: Experiment) -> dict[str, Spec]:
         found |= {f"{stage} {label}": getattr(jobs, stage)(label) for label in labels_of_periods}
     for stage in PER_RUN:
         found |= {f"{stage} {label}": getattr(jobs, stage)(label) for label in labels}
-    found |= {f"baseline {label}": jobs.baseline(label) for label in experiment.baselines}
+    found |= {f"baseline {label}": jobs.baseline(label) for label in jobs.baseline_labels()}
     found |= {f"evaluate {label}": jobs.evaluate(label) for label in (*labels, *experiment.baselines)}
     return found
 

@@ -108,7 +108,7 @@ class Project:
         self, output: Path, model: TunedModelSpec, run: Path, pretrained: Path | None = None
     ) -> xr.Dataset:
         spec = PredictSpec(model=model, test=SPLITS.test)
-        predict(spec, self.data[2:], self.statistics, run, output, pretrained)
+        predict(spec, self.data[2:], self.statistics, output, run, pretrained)
         return store.open_dataset(output / "predictions.zarr").load()
 
 

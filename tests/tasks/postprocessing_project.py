@@ -110,8 +110,8 @@ class Project:
             self.root / "work", pretrained, Path(needed[0]) if needed else None, self.forecasts(*splits),
         )  # fmt: skip
         predict(
-            own.predict(label), self.regridded("test"), standard, self.root / "runs" / label,
-            self.root / "predictions" / label, pretrained, self.forecasts("test"),
+            own.predict(label), self.regridded("test"), standard, self.root / "predictions" / label,
+            self.root / "runs" / label, pretrained, self.forecasts("test"),
         )  # fmt: skip
         self.evaluate(label)
 

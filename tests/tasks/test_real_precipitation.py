@@ -80,7 +80,7 @@ def test_real_rain_from_netcdf_to_scores(shared_data: Path, tmp_path: Path) -> N
     series(jobs.series(label), [data], tmp_path / "series")
     climatology(jobs.climatology(), [tmp_path / "series"], made)
     found = {}
-    for name in planned.baselines:
+    for name in jobs.baseline_labels():
         baseline(jobs.baseline(name), [data], tmp_path / name, made)
         evaluate(jobs.evaluate(name), [data], tmp_path / name, tmp_path / f"{name}-scores", made)
         found[name] = store.open_dataset(tmp_path / f"{name}-scores" / "scores.zarr").load()

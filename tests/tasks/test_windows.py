@@ -1,5 +1,7 @@
 """The windows of the tasks that predict fields."""
 
+import pytest
+
 from weatherpeft.fields.grid import Grid
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.tasks.forecasting import Forecasting
@@ -23,3 +25,17 @@ class TestWindows:
         assert task.window.input_hours == (-12, 0)
         assert task.window.target_hours == (task.lead_hours,) == (12,)
         assert task.window.input_grid == task.window.target_grid == Grid(resolution_deg=11.25)
+        assert task.training_window(1) == task.window and task.rollout_steps == 1
+        assert "steps" not in task.model_dump() and "climatology" not in task.model_dump()
+
+    def test_a_forecast_of_several_steps_has_as_many_lead_times(self) -> None:
+        task = Forecasting.parse({"name": "forecasting", "grid": GRID, "lead_time_hours": 12, "steps": 3})
+        assert task.window.target_hours == (12, 24, 36) and not task.window.later_hours
+        assert task.lead_hours == 12 and task.report_sections == ("lead_times",)
+        trained = task.training_window(2)
+        assert trained.target_hours == (12,) and trained.later_hours == (24,)
+        assert trained.hours == (-12, 0, 12, 24)
+
+    def test_a_forecast_of_more_than_a_year_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="steps: 800 of 12 h are more than 8784 h"):
+            Forecasting.parse({"name": "forecasting", "grid": GRID, "lead_time_hours": 12, "steps": 800})

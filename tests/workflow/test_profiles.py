@@ -13,7 +13,7 @@ import yte
 
 from tests.workflow.workflow import CONFIG, ROOT, Checkout
 
-GPU_RULES = {"pretrain", "fisher", "finetune", "finetune_candidate", "predict"}
+GPU_RULES = {"pretrain", "fisher", "finetune", "finetune_candidate", "predict", "predict_pretrained"}
 INTERNET_RULES = {"download", "download_forecasts", "weights"}
 SITE = {
     "WEATHERPEFT_SLURM_ACCOUNT": "12345",

@@ -49,6 +49,7 @@ def jobs_by_rule(jobs: Jobs) -> dict[str, int]:
     forecasts = len(jobs.regridded_forecasts())
     statistics = task.statistics == "statistics" or bool(own.pretraining)
     pretrained = {path for label in jobs.run_labels() for path in jobs.run_pretrained(label)}
+    pretrained.update(jobs.pretrained() if "pretrained" in own.baselines else [])
     downloads = bool(own.checkpoint) and not isinstance(own.checkpoint, str) and bool(pretrained)
     found = {
         "download": len(jobs.periods()),
@@ -69,7 +70,8 @@ def jobs_by_rule(jobs: Jobs) -> dict[str, int]:
         "finetune_candidate": sum(len(jobs.candidates(label)) for label in chosen),
         "choose": len(chosen),
         "predict": len(jobs.run_labels()),
-        "baseline": len(own.baselines),
+        "predict_pretrained": int("pretrained" in own.baselines),
+        "baseline": len(jobs.baseline_labels()),
         "evaluate": len(jobs.forecast_labels()),
         "report": 1,
     }

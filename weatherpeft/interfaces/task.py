@@ -62,6 +62,21 @@ class Task(Protocol):
         """Frames and grids of a sample; the window makes the samples."""
 
     @property
+    def rollout_steps(self) -> int:
+        """Number of steps of the model in a forecast of the longest lead time.
+
+        If there are several, the lead times are multiples of the first, and each step's forecast is an input
+        of the next.
+        """
+
+    def training_window(self, steps: int) -> Window:
+        """Frames and grids of a training sample, with the targets of a number of steps of the model.
+
+        Args:
+            steps: at most ``rollout_steps``.
+        """
+
+    @property
     def lead_hours(self) -> int:
         """Lead time in hours that the model uses if a batch has none; the first of several lead times."""
 

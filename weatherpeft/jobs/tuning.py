@@ -121,7 +121,7 @@ class Jobs(DataJobs):
         )
 
     def _training(self, run: Run) -> Training:
-        changes = run.model_dump(mode="json", include={"steps", "precision"})
+        changes = run.model_dump(mode="json", include={"steps", "precision", "rollout"})
         changes = {name: value for name, value in changes.items() if value is not None}
         return Training.parse(self.experiment.training.model_dump(mode="json") | changes)
 
@@ -199,6 +199,26 @@ class Jobs(DataJobs):
             test=self._splits.test,
             precision=self._training(own).precision,
         )
+
+    def predict_pretrained(self) -> PredictSpec:
+        """Predictions of the test samples by the pretrained model."""
+        own = self.experiment
+        return PredictSpec(
+            model=TunedModelSpec(
+                backbone=own.backbone,
+                fields=own.inputs,
+                task=own.task,
+                methods=(),
+                pretrained=True,
+                seed=own.seed,
+            ),
+            test=self._splits.test,
+            precision=own.training.precision,
+        )
+
+    def baseline_labels(self) -> list[Baseline]:
+        """Labels of the baselines without a network."""
+        return [label for label in self.experiment.baselines if label != "pretrained"]
 
     def baseline(self, baseline: Baseline) -> BaselineSpec:
         """Predictions of the test samples by a baseline."""

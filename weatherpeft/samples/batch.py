@@ -1,10 +1,11 @@
 """Batches of tensors, and the only place where arrays become tensors."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -59,6 +60,7 @@ class Batch:
         longitude: longitudes in degrees, increasing from 0, ``(longitude,)``.
         levels_hpa: pressure levels in hPa.
         lead_hours: lead time in hours of every sample's target; empty if the model uses its own.
+        later: target fields of the times that a rollout reaches after the target's.
     """
 
     inputs: Fields
@@ -69,6 +71,7 @@ class Batch:
     longitude: torch.Tensor
     levels_hpa: tuple[int, ...]
     lead_hours: tuple[int, ...] = ()
+    later: tuple[Fields, ...] = ()
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """Apply a function to every tensor."""
@@ -81,6 +84,7 @@ class Batch:
             change(self.longitude),
             self.levels_hpa,
             self.lead_hours,
+            tuple(fields.map(change) for fields in self.later),
         )
 
     def to(self, device: torch.device) -> "Batch":
@@ -112,12 +116,13 @@ class Samples:
         seen, wanted, grid = own.fields.all, own.target_variables, own.window.target_grid
         frames = [[own.seen(frame) for frame in own.inputs(sample)] for sample in samples]
         targets = [own.seen(own.target(sample)) for sample in samples]
+        later = [[own.seen(each) for each in own.later_targets(sample)] for sample in samples]
         times, leads = zip(*(own.told(sample) for sample in samples), strict=True)
 
         def history(name: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([[frame[name] for frame in window] for window in frames]))
 
-        def moment(name: str) -> torch.Tensor:
+        def moment(name: str, targets: Sequence[Mapping[str, np.ndarray]] = targets) -> torch.Tensor:
             return torch.from_numpy(np.stack([target[name] for target in targets]))
 
         def fields(of: Callable[[str], torch.Tensor], variables: VariableSet) -> Fields:
@@ -135,6 +140,7 @@ class Samples:
             longitude=torch.from_numpy(np.ascontiguousarray(grid.longitude, dtype=np.float32)),
             levels_hpa=seen.levels_hpa,
             lead_hours=leads,
+            later=tuple(fields(partial(moment, targets=each), wanted) for each in zip(*later, strict=True)),
         )
 
     def order(self, seed: int, start: int = 0) -> Iterator[int]:

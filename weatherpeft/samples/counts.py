@@ -24,7 +24,7 @@ def whole(window: Window, times: NDArray[np.datetime64]) -> NDArray[np.datetime6
         times: times of the fields that may be frames, ``(time,)``.
     """
     kept = np.ones(times.size, bool)
-    for offset in (*window.input_hours, *window.target_hours):
+    for offset in window.hours:
         kept &= np.isin(times + np.timedelta64(offset, "h"), times)
     return times[kept]
 

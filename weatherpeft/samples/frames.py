@@ -130,7 +130,7 @@ class SampleFrames:
     def _why_none(self) -> str:
         window, periods = self.window, self.split.periods
         labels = ", ".join(period.label for period in periods)
-        offsets = ", ".join(f"{hours:+d}" for hours in sorted({*window.input_hours, *window.target_hours}))
+        offsets = ", ".join(f"{hours:+d}" for hours in window.hours)
         count = sum(self._inside(period).size for period in periods)
         hours = ", ".join(f"{hour:02d}" for hour in self._target.hours)
         return (
@@ -155,6 +155,10 @@ class SampleFrames:
     def target(self, sample: Sample) -> dict[str, np.ndarray]:
         """The target fields with placeholders by name, ``([level,] latitude, longitude)`` each."""
         return self._frame(self._target, sample, sample.lead_hours, None)
+
+    def later_targets(self, sample: Sample) -> list[dict[str, np.ndarray]]:
+        """The fields of ``target`` at each of the window's later hours."""
+        return [self._frame(self._target, sample, hours, None) for hours in self.window.later_hours]
 
     def _frame(
         self,

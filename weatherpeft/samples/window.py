@@ -27,6 +27,13 @@ class Window(Spec):
     target_hours: Annotated[tuple[Offset, ...], Field(min_length=1)]
     """Hours of the target frames relative to the sample's time. Each gives a sample if all of them are in the
     data."""
+    later_hours: tuple[Offset, ...] = Field(default=(), exclude_if=lambda hours: not hours)
+    """Hours of further targets of every sample, which a rollout from its first target reaches."""
+
+    @property
+    def hours(self) -> tuple[int, ...]:
+        """Hours of all frames relative to the sample's time, in order."""
+        return tuple(sorted({*self.input_hours, *self.target_hours, *self.later_hours}))
 
     def frames(
         self, fields: FieldSet, data: Sequence[Path], split: Split, forecasts: Sequence[Path] = ()

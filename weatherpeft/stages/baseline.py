@@ -11,6 +11,8 @@ from weatherpeft.samples.splits import Split
 from weatherpeft.spec import Spec
 
 Baseline = Literal["interpolation", "regression", "persistence", "climatology", "ensemble", "emos"]
+AnyBaseline = Literal[Baseline, "pretrained"]
+"""The same, and the pretrained model as it is, which the stage predict makes."""
 
 
 class BaselineSpec(Spec):

@@ -54,11 +54,13 @@ def finetune(
 
     from weatherpeft.samples.batch import Samples
     from weatherpeft.samples.counts import log_counts
+    from weatherpeft.samples.rollout import Feedback
     from weatherpeft.training.checkpoint import save_tensors, tensor_bytes
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train, write_kept
     from weatherpeft.training.memory import peak_memory
+    from weatherpeft.training.rollout import Forecasts
     from weatherpeft.training.tuning import task_loss, tuned_model
     from weatherpeft.training.unfinished import working
 
@@ -71,9 +73,14 @@ def finetune(
         working(work, output, spec, __name__, inputs, interruption) as running,
     ):
         training.check_processes(ranks())
+        training.check_rollout(task.rollout_steps)
         fields = tuning.model.fields
         splits = {"train": spec.splits.train, "validation": spec.splits.validation}
-        frames = {name: task.window.frames(fields, data, own, forecasts) for name, own in splits.items()}
+        steps = {"train": training.rollout_steps, "validation": task.rollout_steps}
+        frames = {
+            name: task.training_window(steps[name]).frames(fields, data, own, forecasts)
+            for name, own in splits.items()
+        }
         samples = log_counts(frames)
         train_samples, validation_samples = map(Samples, frames.values())
         tuned = tuned_model(tuning.model, device, pretrained, training, fisher, statistics)
@@ -100,7 +107,7 @@ def finetune(
                 tuned.adapters,
                 train_samples,
                 validation_samples,
-                task_loss(task, scale, device, points),
+                task_loss(task, scale, device, points, Forecasts(Feedback(fields), training.rollout)),
                 training,
                 tuning.model.seed,
                 running,

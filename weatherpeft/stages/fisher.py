@@ -52,6 +52,8 @@ def fisher(
 ) -> None:
     """Estimate the diagonal empirical Fisher information of the backbone on the task.
 
+    If the forecasts of the task have several steps, it is that of the first step's loss.
+
     Args:
         spec: the model, the task and the number of samples.
         data: artifacts of the regrid stage that cover the training split.
@@ -93,7 +95,7 @@ def fisher(
         Interruption(time_budget_minutes) as interruption,
         working(work, output, spec, __name__, inputs, interruption) if work else nullcontext() as running,
     ):
-        frames = spec.task.window.frames(spec.fields, data, spec.train, forecasts)
+        frames = spec.task.training_window(1).frames(spec.fields, data, spec.train, forecasts)
         log_counts({"train": frames})
         samples = Samples(frames)
         start = pretrained if spec.pretrained else None

@@ -29,22 +29,27 @@ def predict(
     spec: PredictSpec,
     data: Sequence[Path],
     statistics: Path,
-    run: Path,
     output: Path,
+    run: Path | None = None,
     pretrained: Path | None = None,
     forecasts: Sequence[Path] = (),
 ) -> None:
-    """Predict every test sample with a tuned model.
+    """Predict every test sample with a tuned model, or with a pretrained one as it is.
+
+    If the forecasts of the task have several steps, each is made from the one before.
 
     Args:
         spec: the model and the samples.
         data: artifacts of the regrid stage that cover the test split.
         statistics: artifact of the statistics stage or, if the task corrects forecasts, of the
             standardization stage.
-        run: artifact of the finetune stage.
         output: artifact with ``predictions.zarr``, in WeatherBench 2 names.
+        run: artifact of the finetune stage, if the model has methods.
         pretrained: artifact or checkpoint with the pretrained weights, if the run started from them.
         forecasts: artifacts of the regrid stage with the forecasts that the task corrects.
+
+    Raises:
+        ValueError: the model has methods and no run is given, or the other way round.
 
     Example:
         weatherpeft predict --spec @predict.json --data results/test/regridded/20030115-20030116
@@ -59,15 +64,18 @@ def predict(
     from weatherpeft.training.tuning import tuned_model
     from weatherpeft.training.unfinished import artifact
 
-    inputs = [*data, *forecasts, statistics, run, *([pretrained] if pretrained else [])]
-    tuning = chosen(spec.candidates, Tuning(model=spec.model), store.read_provenance(run))
+    if bool(spec.model.methods) != (run is not None):
+        raise ValueError("a run is that of a model with methods; expected both or neither")
+    inputs = [*data, *forecasts, statistics, *(path for path in (run, pretrained) if path)]
+    tuning = chosen(spec.candidates, Tuning(model=spec.model), store.read_provenance(run) if run else None)
     with process_group() as device:
         predicted_variables = spec.model.task.predicted(spec.model.fields.measured)
         frames = spec.model.task.window.frames(spec.model.fields, data, spec.test, forecasts)
         samples = Samples(frames)
         tuned = tuned_model(tuning.model, device, pretrained, precision=spec.precision, statistics=statistics)
-        tuned.load_result(load_tensors(run / "tuned.safetensors"))
-        predicted = predictor(tuned.model, samples)
+        if run:
+            tuned.load_result(load_tensors(run / "tuned.safetensors"))
+        predicted = predictor(tuned.model, samples, spec.model.task.rollout_steps > 1)
         with artifact(output, spec, __name__, inputs) as directory:
             path = directory / "predictions.zarr"
             if rank() == 0:

@@ -58,10 +58,12 @@ def pretrain(
     """
     from weatherpeft.samples.batch import Samples
     from weatherpeft.samples.counts import log_counts
+    from weatherpeft.samples.rollout import Feedback
     from weatherpeft.training.distributed import process_group, rank, ranks
     from weatherpeft.training.interruption import Interruption
     from weatherpeft.training.loop import train, write_kept
     from weatherpeft.training.memory import save_memory
+    from weatherpeft.training.rollout import Forecasts
     from weatherpeft.training.tuning import build_model, task_loss
     from weatherpeft.training.unfinished import working
 
@@ -73,8 +75,13 @@ def pretrain(
         working(work, output, spec, __name__, inputs, interruption) as running,
     ):
         training.check_processes(ranks())
+        training.check_rollout(task.rollout_steps)
         splits = {"train": spec.splits.train, "validation": spec.splits.validation}
-        frames = {name: task.window.frames(spec.fields, data, own) for name, own in splits.items()}
+        steps = {"train": training.rollout_steps, "validation": task.rollout_steps}
+        frames = {
+            name: task.training_window(steps[name]).frames(spec.fields, data, own)
+            for name, own in splits.items()
+        }
         counts = log_counts(frames)
         train_samples, validation_samples = map(Samples, frames.values())
         model = build_model(spec.backbone, spec.fields, task, spec.seed, None, statistics).to(device)
@@ -86,7 +93,7 @@ def pretrain(
             (),
             train_samples,
             validation_samples,
-            task_loss(task, scale, device),
+            task_loss(task, scale, device, forecasts=Forecasts(Feedback(spec.fields), training.rollout)),
             training,
             spec.seed,
             running,

@@ -90,6 +90,15 @@ class Postprocessing(Spec):
         )
 
     @property
+    def rollout_steps(self) -> int:
+        """One. A correction is of one lead time."""
+        return 1
+
+    def training_window(self, steps: int) -> EnsembleWindow:
+        """The window (see ``interfaces.Task``)."""
+        return self.window
+
+    @property
     def lead_hours(self) -> int:
         """Lead time of the forecasts. The model gets 0: input and target are valid at the same time."""
         return self.forecast_hours

@@ -1,14 +1,15 @@
 """The specs of a tuned model and of its training."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from weatherpeft.backbones import AnyBackbone
 from weatherpeft.fields.grid import Region
 from weatherpeft.fields.variables import FieldSet
-from weatherpeft.peft import AnyMethods
+from weatherpeft.peft import AnyMethod
+from weatherpeft.peft.adapters.composition import composed
 from weatherpeft.samples.splits import Splits
 from weatherpeft.spec import Positive, Seed, Spec
 from weatherpeft.tasks import AnyTask
@@ -24,8 +25,8 @@ class TunedModelSpec(Spec):
     """Variables that the model sees and declared placeholders."""
     task: AnyTask
     """Task that the model is tuned for."""
-    methods: AnyMethods
-    """Methods in the order in which they are attached to the backbone."""
+    methods: Annotated[tuple[AnyMethod, ...], AfterValidator(composed)]
+    """Methods in the order in which they are attached to the backbone; without any it is the model itself."""
     pretrained: bool
     """Whether the model starts from pretrained instead of random weights."""
     seed: Seed

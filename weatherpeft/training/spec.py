@@ -15,6 +15,18 @@ the matrices. Methods that compute with the matrices themselves, such as ``dora`
 """
 
 
+class Rollout(Spec):
+    """Training on the model's own forecasts, which are its next inputs."""
+
+    steps: int = Field(ge=2, le=1000)
+    """Number of steps of the model, of one lead time each."""
+    gradient: Literal["backpropagation", "pushforward"]
+    """``backpropagation``: the loss is the mean over all steps, and its gradient goes back through all of
+    them. All steps but the last are computed again in the backward pass, so that the activations of one
+    step are in memory at a time. ``pushforward``: the loss is that of the last step, and the steps before it
+    have no gradient (Brandstetter et al. 2022, arXiv 2202.03376)."""
+
+
 class Training(Spec):
     """AdamW with linear warm-up and cosine decay."""
 
@@ -30,6 +42,9 @@ class Training(Spec):
     """Whether only the inputs of each block, of the encoder and of the decoder are kept, and the rest is
     computed again in the backward pass. This takes less memory and about a third more time for the same
     result."""
+    rollout: Rollout | None = Field(default=None, exclude_if=lambda rollout: rollout is None)
+    """Steps of a forecast that the loss sees; by default one. The task must have as many. Validation is by
+    the mean loss of all steps of the task."""
     learning_rate: Positive
     """Peak learning rate of the schedule."""
     warmup_steps: int = Field(default=0, ge=0, le=10**9)
@@ -56,6 +71,26 @@ class Training(Spec):
                 f"batch_size {self.batch_size} must be a multiple of accumulation {self.accumulation}"
             )
         return self
+
+    @property
+    def rollout_steps(self) -> int:
+        """Number of steps of the model in the forecast of a training sample."""
+        return self.rollout.steps if self.rollout else 1
+
+    def check_rollout(self, steps: int) -> None:
+        """Check that the forecasts of a task are as long as those of the training.
+
+        Args:
+            steps: number of steps of the task's forecasts.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if self.rollout_steps > steps:
+            raise ValueError(
+                f"rollout: found {self.rollout_steps} steps, expected at most the {steps} of the task's "
+                "forecasts (the key steps of a task forecasting)"
+            )
 
     def check_processes(self, count: int) -> None:
         """Check that a number of processes can share a step evenly.

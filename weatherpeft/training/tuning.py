@@ -17,6 +17,7 @@ from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.training.loop import Peaks
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.rollout import Forecasts
 from weatherpeft.training.spec import Precision, Training
 
 PRETRAINED = "pretrained.ckpt"
@@ -241,15 +242,22 @@ def attach(model: Backbone, methods: Sequence[PeftMethod], context: TuningContex
 
 
 def task_loss(
-    task: Task, scale: Fields, device: torch.device, points: np.ndarray | None = None
+    task: Task,
+    scale: Fields,
+    device: torch.device,
+    points: np.ndarray | None = None,
+    forecasts: Forecasts | None = None,
 ) -> Callable[[Backbone, Batch], torch.Tensor]:
     """The loss of a model on a batch for a task.
+
+    Of a batch with targets of later times it is that of a rollout (see ``training.rollout.Forecasts``).
 
     Args:
         task: gives the loss.
         scale: what the task's ``loss_scale`` gives.
         device: device of the model.
         points: grid points whose targets count, as positions in a flattened field; all by default.
+        forecasts: makes the rollouts, for batches with later targets.
     """
     there = scale.to(device)
     places = None if points is None else torch.from_numpy(points).to(device)
@@ -258,7 +266,12 @@ def task_loss(
         """``(..., latitude, longitude)`` as ``(..., 1, point)``."""
         return field if places is None else field.flatten(-2).index_select(-1, places).unsqueeze(-2)
 
+    def error(prediction: Fields, target: Fields) -> torch.Tensor:
+        return task.loss(prediction.map(counted), target.map(counted), there)
+
     def loss(model: Backbone, batch: Batch) -> torch.Tensor:
-        return task.loss(model(batch).map(counted), batch.target.map(counted), there)
+        if forecasts is None or not batch.later:
+            return error(model(batch), batch.target)
+        return forecasts.loss(model, batch, error)
 
     return loss

@@ -174,7 +174,8 @@ class Tuned:
         return input_frames(window, model.fields, data, self.parts.static)
 
     def _predictor(self, frames: SampleFrames) -> Any:
-        return predictor(self.tuned.model, Samples(frames))
+        rolled_out = self.config.model.task.rollout_steps > 1
+        return predictor(self.tuned.model, Samples(frames), rolled_out)
 
     @property
     def _attributes(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ rule baseline:
     benchmark:
         f"{paths.benchmarks}/baseline-{{baseline}}.tsv"
     wildcard_constraints:
-        baseline=any_of(experiment.baselines),
+        baseline=any_of(jobs.baseline_labels()),
     conda:
         "../../environment.yml"
     params:
@@ -39,6 +39,29 @@ rule predict:
     params:
         spec=spec("predict"),
         code=code("predict"),
+        inputs=inputs,
+        launch=launch,
+    shell:
+        "{params.launch} weatherpeft predict --spec {params.spec:q} {params.inputs}"
+        " --output {output:q} 2> {log:q}"
+
+
+rule predict_pretrained:
+    input:
+        data=jobs.regridded("test"),
+        statistics=jobs.tuning_statistics,
+        pretrained=jobs.pretrained(),
+    output:
+        directory(f"{paths.root}/predictions/pretrained"),
+    log:
+        f"{paths.logs}/predict-pretrained.log",
+    benchmark:
+        f"{paths.benchmarks}/predict-pretrained.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=spec("predict_pretrained"),
+        code=code("predict", "predict_pretrained"),
         inputs=inputs,
         launch=launch,
     shell:

@@ -12,6 +12,7 @@ from tests.peft.toy_backbone import Toy, sample_gradients, toy_batch, toy_loss
 from weatherpeft.backbones.aurora.model import AuroraBackbone
 from weatherpeft.peft.sfas.per_sample import GradientStream
 from weatherpeft.samples.batch import Batch, Fields
+from weatherpeft.samples.rollout import in_rollout
 
 Found = dict[str, tuple[Tensor, Tensor]]
 
@@ -135,6 +136,52 @@ def test_other_parameters_get_their_own_gradients() -> None:
         expected = torch.stack([sample[name] for sample in samples]).mean(0)
         torch.testing.assert_close(bias.grad, expected, rtol=1e-12, atol=1e-15)
     assert model.encoder.weight.grad is not None and model.decoder.weight.grad is not None
+
+
+def two_steps(model: Toy, batch: Tensor, again: bool) -> Tensor:
+    """The loss of two steps, of which the second sees what the first has made; a mean over the samples."""
+
+    def step(inputs: Tensor) -> Tensor:
+        with in_rollout("two steps"):
+            return model(inputs)
+
+    inputs, target = batch[..., :3], batch[..., 3:]
+    first = checkpoint(step, inputs, use_reentrant=False) if again else step(inputs)
+    second = step(torch.cat([inputs[..., 2:], first], -1))
+    return (first - target).square().mean() + (second - 2 * target).square().mean()
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_rollout_is_one_sum_for_each_sample(size: int, again: bool) -> None:
+    model, batch = Toy(), toy_batch(0, size)
+    parameters = model.backbone_parameters()
+    found = streamed(model, parameters, lambda: two_steps(model, batch, again).backward())
+    del parameters["idle.weight"]
+    assert found.keys() == parameters.keys()
+    own = [
+        torch.autograd.grad(two_steps(model, sample[None], False), list(parameters.values()))
+        for sample in batch
+    ]
+    for name, *samples in zip(parameters, *own, strict=True):
+        expected = torch.stack(samples)
+        gradient, square = found[name]
+        torch.testing.assert_close(gradient, expected.mean(0), rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(square, expected.square().mean(0), rtol=1e-12, atol=1e-15)
+
+
+def test_two_rollouts_in_one_backward_pass_are_refused() -> None:
+    model, batch = Toy(), toy_batch(0)
+
+    def both() -> None:
+        losses = []
+        for rollout in ("one", "other"):
+            with in_rollout(rollout):
+                losses.append(toy_loss(model, batch))
+        sum(losses, torch.zeros(())).backward()
+
+    with pytest.raises(ValueError, match="found several forward passes of the backbone in one backward"):
+        streamed(model, model.backbone_parameters(), both)
 
 
 class TestSeveralForwardPasses:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from weatherpeft.peft.sfas.sample_layers import PER_SAMPLE
+from weatherpeft.samples.rollout import current_rollout
 
 SampleGradient = Callable[[int], torch.Tensor]
 """Maps a sample's position in the batch to its gradient, in the shape of the parameter."""
@@ -28,22 +29,33 @@ class _Pass:
     Attributes:
         samples: number of samples in its batch.
         squares: whether squares are wanted.
+        rollout: what it belongs to, with others of the same samples; None if it stands alone.
     """
 
     samples: int
     squares: bool
+    rollout: object | None = None
 
     @property
     def apart(self) -> bool:
         """Whether layers take its samples apart."""
         return self.squares and self.samples > 1
 
+    def goes_with(self, other: _Pass) -> bool:
+        """Whether one backward pass may reach both."""
+        return self is other or (self.rollout is not None and self.rollout is other.rollout)
+
 
 class GradientStream:
     """Hands each gradient of a backbone's parameters to a consumer during the backward pass, and frees it.
 
-    A backward pass must belong to one forward pass of the backbone, and its loss must be a mean over the
-    samples of that batch. Forward passes without a backward pass may come between the two.
+    A backward pass must belong to one forward pass of the backbone, or to those of one rollout
+    (``samples.rollout.in_rollout``), and its loss must be a mean over the samples of that batch. Forward
+    passes without a backward pass may come between the two.
+
+    In a rollout, gradients and squares are those of the sum over its steps, which is complete only at the end
+    of the backward pass. Until then, the gradients of all parameters are in memory, and of batches of several
+    samples also what each layer got at each step.
 
     A batch of one sample works with any layer. With more samples, the parameters must belong to
     ``nn.Linear`` or ``nn.LayerNorm`` layers. These change class until ``close`` and keep their parameters and
@@ -157,7 +169,7 @@ class GradientStream:
         if not torch.is_grad_enabled():
             return
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        self._pass = _Pass(tensors[0].shape[0], self.squares)
+        self._pass = _Pass(tensors[0].shape[0], self.squares, current_rollout())
         if self._pass.apart and self._any_size:
             raise ValueError(
                 f"parameter {min(self._any_size)} belongs to neither nn.Linear nor nn.LayerNorm: "
@@ -175,7 +187,7 @@ class GradientStream:
         backward = torch._C._current_graph_task_id()
         if backward != self._backward:
             self._captured.clear()  # what a backward pass that failed has left
-        elif forward is not self._pass:
+        elif not forward.goes_with(self._pass):
             raise ValueError(
                 "found several forward passes of the backbone in one backward pass, expected one: "
                 "per-sample gradients need to know whose samples they are"

@@ -40,6 +40,15 @@ class FieldTask(Spec, ABC):
         return None
 
     @property
+    def rollout_steps(self) -> int:
+        """One. Each lead time is a prediction of its own."""
+        return 1
+
+    def training_window(self, steps: int) -> Window:
+        """The window (see ``interfaces.Task``)."""
+        return self.window
+
+    @property
     def lead_hours(self) -> int:
         """The first lead time in hours."""
         return self.window.target_hours[0]

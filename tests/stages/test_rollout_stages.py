@@ -1,0 +1,150 @@
+"""Forecasts of several steps through the stages, on a small data set."""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests import small_data as small
+from tests.stages.test_training_stages import BACKBONE, FIELDS, FULL, PERIODS, SPLITS, TRAINING, Project
+from weatherpeft.artifacts import store
+from weatherpeft.interfaces import Backbone
+from weatherpeft.peft.sfas.fisher_store import read_fisher
+from weatherpeft.samples.batch import Batch, Fields, Samples
+from weatherpeft.samples.rollout import Feedback, RolledOut
+from weatherpeft.stages.moments import MomentsSpec, moments
+from weatherpeft.stages.predict import PredictSpec, predict
+from weatherpeft.stages.statistics import StatisticsSpec, statistics
+from weatherpeft.tasks.forecasting import Forecasting
+from weatherpeft.training.checkpoint import load_tensors
+from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.spec import Rollout
+from weatherpeft.training.tuning import tuned_model
+
+ONE = Forecasting(name="forecasting", grid=small.FINE, residual=True)
+TASK = ONE.model_copy(update={"steps": 3})
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("project")
+    data = [small.write_period(root / "regridded", period, seed=seed) for seed, period in enumerate(PERIODS)]
+    made = Project(root, data)
+    spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=SPLITS.train)
+    moments(spec, data[:1], root / "moments")
+    statistics(StatisticsSpec(variables=small.VARIABLES), [root / "moments"], made.statistics)
+    made.pretrain(made.pretrained)
+    return made
+
+
+def plain_forecasts(project: Project, spec: TunedModelSpec, run: Path | None) -> dict[str, np.ndarray]:
+    """What a loop over starts and steps makes of the test period."""
+    tuned = tuned_model(spec, CPU, project.pretrained, statistics=project.statistics)
+    if run:
+        tuned.load_result(load_tensors(run / "tuned.safetensors"))
+    model, feedback = tuned.model.eval(), Feedback(FIELDS)
+    samples = Samples(TASK.training_window(TASK.steps).frames(FIELDS, project.data[2:], SPLITS.test))
+    found = []
+    for index in range(len(samples)):
+        batch = samples.batch([index])
+        for _ in range(TASK.steps):
+            with torch.inference_mode():
+                forecast = model(batch)
+            found.append({**forecast.surface, **forecast.atmospheric})
+            batch = feedback(batch, forecast)
+    return {
+        name: np.stack([fields[name][0].numpy() for fields in found])
+        for name in ("2m_temperature", "temperature")
+    }
+
+
+@pytest.mark.parametrize("gradient", [None, "pushforward", "backpropagation"])
+def test_a_tuned_model_predicts_each_step_from_the_one_before(
+    project: Project, tmp_path: Path, gradient: str | None
+) -> None:
+    rollout = Rollout.parse({"steps": 2, "gradient": gradient}) if gradient else None
+    model = project.model(FULL, task=TASK)
+    run = project.finetune(tmp_path / "run", model, project.pretrained, rollout=rollout)
+    # Of 8 times a day's pair has; the training needs its own steps alone, validation and test all of them.
+    assert store.read_provenance(run)["samples"] == {
+        "train": [5 if gradient else 6] * 2,
+        "validation": [4, 4],
+    }
+    found = project.predict(tmp_path / "predictions", model, run, project.pretrained)
+    leads = np.array([6, 12, 18], "timedelta64[h]").astype("timedelta64[ns]")
+    assert np.array_equal(found["prediction_timedelta"].values, leads)
+    for name, expected in plain_forecasts(project, model, run).items():
+        own = found[name].values
+        assert np.array_equal(own.reshape(-1, *own.shape[2:]), expected), name
+
+
+def test_trainings_on_forecasts_differ(project: Project, tmp_path: Path) -> None:
+    model, weights = project.model(FULL, task=TASK), []
+    for gradient in (None, "pushforward", "backpropagation"):
+        rollout = Rollout.parse({"steps": 2, "gradient": gradient}) if gradient else None
+        run = project.finetune(tmp_path / str(gradient), model, project.pretrained, rollout=rollout)
+        weights.append(load_tensors(run / "tuned.safetensors"))
+    name = max(weights[0], key=lambda name: weights[0][name].numel())
+    assert not any(
+        torch.equal(weights[one][name], weights[other][name]) for one, other in ((0, 1), (1, 2), (0, 2))
+    )
+
+
+def test_the_pretrained_model_predicts_without_a_run(project: Project, tmp_path: Path) -> None:
+    model = project.model(task=TASK)
+    spec = PredictSpec(model=model, test=SPLITS.test)
+    predict(spec, project.data[2:], project.statistics, tmp_path / "own", None, project.pretrained)
+    found = store.open_dataset(tmp_path / "own" / "predictions.zarr").load()
+    for name, expected in plain_forecasts(project, model, None).items():
+        own = found[name].values
+        assert np.array_equal(own.reshape(-1, *own.shape[2:]), expected), name
+
+
+@pytest.mark.parametrize("methods", [(), (FULL,)])
+def test_a_run_belongs_to_methods(
+    project: Project, tmp_path: Path, methods: tuple[dict[str, str], ...]
+) -> None:
+    spec = PredictSpec(model=project.model(*methods, task=TASK), test=SPLITS.test)
+    run = None if methods else project.pretrained
+    with pytest.raises(ValueError, match="a run is that of a model with methods"):
+        predict(spec, project.data[2:], project.statistics, tmp_path / "own", run, project.pretrained)
+
+
+def test_any_order_of_the_samples_gives_the_same(project: Project) -> None:
+    model: Backbone = BACKBONE.build(FIELDS, TASK, 0).eval()
+    samples = Samples(TASK.window.frames(FIELDS, project.data[2:], SPLITS.test))
+    calls: list[tuple[datetime, ...]] = []
+
+    def counted(batch: Batch) -> Fields:
+        calls.append(batch.times)
+        return model(batch)
+
+    with torch.inference_mode():
+        ordered = RolledOut(counted, samples, Feedback(FIELDS), CPU)
+        expected = [ordered(index).channels() for index in range(len(samples))]
+        assert len(calls) == len(samples) == 12
+        other = RolledOut(counted, samples, Feedback(FIELDS), CPU)
+        for index in (5, 0, 4, 2, 11):
+            assert torch.equal(other(index).channels(), expected[index]), index
+
+
+def test_the_fisher_information_is_that_of_the_first_step(project: Project, tmp_path: Path) -> None:
+    for name, task in (("one", ONE), ("three", TASK)):
+        # The same starts, since the samples of one step are more than those of three.
+        project.make_fisher(tmp_path / name, project.pretrained, task=task)
+    one, three = (dict(read_fisher(tmp_path / name / "fisher.zarr")) for name in ("one", "three"))
+    assert one.keys() == three.keys()
+    assert all(torch.equal(values, three[name]) for name, values in one.items())
+
+
+def test_a_rollout_that_the_task_does_not_have_is_refused(project: Project, tmp_path: Path) -> None:
+    rollout = Rollout(steps=2, gradient="pushforward")
+    with pytest.raises(
+        ValueError, match="rollout: found 2 steps, expected at most the 1 of the task's forecasts"
+    ):
+        project.finetune(tmp_path / "run", project.model(FULL, task=ONE), project.pretrained, rollout=rollout)
+    with pytest.raises(ValueError, match="rollout: found 2 steps, expected at most the 1"):
+        project.pretrain(tmp_path / "own", training=TRAINING.model_copy(update={"rollout": rollout}))
