@@ -1,5 +1,5 @@
 # make demo         run the whole workflow on the toy planet, from data to the score table
-# make demo-all     also run precipitation forecasting and ensemble post-processing on toy planets
+# make demo-all     also run precipitation, ensemble post-processing and forecasting on toy planets
 # make test         run lint and every test but those of faults
 # make test-faults  kill, damage, fill and race; print how each fault ended. LONG=1: for an hour
 # make test-slurm   run the test on a real Slurm; it installs Debian's packages, so run it as root
@@ -28,7 +28,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses $(WORKERS) --dist worksteal
 .PHONY: help
 help:
 	@echo "make demo    run config/default.yaml from data to report"
-	@echo "make demo-all    run make demo, then config/precipitation_toy.yaml and config/postprocessing_toy.yaml"
+	@echo "make demo-all    run make demo, then precipitation_toy, postprocessing_toy and forecasting_toy"
 	@echo "make test    run lint, then every test but those of faults"
 	@echo "make test-faults  inject faults and print how they ended (LONG=1: for an hour)"
 	@echo "make test-slurm  run the test on a real two-node Slurm on this machine (as root, Debian)"
@@ -58,7 +58,7 @@ demo: $(INSTALLED)
 
 .PHONY: demo-all
 demo-all: demo
-	@for name in precipitation_toy postprocessing_toy; do \
+	@for name in precipitation_toy postprocessing_toy forecasting_toy; do \
 		$(SNAKEMAKE) --configfile config/$$name.yaml || exit; \
 		echo; cat results/$$name/report/scores.txt; echo; \
 		echo "Report: results/$$name/report/report.html"; \
