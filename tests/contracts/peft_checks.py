@@ -22,7 +22,7 @@ from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.samples.rollout import Feedback, in_rollout
 from weatherpeft.training.checkpoint import load_tensors, save_tensors
 from weatherpeft.training.distributed import process_group, rank
-from weatherpeft.training.loop import Loss, train
+from weatherpeft.training.loop import train
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.rollout import Forecasts
 from weatherpeft.training.spec import Precision, Training
@@ -94,7 +94,7 @@ def trained(
     double: bool = False,
     precision: Precision = "float32",
     recompute: bool = False,
-    loss: Loss = mean_loss,
+    loss: Callable[[Any, Batch], Tensor] = mean_loss,
 ) -> Run:
     """Train a method.
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,13 @@ from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.samples.rollout import Feedback, RolledOut
+from weatherpeft.stages.baseline import BaselineSpec, baseline
+from weatherpeft.stages.climatology import ClimatologySpec, climatology
+from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
 from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.predict import PredictSpec, predict
+from weatherpeft.stages.report import ReportedRun, ReportSpec, report
+from weatherpeft.stages.series import SeriesSpec, series
 from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training.checkpoint import load_tensors
@@ -148,3 +154,50 @@ def test_a_rollout_that_the_task_does_not_have_is_refused(project: Project, tmp_
         project.finetune(tmp_path / "run", project.model(FULL, task=ONE), project.pretrained, rollout=rollout)
     with pytest.raises(ValueError, match="rollout: found 2 steps, expected at most the 1"):
         project.pretrain(tmp_path / "own", training=TRAINING.model_copy(update={"rollout": rollout}))
+
+
+def test_scores_and_report_are_by_lead_time(project: Project, tmp_path: Path) -> None:
+    names = ("2m_temperature", "temperature")
+    task = TASK.model_copy(update={"climatology": names})
+    model, test, window = project.model(FULL, task=task), project.data[2:], task.window
+    run = project.finetune(tmp_path / "runs/full-seed0", model, project.pretrained)
+    places = {
+        label: tmp_path / "predictions" / label for label in ("pretrained", "persistence", "climatology")
+    }
+    places["full-seed0"] = tmp_path / "predictions/full-seed0"
+    project.predict(places["full-seed0"], model, run, project.pretrained)
+    spec = PredictSpec(model=project.model(task=task), test=SPLITS.test)
+    predict(spec, test, project.statistics, places["pretrained"], None, project.pretrained)
+
+    common: dict[str, Any] = {"names": names, "grid": small.FINE, "step_hours": 6}
+    series(SeriesSpec(**common, period=PERIODS[0], train=SPLITS.train), project.data[:1], tmp_path / "series")
+    usual = tmp_path / "usual"
+    climatology(ClimatologySpec(**common), [tmp_path / "series"], usual)
+    for name in ("persistence", "climatology"):
+        own = BaselineSpec(
+            baseline=name, fields=FIELDS, predicted=small.VARIABLES, window=window,
+            train=SPLITS.train, test=SPLITS.test,
+        )  # fmt: skip
+        baseline(own, project.data, places[name], usual)
+    scoring = task.scoring(small.VARIABLES, {})
+    for label, place in places.items():
+        evaluate(EvaluateSpec(scoring=scoring), test, place, tmp_path / "scores" / label, usual)
+    scores = store.open_dataset(tmp_path / "scores/full-seed0/scores.zarr").load()
+    assert scores["rmse"].sizes["prediction_timedelta"] == scores["acc"].sizes["prediction_timedelta"] == 3
+    assert np.isfinite(scores["acc"]).all()
+
+    report(
+        ReportSpec(
+            experiment="steps", source="toy", fields=FIELDS, window=window, scoring=scoring,
+            baselines=("persistence", "climatology", "pretrained"), test=SPLITS.test,
+            runs=(ReportedRun(label="full-seed0", name="full", seed=0, start="pretrained", reference=True),),
+            sections=task.report_sections, reference="pretrained",
+        ),
+        test, [tmp_path / "scores" / label for label in places], list(places.values()), [run],
+        tmp_path / "report", pretrained=project.pretrained,
+    )  # fmt: skip
+    text = (tmp_path / "report/scores.txt").read_text()
+    assert "RMSE of 2t by lead time, K" in text and "     6 h     12 h     18 h" in text
+    assert "<h2>RMSE by lead time</h2>" in (tmp_path / "report/report.html").read_text()
+    compared = (tmp_path / "report/differences.csv").read_text()
+    assert "2t+18h" in compared and "full" in compared
