@@ -1,13 +1,13 @@
 """What fingerprints found in source files, kept from one process to the next."""
 
 import hashlib
-import json
-import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from weatherpeft.artifacts.caches import remember, remembered
 
 
 class Import(NamedTuple):
@@ -52,8 +52,8 @@ class Memory:
         self._path, self._changed = path, False
         self._entries: dict[str, Any] = {}
         self._made_by = _digest(path.read_bytes() for path in (_HERE, _HERE.with_name("fingerprint.py")))
-        with suppress(OSError, ValueError, AttributeError):
-            known = json.loads(path.read_text(encoding="utf-8"))
+        known = remembered(path)
+        with suppress(ValueError, AttributeError):
             if known.get("made_by") == self._made_by:
                 self._entries = dict(known["modules"])
 
@@ -81,15 +81,7 @@ class Memory:
         if not self._changed:
             return
         self._changed = False
-        draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
-        values = {"made_by": self._made_by, "modules": self._entries}
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(values, separators=(",", ":")), encoding="utf-8")
-            draft.replace(self._path)
-        except OSError:  # a memory is no condition of any work
-            with suppress(OSError):
-                draft.unlink()
+        remember(self._path, {"made_by": self._made_by, "modules": self._entries})
 
 
 _HERE = Path(__file__)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weatherpeft.artifacts.caches import cache_folder
 from weatherpeft.checks.weights import unfilled
 from weatherpeft.config import Experiment, Run
 from weatherpeft.interfaces import PeftMethod
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SMALL = 50_000_000
 """Parameters up to which a model is built whole where shapes alone do not tell."""
+CACHE = "methods"
+"""Name of the cache of what is known of models."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 _RATES = ("learning_rate", "bias_learning_rate")
 Methods = Sequence[PeftMethod]
@@ -36,7 +38,7 @@ def methods(experiment: Experiment, cache: Path | None = None) -> Iterator[str]:
     """
     attached = {name: list(_distinct(run)) for name, run in experiment.runs.items()}
     keys = sorted({_key(each) for lists in attached.values() for each in lists})
-    marker = (cache or default_cache()) / model_key(experiment, keys)
+    marker = (cache or cache_folder(CACHE)) / model_key(experiment, keys)
     if marker.exists():
         return
     right, refused = set[str](), False
@@ -55,12 +57,6 @@ def methods(experiment: Experiment, cache: Path | None = None) -> Iterator[str]:
         with suppress(OSError):  # a cache is no condition of any work
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
-
-
-def default_cache() -> Path:
-    """The folder of what is known of models: ``weatherpeft/methods`` below ``XDG_CACHE_HOME``."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "weatherpeft" / "methods"
 
 
 def _distinct(run: Run) -> Iterator[tuple[PeftMethod, ...]]:

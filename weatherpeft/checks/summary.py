@@ -1,11 +1,9 @@
 """What an experiment will do: samples, jobs and parameters."""
 
-import json
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 
-from weatherpeft.checks.methods import default_cache, model_key
+from weatherpeft.artifacts.caches import cache_folder, remember, remembered
+from weatherpeft.checks.methods import CACHE, model_key
 from weatherpeft.checks.samples import counts
 from weatherpeft.checks.weights import unfilled
 from weatherpeft.config import Experiment
@@ -26,18 +24,13 @@ def summary(experiment: Experiment) -> Iterator[str]:
 
 def _sizes(experiment: Experiment) -> dict[str, int]:
     """Parameters of the model's parts, remembered because importing torch takes seconds."""
-    path = default_cache() / f"{model_key(experiment)}.json"
-    with suppress(OSError, ValueError):
-        found: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+    path = cache_folder(CACHE) / f"{model_key(experiment)}.json"
+    if isinstance(found := remembered(path), dict):
         return found
     model = unfilled(experiment)
     parts = {"encoder": model.encoder, "backbone": model.backbone, "decoder": model.decoder}
     sizes = {name: sum(each.numel() for each in part.parameters()) for name, part in parts.items()}
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with suppress(OSError):  # a cache is no condition of any work
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(sizes), encoding="utf-8")
-        draft.replace(path)
+    remember(path, sizes)
     return sizes
 
 

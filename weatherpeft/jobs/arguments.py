@@ -4,10 +4,11 @@ A system limits the length of an argument, Linux to 131,072 bytes, and a job's i
 """
 
 import hashlib
-import secrets
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+
+from weatherpeft.artifacts.caches import replace
 
 LONGEST = 8192
 """Bytes of an argument, quoted for a shell, from which on it goes by file."""
@@ -26,10 +27,7 @@ def argument(text: str) -> str:
         return text
     path = FOLDER / hashlib.sha256(content).hexdigest()[:16]
     if not path.exists() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")  # jobs on other nodes may write it too
-        draft.write_bytes(content)
-        draft.replace(path)
+        replace(path, content)  # jobs on other nodes may write it too
     return f"@{path}"
 
 
