@@ -18,7 +18,7 @@ from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.ens10 import files as ens10_files
 from weatherpeft.sources.ens10.spec import DAYS, Ens10
 from weatherpeft.sources.formats.files import open_canonical
-from weatherpeft.sources.formats.grib import inventory
+from weatherpeft.sources.formats.grib_header import inventory
 from weatherpeft.sources.local import Local
 from weatherpeft.sources.transfer import mirror
 from weatherpeft.spec import Period

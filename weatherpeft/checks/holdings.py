@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from weatherpeft.fields.variables import Variable
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.fields import Key, Layout, not_hourly, variable_rows
-from weatherpeft.sources.formats.inventory import Contents
-from weatherpeft.sources.formats.inventory_cache import Held
+from weatherpeft.sources.formats.inventory import Contents, Held
 from weatherpeft.sources.formats.missing_times import how_to_declare
 
 Times = NDArray[np.datetime64]

@@ -12,8 +12,8 @@ from weatherpeft.fields.variables import VARIABLES, VariableSet
 from weatherpeft.sources.formats.fields import Layout, in_words, listed
 from weatherpeft.sources.formats.files import sniff
 from weatherpeft.sources.formats.grib import grib_contents
-from weatherpeft.sources.formats.inventory import Contents, Inventory
-from weatherpeft.sources.formats.inventory_cache import Held, Times
+from weatherpeft.sources.formats.inventory import Contents, Held, Inventory
+from weatherpeft.sources.formats.inventory_cache import Times
 from weatherpeft.sources.formats.netcdf import netcdf_contents
 from weatherpeft.sources.local import Local
 from weatherpeft.spec import Period

@@ -17,7 +17,7 @@ import xarray as xr
 from weatherpeft.fields.grid import Grid
 from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.formats.files import HOURLY_TIME, open_canonical, sniff
-from weatherpeft.sources.formats.grib import inventory
+from weatherpeft.sources.formats.grib_header import inventory
 
 GRID = Grid(resolution_deg=15, poles=True)
 START = datetime(2001, 1, 1)

@@ -8,6 +8,7 @@ import pytest
 
 from weatherpeft.sources.formats import grib
 from weatherpeft.sources.formats.fields import canonical_layout
+from weatherpeft.sources.formats.grib_header import inventory
 
 LAYOUT = canonical_layout(np.linspace(90, -90, 37), np.arange(0, 360, 5.0))
 SHAPE = (37, 72)
@@ -38,7 +39,7 @@ def of_eccodes(message: bytes) -> np.ndarray:
 
 def read(path: Path, simple: bool) -> np.ndarray:
     """The message behind the padding, which is or is not of the kind that NumPy unpacks."""
-    (message,) = grib.inventory(path)
+    (message,) = inventory(path)
     assert message.offset == 120 and bool(message.simple) is simple
     return grib._read_message(path, message, LAYOUT)
 

@@ -1,8 +1,11 @@
 """Inventories of raw files: what the readers find, once, and again when a file changes."""
 
+import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +13,13 @@ import xarray as xr
 
 from weatherpeft.fields.variables import VariableSet
 from weatherpeft.sources.formats import inventory as module
+from weatherpeft.sources.formats import inventory_cache
 from weatherpeft.sources.formats.fields import to_minutes
 from weatherpeft.sources.formats.files import open_canonical, sniff
+from weatherpeft.sources.formats.grib import grib_fields
 from weatherpeft.sources.formats.inventory import Contents, Inventory
 from weatherpeft.sources.formats.netcdf import netcdf_fields
-from weatherpeft.sources.formats.netcdf_times import header
+from weatherpeft.sources.formats.netcdf_header import header
 
 VARIABLES = VariableSet(surface=("2m_temperature",), atmospheric=("temperature",), levels_hpa=(500, 850))
 
@@ -71,7 +76,18 @@ def write_grib(path: Path, *fields: tuple[int, str, int]) -> None:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files whose fields a reader looks for."""
+    """Names of the files whose headers are read."""
+    return spied(monkeypatch, (module.grib_header, "header"), (module.netcdf_header, "header"))
+
+
+@pytest.fixture
+def looked_into(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files in whose headers a reader looks for fields."""
+    return spied(monkeypatch, (module, "found_fields"), (module, "dataset_fields"))
+
+
+def spied(monkeypatch: pytest.MonkeyPatch, *readers: tuple[object, str]) -> list[str]:
+    """The files that some readers are called for, by name."""
     names: list[str] = []
 
     def spy(reader: Callable[..., object]) -> Callable[..., object]:
@@ -81,8 +97,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return read
 
-    for name in ("grib_fields", "netcdf_fields"):
-        monkeypatch.setattr(module, name, spy(getattr(module, name)))
+    for place, name in readers:
+        monkeypatch.setattr(place, name, spy(getattr(place, name)))
     return names
 
 
@@ -93,12 +109,14 @@ def plain(contents: Contents) -> list[tuple[object, ...]]:
     )
 
 
-def test_netcdf_files_that_differ_in_time_alone_are_opened_once(tmp_path: Path, opened: list[str]) -> None:
+def test_netcdf_files_that_differ_in_time_alone_are_looked_into_once(
+    tmp_path: Path, looked_into: list[str]
+) -> None:
     files = [tmp_path / f"{day}.nc" for day in range(4)]
     for day, file in enumerate(files):
         dataset(day).to_netcdf(file)
     found = Inventory(VARIABLES, cache=tmp_path / "cache").read(files)
-    assert len(opened) == 1, "the others have the same header"
+    assert len(looked_into) == 1, "the others have the same header"
     for file, contents in zip(files, found, strict=True):
         alone = Inventory(VARIABLES, cache=tmp_path / file.stem).read([file])
         assert contents.file == file and plain(contents) == plain(alone[0])
@@ -118,12 +136,12 @@ def test_netcdf_files_that_differ_in_time_alone_are_opened_once(tmp_path: Path, 
     ],
 )
 def test_another_header_is_another_file(
-    change: Callable[[xr.Dataset], xr.Dataset], tmp_path: Path, opened: list[str]
+    change: Callable[[xr.Dataset], xr.Dataset], tmp_path: Path, looked_into: list[str]
 ) -> None:
     dataset(0).to_netcdf(tmp_path / "0.nc")
     change(dataset(1)).to_netcdf(tmp_path / "1.nc")
     one, other = Inventory(VARIABLES, cache=tmp_path / "cache").read([tmp_path / "0.nc", tmp_path / "1.nc"])
-    assert sorted(opened) == ["0.nc", "1.nc"] and plain(one) != plain(other)
+    assert sorted(looked_into) == ["0.nc", "1.nc"] and plain(one) != plain(other)
 
 
 @pytest.mark.parametrize("kind", ["NetCDF", "members", "GRIB"])
@@ -139,8 +157,67 @@ def test_what_was_found_is_known_until_the_file_changes(kind: str, tmp_path: Pat
     state = file.stat()
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
     Inventory(VARIABLES, cache=cache).read([file])
-    Inventory(VARIABLES.model_copy(update={"surface": ()}), cache=cache).read([file])
-    assert opened == ["file"] * 3
+    assert opened == ["file"] * 2
+
+
+OTHER_SELECTIONS: dict[str, tuple[dict[str, tuple[Any, ...]], dict[str, str]]] = {
+    "one variable less": ({"surface": ()}, {}),
+    "one more level": ({"levels_hpa": (500, 700, 850)}, {}),
+    "one more variable": ({"atmospheric": ("temperature", "geopotential")}, {}),
+    "another name": ({"atmospheric": ("temperature", "geopotential")}, {"t": "geopotential"}),
+}
+
+
+@pytest.mark.parametrize("selection", OTHER_SELECTIONS)
+@pytest.mark.parametrize("kind", ["NetCDF", "GRIB"])
+def test_another_selection_is_answered_from_memory(
+    kind: str, selection: str, tmp_path: Path, opened: list[str]
+) -> None:
+    """As the reader of the values answers it; what is wrong is known from memory too."""
+    file, cache = tmp_path / "file", tmp_path / "cache"
+    if kind == "GRIB":
+        write_grib(file, (500, "20200301", 0), (500, "20200301", 6), (850, "20200301", 0))
+    else:
+        dataset(0).to_netcdf(file)
+    Inventory(VARIABLES, cache=cache).read([file])
+    change, rename = OTHER_SELECTIONS[selection]
+    wanted = VARIABLES.model_copy(update=change)
+    (found,) = Inventory(wanted, rename=rename, cache=cache).read([file])
+    assert opened == ["file"], "the header is known"
+    try:
+        fields = (
+            [*grib_fields(file, wanted, 0, rename)]
+            if kind == "GRIB"
+            else [*netcdf_fields(file, sniff(file), wanted, rename)]
+        )
+    except ValueError as error:
+        assert found.fault == str(error)
+        return
+    keys = {(key.variable, key.level, key.time) for key, _ in fields}
+    assert {(each.variable, each.level, time) for each in found.held for time in each.times} == keys
+    assert not found.fault
+
+
+def test_a_file_with_two_time_axes_has_the_times_of_the_right_one(tmp_path: Path) -> None:
+    """The start of a forecast is the valid time in the first file, and not in the second."""
+    files = [tmp_path / "0.nc", tmp_path / "1.nc"]
+    for hours, file in enumerate(files):
+        one = dataset(0)
+        start = one["time"].values - np.timedelta64(hours, "h")
+        one.assign_coords(forecast_reference_time=("time", start)).to_netcdf(file)
+    for contents in Inventory(VARIABLES, cache=tmp_path / "cache").read(files):
+        for each in contents.held:
+            np.testing.assert_array_equal(each.times, to_minutes(dataset(0)["time"].values))
+
+
+def test_other_code_of_the_readers_reads_anew(
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_grib(tmp_path / "file", (500, "20200301", 0))
+    for made_by in ("one", "one", "another"):
+        monkeypatch.setattr(inventory_cache, "_made_by", partial(str, made_by))
+        assert Inventory(VARIABLES, cache=tmp_path / "cache").read([tmp_path / "file"])[0].held
+    assert opened == ["file"] * 2
 
 
 def test_a_file_without_fields_or_with_a_fault_stops_nothing(tmp_path: Path) -> None:
@@ -167,7 +244,9 @@ def test_a_cache_that_cannot_be_used_is_no_error(tmp_path: Path) -> None:
     cache.unlink()
     Inventory(VARIABLES, cache=cache).read([file])
     (page,) = cache.iterdir()
-    for text in ("{", "[]", '{"files": {}}'):
+    whole = page.read_text()
+    emptied = json.dumps({**json.loads(whole), "structures": {}})
+    for text in ("{", "[]", '{"files": {}}', emptied):
         page.write_text(text)
         assert Inventory(VARIABLES, cache=cache).read([file])[0].held
 

@@ -13,7 +13,7 @@ from weatherpeft.interfaces import DataRequest
 from weatherpeft.sources.ens10.spec import Ens10
 from weatherpeft.sources.formats.fields import PRESSURE, Key
 from weatherpeft.sources.formats.files import sniff
-from weatherpeft.sources.formats.grib import inventory
+from weatherpeft.sources.formats.grib_header import inventory
 from weatherpeft.sources.transfer.mirror import bring
 
 _COLUMNS = np.dtype(

@@ -1,10 +1,10 @@
-"""GRIB files: a scan of the headers, message by message, and fields that are read one at a time."""
+"""GRIB files: fields that are found by the headers and read one at a time."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,136 +21,21 @@ from weatherpeft.sources.formats.fields import (
     check_points,
     variable_rows,
 )
+from weatherpeft.sources.formats.grib_header import (
+    Message,
+    Names,
+    Place,
+    inventory,
+    names_of,
+    place_of,
+)
 from weatherpeft.sources.formats.grids import SEPARABLE, advice
 from weatherpeft.sources.formats.names import Named, recognize
 from weatherpeft.sources.formats.units import conversion
 
 _SURFACES = ("surface", "heightAboveGround", "meanSea", "entireAtmosphere", "depthBelowLandLayer")
 _MISSING = 3.4028234663852886e38
-_SIMPLE = ("referenceValue", "binaryScaleFactor", "decimalScaleFactor", "offsetBeforeData")
 _ROWS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A GRIB message, from its header.
-
-    Attributes:
-        offset: position of the first byte in the file.
-        length: number of bytes, including the final 7777.
-        param_id: ECMWF param id.
-        type_of_level: type of level in ecCodes' words, for example ``isobaricInhPa`` or ``surface``.
-        level: level in units of its type.
-        valid_time: valid time (UTC, to the minute).
-        interval_hours: hours of the interval that the values are for, 0 for an instant.
-        lead_hours: hours from the start of the forecast to the valid time, 0 for an analysis.
-        member: ensemble member, None where the message has none.
-        expver: ECMWF experiment version, ``0001`` for final and ``0005`` for preliminary ERA5.
-        geometry: grid type, Gaussian rows from a pole to the equator (else 0), scanning flags, rows, columns,
-            first and last latitude and longitude; the type alone where it has no rows and columns.
-        simple: for GRIB 1 in simple packing of 16 bits without missing values, like most of ERA5, the
-            reference value, the binary and decimal scale factors, and the first byte of the values in the
-            message; otherwise None.
-    """
-
-    offset: int
-    length: int
-    param_id: int
-    type_of_level: str
-    level: int
-    valid_time: np.datetime64
-    interval_hours: int
-    lead_hours: int
-    member: int | None
-    expver: str
-    geometry: tuple[Any, ...]
-    simple: tuple[float, int, int, int] | None
-
-
-def inventory(path: Path) -> list[Message]:
-    """Scan the headers of a GRIB file, in the order of the file.
-
-    Raises:
-        ValueError: a message is cut off, does not end in 7777 or cannot be read, or bytes between
-            messages are not padding.
-    """
-    import eccodes
-
-    messages: list[Message] = []
-    size = path.stat().st_size
-    end = 0
-    with path.open("rb") as headers, path.open("rb") as stream:
-        while True:
-            where = f"{path}: message {len(messages) + 1}, after byte {end} of {size}"
-            try:
-                handle = eccodes.codes_grib_new_from_file(headers, headers_only=True)
-            except eccodes.CodesInternalError as error:
-                raise ValueError(f"{where}: truncated or damaged GRIB ({error})") from error
-            if handle is None:
-                _check_padding(stream, end, size, where)
-                return messages
-            try:
-                message = _header(handle)
-            except (eccodes.CodesInternalError, ValueError) as error:  # ValueError: of a time
-                raise ValueError(f"{where}: cannot read the header ({error})") from error
-            finally:
-                eccodes.codes_release(handle)
-            _check_padding(stream, end, message.offset, where)
-            end = message.offset + message.length
-            stream.seek(end - 4)
-            if stream.read(4) != b"7777":
-                raise ValueError(f"{where}: truncated GRIB, it does not end in 7777 at byte {end}")
-            messages.append(message)
-
-
-def _check_padding(stream: BinaryIO, start: int, stop: int, where: str) -> None:
-    """Refuse bytes between messages other than ECMWF's padding: ecCodes skips damaged messages."""
-    stream.seek(start)
-    while start < stop:
-        part = stream.read(min(stop - start, 1 << 20))
-        if part.strip(b"\0\r\n "):
-            raise ValueError(f"{where}: truncated or damaged GRIB, {stop - start} bytes are no message")
-        start += len(part)
-
-
-def _header(handle: int) -> Message:
-    import eccodes
-
-    def get(key: str, kind: type | None = None) -> Any:
-        return eccodes.codes_get(handle, key, kind)
-
-    def optional(key: str) -> Any:
-        return get(key) if eccodes.codes_is_defined(handle, key) else None
-
-    digits = f"{get('validityDate', int):08d}{get('validityTime', int):04d}"
-    valid_time = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:]}"
-    kind = get("gridType", str)
-    geometry = [kind]
-    if kind in SEPARABLE:
-        geometry += [get("N") if kind == "regular_gg" else 0]
-        geometry += [
-            get(key)
-            for key in ("iScansNegatively", "jPointsAreConsecutive", "alternativeRowScanning", "Nj", "Ni")
-        ] + [
-            get(f"{axis}Of{end}GridPointInDegrees", float)
-            for axis in ("latitude", "longitude")
-            for end in ("First", "Last")
-        ]
-    packing = [get(key) for key in ("edition", "packingType", "bitsPerValue", "bitmapPresent")]
-    return Message(
-        offset=get("offset", int),
-        length=get("totalLength", int),
-        param_id=get("paramId", int),
-        type_of_level=get("typeOfLevel", str),
-        level=get("level", int),
-        valid_time=np.datetime64(valid_time, "m"),
-        interval_hours=get("endStep", int) - get("startStep", int),
-        lead_hours=get("endStep", int),
-        member=optional("number"),
-        expver=str(optional("expver") or ""),
-        geometry=tuple(geometry),
-        simple=tuple(get(key) for key in _SIMPLE) if packing == [1, "grid_simple", 16, 0] else None,
-    )
 
 
 def _grib_layout(geometry: tuple[Any, ...]) -> Layout:
@@ -192,7 +77,7 @@ def _gaussian_rows(between: int, rows: int, north: float, south: float) -> NDArr
 
 
 @dataclass(frozen=True, slots=True)
-class _Chosen:
+class Chosen:
     """The variable that a parameter is, its name in the file, and factor and offset of its values."""
 
     row: Variable
@@ -219,12 +104,52 @@ def grib_fields(
             cannot be converted, or the grid is neither a regular one of latitude and longitude nor a regular
             Gaussian one.
     """
+    messages = inventory(path)
+    for key, found in found_fields(path, messages, variables, lead_hours, rename or {}):
+        message, layout = found.message, found.layout
+        read = partial(_read_message, path, message, layout)
+        if found.chosen.conversion != (1.0, 0.0):
+            read = partial(_converted, read, *found.chosen.conversion)
+        yield (
+            key,
+            RawField(
+                path, message.expver, message.member, layout, read, found.chosen.name, found.chosen.sure
+            ),
+        )
+
+
+class FoundField(NamedTuple):
+    """A message that is a field of a variable that was looked for."""
+
+    message: Message
+    layout: Layout
+    chosen: Chosen
+
+
+def found_fields(
+    path: Path,
+    messages: Iterable[Message],
+    variables: VariableSet,
+    lead_hours: int,
+    rename: Mapping[str, str],
+    names: Callable[[Path, Message], Names] = names_of,
+) -> Iterator[tuple[Key, FoundField]]:
+    """The messages that are fields of some variables. See ``grib_fields``, whose errors are those of this.
+
+    Args:
+        path: GRIB file.
+        messages: its messages, or some of them.
+        variables: see ``grib_fields``.
+        lead_hours: see ``grib_fields``.
+        rename: see ``grib_fields``.
+        names: gives the names of a message's parameter.
+    """
     rows = variable_rows(variables)
-    chosen: dict[tuple[int, str, int], _Chosen | None] = {}
+    chosen: dict[Place, Chosen | None] = {}
     layouts: dict[tuple[Any, ...], Layout] = {}
-    for message in inventory(path):
-        if (place := _place(message)) not in chosen:
-            chosen[place] = _choose(path, message, rows, rename or {})
+    for message in messages:
+        if (place := place_of(message)) not in chosen:
+            chosen[place] = _choose(path, message, rows, rename, names)
         its = chosen[place]
         if its is None or (lead_hours and message.lead_hours != lead_hours):
             continue
@@ -247,29 +172,24 @@ def grib_fields(
         except ValueError as error:
             raise ValueError(f"{path}: {key}: {error}") from error
         layouts[message.geometry] = layout
-        read = partial(_read_message, path, message, layout)
-        if its.conversion != (1.0, 0.0):
-            read = partial(_converted, read, *its.conversion)
-        yield key, RawField(path, message.expver, message.member, layout, read, its.name, its.sure)
-
-
-def _place(message: Message) -> tuple[int, str, int]:
-    """What tells a parameter from others: its id, and where it is, apart from the pressure."""
-    level = 0 if message.type_of_level == PRESSURE else message.level
-    return message.param_id, message.type_of_level, level
+        yield key, FoundField(message, layout, its)
 
 
 def _choose(
-    path: Path, message: Message, rows: Sequence[Variable], rename: Mapping[str, str]
-) -> _Chosen | None:
+    path: Path,
+    message: Message,
+    rows: Sequence[Variable],
+    rename: Mapping[str, str],
+    names: Callable[[Path, Message], Names] = names_of,
+) -> Chosen | None:
     """The variable that a parameter is, by its param id, and where that is another center's by its names."""
     on_pressure = message.type_of_level == PRESSURE
     if not on_pressure and message.type_of_level not in _SURFACES:
         return None
     for row in rows:
         if not rename and (row.param_id, row.kind == "atmospheric") == (message.param_id, on_pressure):
-            return _Chosen(row, str(message.param_id), True, (1.0, 0.0))
-    name, standard_name, units = _names(path, message)
+            return Chosen(row, str(message.param_id), True, (1.0, 0.0))
+    name, standard_name, units = names(path, message)
     above_ground = message.type_of_level == "heightAboveGround"
     said = Named(name, standard_name, message.param_id, on_pressure, message.level if above_ground else None)
     for row in rows:
@@ -279,24 +199,8 @@ def _choose(
                 factors = (1.0, 0.0) if by_id else conversion(units, row, match.height)
             except ValueError as error:
                 raise ValueError(f"{path}: {row.name}: {name}: {error}") from error
-            return _Chosen(row, name, match.sure, factors)
+            return Chosen(row, name, match.sure, factors)
     return None
-
-
-def _names(path: Path, message: Message) -> tuple[str, str, str]:
-    """Short name, CF standard name and units of a message; ecCodes says ``unknown`` where it knows none."""
-    import eccodes
-
-    with path.open("rb") as stream:
-        stream.seek(message.offset)
-        handle = eccodes.codes_grib_new_from_file(stream, headers_only=True)
-    try:
-        name, standard_name, units = (
-            str(eccodes.codes_get(handle, key)) for key in ("shortName", "cfName", "units")
-        )
-    finally:
-        eccodes.codes_release(handle)
-    return name, standard_name, units
 
 
 def grib_contents(path: Path, besides: VariableSet | None = None) -> list[str]:
@@ -307,10 +211,10 @@ def grib_contents(path: Path, besides: VariableSet | None = None) -> list[str]:
 def grib_parameters(path: Path, besides: VariableSet | None = None) -> Iterator[tuple[Message, str, str]]:
     """A message of each parameter of a GRIB file, with short name and units, but for some variables."""
     rows = variable_rows(besides) if besides else []
-    places = {_place(message): message for message in inventory(path)}
+    places = {place_of(message): message for message in inventory(path)}
     for message in places.values():
         if not rows or _choose(path, message, rows, {}) is None:
-            name, _, units = _names(path, message)
+            name, _, units = names_of(path, message)
             yield message, name, units
 
 

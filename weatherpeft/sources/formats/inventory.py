@@ -1,26 +1,45 @@
 """What many raw files hold, by their headers, kept for the next time.
 
-The readers that decode the files find the fields here too, so that both agree on names, units and grids. Of
-NetCDF files that differ in their times alone, that reader opens the first.
+The readers that decode the files find the fields in the headers too, so that both agree on names, units and
+grids. They look into one header of all that differ in times alone.
 """
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
+from weatherpeft.artifacts.caches import cache_folder
 from weatherpeft.fields.variables import VariableSet
-from weatherpeft.sources.formats.fields import FileKind, Key, Layout, RawField
+from weatherpeft.sources.formats import grib_header, netcdf_header
+from weatherpeft.sources.formats.fields import COORDINATES, Key, Layout, RawField
 from weatherpeft.sources.formats.files import sniff
-from weatherpeft.sources.formats.grib import grib_fields
-from weatherpeft.sources.formats.inventory_cache import Cache, Held
-from weatherpeft.sources.formats.netcdf import netcdf_fields
-from weatherpeft.sources.formats.netcdf_times import Header, header
+from weatherpeft.sources.formats.grib import found_fields
+from weatherpeft.sources.formats.inventory_cache import Cache, Kept, Times, kept
+from weatherpeft.sources.formats.netcdf import dataset_fields, netcdf_fields
+
+_START = np.datetime64("1700-01-01T00:00", "m")
+"""Stands for the times of the first time axis of a file; a minute later for the second, and so on."""
+_NO_TIMES = np.empty(0, "datetime64[m]")
+
+
+class Held(NamedTuple):
+    """The fields of a variable at one level and of one member in a file, with the units of the table.
+
+    ``sure`` says that no other quantity has the name that they have there (see ``names.Match``).
+    """
+
+    variable: str
+    level: int | None
+    member: int | None
+    times: Times
+    layout: Layout
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,17 @@ class Contents:
     packed: bool = False
 
 
+class _Channel(NamedTuple):
+    """Fields of a file, and the number of their times; None where ``held`` has their times, or none."""
+
+    held: Held
+    times: int | None
+
+
+_Found = tuple[_Channel, ...] | str
+"""The fields of all files with some structure, or what is wrong with each of them."""
+
+
 @dataclass
 class Inventory:
     """Reads the headers of raw files, and remembers them by path, size and time of change.
@@ -55,7 +85,7 @@ class Inventory:
     lead_hours: int = 0
     rename: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
-    _alike: dict[str, tuple[int, tuple[Held, ...]]] = field(default_factory=dict, init=False)
+    _known: dict[str, _Found] = field(default_factory=dict, init=False)
     _lock: Lock = field(default_factory=Lock, init=False)  # the NetCDF library is not made for threads
 
     def read(self, files: Sequence[Path]) -> list[Contents]:
@@ -63,63 +93,104 @@ class Inventory:
 
         A file that cannot be read is no error here; its ``fault`` says why.
         """
-        rename = json.dumps(dict(self.rename), sort_keys=True)
-        looked_for = f"{self.variables.canonical_json()} {self.lead_hours} {rename}"
-        stored = Cache(self.cache or default_cache(), looked_for)
-        found: dict[Path, Contents] = {}
+        stored = Cache(self.cache or cache_folder("inventory"))
         states = {file: os.stat(file) if file.exists() else None for file in files}
+        headers: dict[Path, Kept | Contents] = {}
         for file, state in states.items():
-            held = stored.get(file, state) if state else None
-            if held is not None:
-                found[file] = Contents(file, held)
-        rest = [file for file in states if file not in found]
+            if state and (known := stored.get(file, state)):
+                headers[file] = known
+        rest = [file for file in states if file not in headers]
         with ThreadPoolExecutor() as pool:
-            for contents in pool.map(self._read, rest):
-                found[contents.file] = contents
-                state = states[contents.file]
-                if state and not (contents.fault or contents.packed):
-                    stored.put(contents.file, state, contents.held)
+            for file, header in zip(rest, pool.map(self._read, rest), strict=True):
+                headers[file] = header
+                if (state := states[file]) and isinstance(header, Kept):
+                    stored.put(file, state, header)
         stored.write()
+        found = {file: self._contents(file, header) for file, header in headers.items()}
         return [found[file] for file in files]
 
-    def _read(self, file: Path) -> Contents:
+    def _read(self, file: Path) -> Kept | Contents:
+        """The header of a file or, if it has none that can be kept, what is known of it."""
         try:
             kind = sniff(file)
             if kind == "ZIP archive":
                 return Contents(file, packed=True)
             if kind == "GRIB":
-                fields = grib_fields(file, self.variables, self.lead_hours, self.rename)
-                return Contents(file, _grouped(fields))
-            if kind in ("NetCDF3", "NetCDF4") and not self.lead_hours:
+                return kept(*grib_header.header(file))
+            if kind in ("NetCDF3", "NetCDF4"):
                 with self._lock:
-                    return Contents(file, self._netcdf(file, kind))
+                    if header := netcdf_header.header(file, kind):
+                        return kept(*header)
+                    if not self.lead_hours:
+                        return Contents(
+                            file, _grouped(netcdf_fields(file, kind, self.variables, self.rename))
+                        )
             return Contents(file, fault=f"{file}: expected GRIB or NetCDF, found a file that is {kind}")
         except (ValueError, OSError) as error:
             return Contents(file, fault=" ".join(str(error).split()))
 
-    def _netcdf(self, file: Path, kind: FileKind) -> tuple[Held, ...]:
-        """The fields of a NetCDF file, from those of one with the same header where there is one."""
-        found = header(file, kind)
-        if found and found.digest in self._alike:
-            axis, pattern = self._alike[found.digest]
-            times = found.times[axis]
-            return tuple(each._replace(times=times) if each.times.size else each for each in pattern)
-        held = _grouped(netcdf_fields(file, kind, self.variables, self.rename))
-        if found:
-            self._remember(found, held)
-        return held
+    def _contents(self, file: Path, header: Kept | Contents) -> Contents:
+        """What a file holds, from what a file with the same structure holds where there was one."""
+        if isinstance(header, Contents):
+            return header
+        found = self._known.get(header.digest)
+        try:
+            if found is None and header.structure["kind"] == "GRIB":
+                found = self._known[header.digest] = tuple(self._in_grib(file, header))
+            elif found is None:
+                found = self._known[header.digest] = self._in_netcdf(file, header)
+        except ValueError as error:
+            return Contents(file, fault=" ".join(str(error).split()))
+        if isinstance(found, str):
+            return Contents(file, fault=f"{file}: {found}")
+        held = tuple(
+            each if number is None else each._replace(times=header.times[number]) for each, number in found
+        )
+        if fault := _too_many(held):
+            return Contents(file, fault=f"{file}: {fault}")
+        return Contents(file, held)
 
-    def _remember(self, found: Header, held: tuple[Held, ...]) -> None:
-        """Keep the fields of a header, if all have the same one of its time axes."""
-        for number, times in enumerate(found.times):
-            if all(np.array_equal(times, each.times) for each in held if each.times.size):
-                self._alike[found.digest] = (number, held)
+    def _in_grib(self, file: Path, header: Kept) -> Iterator[_Channel]:
+        """The fields of a GRIB file. What is wrong with one names its time, so that it is not remembered."""
+        groups, names = grib_header.groups(grib_header.Header(header.structure, list(header.times)))
+        numbers = {id(group.first): group.times for group in groups}
+        messages = [group.first for group in groups]
+        for key, found in found_fields(
+            file,
+            messages,
+            self.variables,
+            self.lead_hours,
+            self.rename,
+            lambda _, message: names[grib_header.place_of(message)],
+        ):
+            held = Held(key.variable, key.level, key.member, _NO_TIMES, found.layout, found.chosen.sure)
+            yield _Channel(held, None if key.time is None else numbers[id(found.message)])
+
+    def _in_netcdf(self, file: Path, header: Kept) -> _Found:
+        """The fields of a NetCDF file with some structure, or what is wrong with it."""
+        if self.lead_hours:
+            return f"expected GRIB or NetCDF, found a file that is {header.structure['kind']}"
+        starts = [_START + number for number in range(len(header.times))]
+        try:
+            dataset = netcdf_header.empty_dataset(header.structure, starts)
+            held = _grouped(dataset_fields(file, dataset, self.variables, self.rename))
+        except ValueError as error:
+            return " ".join(str(error).removeprefix(f"{file}: ").split())
+        numbers = {(start,): number for number, start in enumerate(starts)}
+        return tuple(_Channel(each, numbers.get(tuple(each.times))) for each in held)
 
 
-def default_cache() -> Path:
-    """The folder in which inventories are kept: ``weatherpeft/inventory`` below ``XDG_CACHE_HOME``."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "weatherpeft" / "inventory"
+def _too_many(held: Iterable[Held]) -> str:
+    """What is wrong where a variable has more fields than are believed; empty where none has."""
+    counts: dict[str, int] = {}
+    for each in held:
+        counts[each.variable] = counts.get(each.variable, 0) + each.times.size
+    faults = (
+        f"{name}: expected up to {COORDINATES} fields, found {count}"
+        for name, count in counts.items()
+        if count > COORDINATES
+    )
+    return next(faults, "")
 
 
 def _grouped(fields: Iterable[tuple[Key, RawField]]) -> tuple[Held, ...]:

@@ -36,6 +36,7 @@ from weatherpeft.sources.formats.names import Match
 from weatherpeft.sources.formats.units import conversion
 
 if TYPE_CHECKING:
+    import netCDF4
     import xarray as xr
 
 
@@ -58,7 +59,13 @@ def netcdf_fields(
             or has an unknown dimension, a missing coordinate, another calendar than the standard one, an
             axis that is not regular, or units that cannot be converted.
     """
-    dataset = open_netcdf(path, kind)
+    yield from dataset_fields(path, open_netcdf(path, kind), variables, rename)
+
+
+def dataset_fields(
+    path: Path, dataset: "xr.Dataset", variables: VariableSet, rename: Mapping[str, str]
+) -> Iterator[tuple[Key, RawField]]:
+    """The fields of some variables in an opened file (see ``netcdf_fields``)."""
     found = {str(name): roles(array) for name, array in dataset.data_vars.items()}
     for row in variable_rows(variables):
         try:
@@ -89,12 +96,14 @@ def open_netcdf(path: Path, kind: FileKind) -> "xr.Dataset":
     Raises:
         ValueError: the file is truncated or cannot be decoded. The message names it.
     """
+    import netCDF4
     import xarray as xr
 
     if kind == "NetCDF3":
         check_classic(path)
     try:
-        _check_sizes(path)
+        with netCDF4.Dataset(path) as opened:
+            check_sizes(opened)
         return xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=False)
     except OSError as error:
         raise ValueError(f"{path}: truncated or damaged {kind} ({error})") from error
@@ -102,21 +111,22 @@ def open_netcdf(path: Path, kind: FileKind) -> "xr.Dataset":
         raise ValueError(f"{path}: cannot decode {kind} ({' '.join(str(error).split())})") from error
 
 
-def _check_sizes(path: Path) -> None:
-    """Refuse a header that claims more than any file of weather has, before memory is taken for it."""
-    import netCDF4
+def check_sizes(opened: "netCDF4.Dataset") -> None:
+    """Refuse a header that claims more than any file of weather has, before memory is taken for it.
 
-    with netCDF4.Dataset(path) as opened:
-        for name, array in opened.variables.items():
-            if is_coordinate(name, array.dimensions) and prod(array.shape) > COORDINATES:
-                raise ValueError(f"expected up to {COORDINATES} values of {name}, found shape {array.shape}")
-        for name, dimension in opened.dimensions.items():
-            if len(dimension) > POINTS:
-                raise ValueError(f"expected up to {POINTS} values along {name}, found {len(dimension)}")
-        for name, array in opened.variables.items():
-            chunks = array.chunking()
-            if isinstance(chunks, list) and prod(chunks) * getattr(array.dtype, "itemsize", 1) > CHUNK_BYTES:
-                raise ValueError(f"expected chunks of up to {CHUNK_BYTES} bytes, found {name} in {chunks}")
+    Raises:
+        ValueError: a coordinate, a dimension or a chunk is too large.
+    """
+    for name, array in opened.variables.items():
+        if is_coordinate(name, array.dimensions) and prod(array.shape) > COORDINATES:
+            raise ValueError(f"expected up to {COORDINATES} values of {name}, found shape {array.shape}")
+    for name, dimension in opened.dimensions.items():
+        if len(dimension) > POINTS:
+            raise ValueError(f"expected up to {POINTS} values along {name}, found {len(dimension)}")
+    for name, array in opened.variables.items():
+        chunks = array.chunking()
+        if isinstance(chunks, list) and prod(chunks) * getattr(array.dtype, "itemsize", 1) > CHUNK_BYTES:
+            raise ValueError(f"expected chunks of up to {CHUNK_BYTES} bytes, found {name} in {chunks}")
 
 
 def check_classic(path: Path) -> None:
