@@ -16,7 +16,7 @@ from weatherpeft.spec import Period
 if TYPE_CHECKING:
     import xarray as xr
 
-    from weatherpeft.sources.formats.inventory_cache import Held
+    from weatherpeft.sources.formats.inventory import Held
 
 Times = NDArray[np.datetime64]
 _ALWAYS = Period(start=date(1, 1, 1), end=date(9998, 12, 31))
