@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -169,6 +169,66 @@ def test_a_job_that_was_taken_for_dead_writes_nothing(tmp_path: Path) -> None:
         directory.mkdir(parents=True)
         (directory / "part-1").write_text("late")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_was_taken_for_dead_and_fails_says_so(tmp_path: Path) -> None:
+    import shutil
+
+    with (
+        pytest.raises(ValueError, match=f"{tmp_path / 'made'}: another job took this one for dead"),
+        store.artifact(tmp_path / "made", Made(), "weatherpeft.spec") as directory,
+    ):
+        shutil.rmtree(directory.parent)
+        (directory / "part-0").write_text("late")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_dead_job_could_publish_goes_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that stood still may go on while its claim is removed."""
+    monkeypatch.setattr(claims, "LEASE_S", 0.0)
+    many, seen = 3000, {0}
+    unfinished = elsewhere(tmp_path / "made") / "made"
+    for number in range(many):
+        (unfinished / f"part-{number}").touch()
+    taken = Event()
+
+    def watch() -> None:
+        while not taken.is_set():
+            try:
+                seen.add(len(os.listdir(unfinished)))
+            except FileNotFoundError:
+                continue
+
+    thread = Thread(target=watch)
+    thread.start()
+    with Claim(tmp_path / "made").wait():
+        taken.set()
+    thread.join()
+    assert seen <= {0, many}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_requests_that_a_file_server_carries_out_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS repeats a request if the server has restarted before it answered."""
+    rename = Path.rename
+
+    def twice(self: Path, target: Path) -> Path:
+        rename(self, target)
+        return rename(self, target)
+
+    own = Claim(tmp_path / "made")
+    own.folder.mkdir()
+    assert own.take()
+    own.release()
+    monkeypatch.setattr(Path, "rename", twice)
+    for note in ("first", "second"):
+        make(tmp_path / "made", note)
+        assert content(tmp_path / "made") == {f"{note} {os.getpid()}"}
+    assert list(tmp_path.iterdir()) == [tmp_path / "made"]
 
 
 def test_claims_are_told_apart(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ experiment that variable alone, and the parts that are there stay as they are.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weatherpeft.artifacts.claim import UNFINISHED
+from weatherpeft.artifacts.claim import UNFINISHED, bury
 from weatherpeft.artifacts.manifest import DamagedError, checked, faults, shown
 from weatherpeft.artifacts.store import artifact_digest, read_provenance
 from weatherpeft.fields.variables import VariableSet
@@ -55,7 +54,7 @@ def tidy(folder: Path) -> None:
     """Remove what dead jobs left in a folder of parts. The caller has the claim on the folder."""
     for pattern in (f".*{UNFINISHED}", f"*/.*{UNFINISHED}"):  # of raw and of regridded parts
         for unfinished in folder.glob(pattern):
-            shutil.rmtree(unfinished, ignore_errors=True)
+            bury(unfinished)
 
 
 def find(

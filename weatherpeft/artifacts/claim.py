@@ -9,8 +9,15 @@ folder before it looks. Both step back and try again.
 A job on the same machine is dead when its process is gone. Of any other job one sees the file ``.alive``,
 which it touches every few seconds. The job is dead when the file has not changed for ``LEASE_S`` by the clock
 of the one who waits. No two clocks are compared, and no lock of the kernel is needed.
+
+A job that stood still for long and goes on may be dead to others. What it would publish is therefore taken
+from it in one step, a renaming, before anything is removed file by file.
+
+NFS answers from caches what a path is, for up to a minute. Opening a file or listing a folder asks the
+server. So only these tell what other machines do. NFS also repeats requests whose answers it has lost.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -21,7 +28,9 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
 from typing import Self
@@ -35,6 +44,8 @@ UNFINISHED = ".partial"
 _ALIVE = ".alive"
 _PAUSE_S = (0.1, 3.0)
 """First and longest pause between two attempts."""
+_REMOVALS = 6
+"""Attempts to remove a folder."""
 _NAME = re.compile(r"(?P<host>\w*)-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}")
 _HELD: set[str] = set()
 """Names of the claims of this process, with those that it just tries to take."""
@@ -68,7 +79,7 @@ class Claim:
         """Take the claim, if no living job has it, and remove what dead ones left."""
         if not self._rivals():
             _HELD.add(self.folder.name)
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)  # there already: a request that NFS repeated
             (self.folder / _ALIVE).touch()
             if not self._rivals():
                 self._beating = Thread(target=self._beat, name=f"claim {self.path}", daemon=True)
@@ -92,10 +103,26 @@ class Claim:
         Raises:
             ValueError: another job took this one for dead, because it has given no sign of life for long.
         """
-        if not (self.folder / _ALIVE).is_file():
-            raise ValueError(
-                f"{self.path}: another job took this one for dead and has removed what it made; try again"
-            )
+        with suppress(FileNotFoundError):
+            if _ALIVE in _listed(self.folder):
+                return
+        raise ValueError(
+            f"{self.path}: another job took this one for dead and has removed what it made; try again"
+        )
+
+    def publish(self, made: Path) -> None:
+        """Give what is complete its name, in place of what has it.
+
+        Args:
+            made: the entry of ``folder`` with the name of the path.
+
+        Raises:
+            ValueError: another job took this one for dead.
+        """
+        self.check()
+        if self.path.exists():  # moved away as a whole, because it would look finished when half removed
+            _rename(self.path, self.folder / ".replaced")
+        _rename(made, self.path)
 
     def release(self) -> None:
         """Give the claim back and remove the folder."""
@@ -107,12 +134,16 @@ class Claim:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            if isinstance(error, OSError | RuntimeError | ValueError):  # perhaps because the folder is gone
+                self.check()
+        finally:
+            self.release()
 
     def _remove(self) -> None:
         try:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove(self.folder)
         finally:
             _HELD.discard(self.folder.name)
 
@@ -131,9 +162,13 @@ class Claim:
         for folder in claims(self.path):
             if folder == self.folder:
                 continue
-            if self._is_dead(folder):
+            try:
+                dead = self._is_dead(folder)
+            except FileNotFoundError:  # released, and only a cache still lists it
+                continue
+            if dead:
                 _log.info("removing what an interrupted job left at %s", folder)
-                shutil.rmtree(folder, ignore_errors=True)
+                bury(folder)
             else:
                 living.append(folder)
         if living and not self.waited:
@@ -167,6 +202,16 @@ def claims(path: Path) -> list[Path]:
     ]
 
 
+def bury(folder: Path) -> None:
+    """Remove the claim of a dead job, which might go on at any moment and publish what is still there."""
+    with suppress(OSError):
+        (folder / _ALIVE).unlink()
+    with suppress(OSError):
+        for name in _listed(folder):
+            (folder / name).rename(folder / f".dead-{secrets.token_hex(4)}")
+    _remove(folder)
+
+
 def pauses() -> Iterator[float]:
     """Seconds to wait between attempts, longer and longer, and not the same for two jobs."""
     longest, own = _PAUSE_S[0], random.SystemRandom()  # no training's random numbers, none that forks share
@@ -192,12 +237,51 @@ def _is_gone(folder: Path) -> bool:
 
 
 def _sign_of_life(folder: Path) -> int | None:
-    """Time of the last sign in nanoseconds, by the file server's clock. Opening the file bypasses caches."""
-    try:
-        with (folder / _ALIVE).open("rb") as stream:
+    """Time of the last sign in nanoseconds, by the file server's clock; None if there is none.
+
+    Raises:
+        FileNotFoundError: the folder is gone.
+    """
+    for _ in range(2):
+        with suppress(OSError), (folder / _ALIVE).open("rb") as stream:
             return os.fstat(stream.fileno()).st_mtime_ns
-    except OSError:
-        return None
+        with suppress(PermissionError):
+            if _ALIVE not in _listed(folder):  # else a cache did not know it yet
+                break
+    return None
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names in a folder.
+
+    Raises:
+        FileNotFoundError: the folder is gone.
+    """
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder)) from error
+        raise
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a folder, also if NFS repeats the request, whose source is then gone."""
+    number = source.stat().st_ino
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        if not target.exists() or target.stat().st_ino != number:
+            raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder. On NFS a file that another process just reads stays in it under a name ``.nfs...``."""
+    for pause in islice(pauses(), _REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(pause)
 
 
 def _host() -> str:

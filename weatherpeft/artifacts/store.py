@@ -81,7 +81,7 @@ def artifact(
         if is_made(output, spec, code, inputs):
             raise AlreadyMadeError(output)
         directory = own.folder / output.name
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)  # there already: a request that NFS repeated
         yield directory
         record = {
             **_origin(spec, code, inputs),
@@ -90,10 +90,7 @@ def artifact(
             **(facts or {}),
         }
         seal(directory, record, file_digests(directory))
-        own.check()
-        if output.exists():  # moved away as a whole, because it would look finished when half removed
-            output.rename(own.folder / ".replaced")
-        directory.rename(output)
+        own.publish(directory)
 
 
 @contextmanager
