@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.experiments import CONFIGS
-from weatherpeft.cli import PIPELINE, _parser, main
+from weatherpeft.cli import AFTERWARDS, PIPELINE, _parser, main
 
 ROOT = CONFIGS.parent
 STAGES = "weatherpeft.stages"
-COMMANDS = [*PIPELINE, "export", "apply", "push", "schema", "check", "init", "inspect", "verify"]
+COMMANDS = [*PIPELINE, *AFTERWARDS, "schema", "check", "init", "inspect", "verify"]
 PLANNED = "config/test.yaml"
 ELSEWHERE = {"series", "climatology", "pack", "standardization", "efi", "choose", "weights"}
 """Stages that the experiment ``PLANNED`` has no jobs of."""

@@ -179,7 +179,8 @@ def _parser(arguments: list[str], stages: str) -> argparse.ArgumentParser:
     for name in [name for name in arguments[:1] if name in names] or names:
         stage = _load(stages, name)
         taken = parameters(stage)
-        subparser = add(name, summary(stage), binder(stage, taken), example(stage), _SPECS)
+        specs = [_SPECS] if "spec" in taken else []
+        subparser = add(name, summary(stage), binder(stage, taken), example(stage), *specs)
         helps = documented(stage)
         for parameter, (annotation, default) in taken.items():
             add_option(subparser, parameter, annotation, default, helps.get(parameter, ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -100,6 +100,20 @@ class Backbone(Protocol):
     def backbone_parameters(self) -> dict[str, torch.nn.Parameter]:
         """The pretrained parameters of ``backbone`` by name, as they were before any method was attached."""
 
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        """The tensors of a checkpoint by name, without what methods have added; not copies."""
+
+    @property
+    def kept_apart(self) -> str | None:
+        """Why no model of the upstream package computes the same from a checkpoint; None where one does."""
+
+    def loading(self, path: Path) -> str:
+        """Lines of Python that build the upstream package's model and load a checkpoint of this one into it.
+
+        Args:
+            path: file with what ``checkpoint`` gives, or with other tensors in this form.
+        """
+
     def attention_modules(self) -> dict[str, torch.nn.Module]:
         """The window attention of every block by its path below ``backbone``."""
 
@@ -122,8 +136,13 @@ class Backbone(Protocol):
             ValueError: weights do not fit. The message names them and the file.
         """
 
-    def save(self, path: Path) -> None:
-        """Write the weights as a checkpoint in the upstream package's format, always with the same bytes."""
+    def save(self, path: Path, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write a checkpoint in the upstream package's format, always with the same bytes.
+
+        Args:
+            path: file.
+            tensors: what to write, in the form of ``checkpoint``, which is the default.
+        """
 
     def to(self, device: torch.device) -> Self:
         """See ``torch.nn.Module.to``."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from weatherpeft.spec import Positive, Spec
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 End = Literal["encoder", "decoder"]
 """A part of a model beside its backbone."""
+Merge: TypeAlias = "Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]"
+"""From the tensors of a pretrained layer, by name, to those that make it compute what a changed one does."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,16 @@ class Adapter(Protocol):
     def load_result(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put a saved result back."""
 
+    def merge(self) -> dict[str, Merge]:
+        """How the layers that the method has changed become pretrained layers with other tensors.
+
+        The model stays as it is. Of a method that has a reason in ``kept_apart``, nobody asks this.
+
+        Returns:
+            A function for each layer, by its path in the model, for example ``backbone.<path>``. Empty where
+            the steps change pretrained parameters alone.
+        """
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Optimizer state in addition to the result, as tensors, to resume a killed run."""
 
@@ -131,6 +143,11 @@ class PeftMethod(Spec, ABC):
     def takes_the_rest(self) -> bool:
         """Whether the method works on what the others leave frozen, so that it must be the last of a list."""
         return False
+
+    @property
+    def kept_apart(self) -> str | None:
+        """Why what the method trains cannot become part of the pretrained tensors; None where it can."""
+        return None
 
     @property
     def frozen_ends(self) -> tuple[End, ...]:

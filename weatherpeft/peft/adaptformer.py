@@ -34,6 +34,11 @@ class AdaptFormer(BiasedMethod):
         """The MLPs, which can have one bottleneck, and the biases that are left."""
         return {"MLPs": True, **super().takes}
 
+    @property
+    def kept_apart(self) -> str | None:
+        """The bottleneck has an activation function of its own."""
+        return "its bottlenecks beside the MLPs are no weights of an MLP"
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Put a bottleneck beside each MLP.
 

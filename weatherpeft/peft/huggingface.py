@@ -206,6 +206,13 @@ class HuggingFace(BiasedMethod):
         weights = {"weights": True} if self.type in _NEEDS_WEIGHTS else {}
         return {f"{name} layers": True for name in self.targets} | super().takes | weights
 
+    @property
+    def kept_apart(self) -> str | None:
+        """Lily's updates depend on the tokens, so no weights have them."""
+        if self.type == "lily":
+            return "the update of a layer by its type lily depends on the tokens"
+        return None
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Put peft's layers around the target layers.
 
@@ -217,12 +224,14 @@ class HuggingFace(BiasedMethod):
 
         if self.type == "ln_tuning":
             return self.adapter(model, injection.frozen_norms(model, self.targets, self.name))
+        layers = injection.linear_layers(model, self.targets)
         try:
             parameters = injection.inject(model, self._config(model, context), self.name, context.seed)
         except ValueError as error:
             raise ValueError(f"huggingface: type {self.type!r} with {self.options}: {error}") from error
         fixed = injection.layer_tensors(model, _FIXED.get(self.type, ()), self.name)
-        return injection.FixedTensorsAdapter({**parameters, **self.left_biases(model)}, fixed)
+        merge = injection.merges(model, layers)
+        return injection.FixedTensorsAdapter({**parameters, **self.left_biases(model)}, fixed, merge)
 
     def peft_config(self, model: Backbone, context: TuningContext) -> peft.PeftConfig | None:
         """The configuration of the type; None for layer norms, which are trained in place."""

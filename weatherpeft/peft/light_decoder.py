@@ -39,10 +39,15 @@ class LightDecoder(PeftMethod):
         """Both."""
         return ("encoder", "decoder")
 
+    @property
+    def kept_apart(self) -> str | None:
+        """A pretrained head is one linear layer."""
+        return "its decoders have hidden layers, and a head has none" if self.hidden else None
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Replace the decoder's heads."""
         from weatherpeft.peft.adapters.dense import seeded
         from weatherpeft.peft.adapters.heads import HeadAdapter, replace_heads
 
         with seeded(context.seed):
-            return HeadAdapter(replace_heads(model, self.hidden, self.name))
+            return HeadAdapter(*replace_heads(model, self.hidden, self.name))

@@ -39,6 +39,11 @@ class Sct(BiasedMethod):
         """The blocks, whose outputs can be changed once, and the biases that are left."""
         return {"blocks": True, **super().takes}
 
+    @property
+    def kept_apart(self) -> str | None:
+        """The map is behind a block's residual sum."""
+        return "its maps behind the blocks are no weights of a block"
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Put a map behind each block.
 

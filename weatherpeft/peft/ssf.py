@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from weatherpeft.peft.adapters.biases import BiasedMethod
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from weatherpeft.interfaces import Adapter, Backbone, TuningContext
+    from weatherpeft.interfaces.method import Merge
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 NORMS = ("norm1", "norm2")
@@ -43,12 +45,15 @@ class Ssf(BiasedMethod):
             ValueError: a block of the backbone is of another kind than Aurora's.
         """
         from weatherpeft.peft.adapters.blocks import aurora_blocks, change_output
-        from weatherpeft.peft.adapters.changes import ScaleShift
+        from weatherpeft.peft.adapters.changes import ScaleShift, into_linear, into_norm
 
         parameters: dict[str, Parameter] = {}
+        merge: dict[str, Merge] = {}
         for path, block in aurora_blocks(model, self.name).items():
             for name in LINEAR + NORMS:
                 layer = block.get_submodule(name)
                 change = ScaleShift(getattr(layer, "out_features", block.dim))
                 parameters |= change_output(layer, f"{path}.{name}", self.name, change)
-        return self.adapter(model, parameters)
+                into = partial(into_norm, layer.scale_bias) if name in NORMS else into_linear
+                merge[f"backbone.{path}.{name}"] = partial(into, change)
+        return self.adapter(model, parameters, merge)

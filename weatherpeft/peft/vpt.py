@@ -36,6 +36,11 @@ class Vpt(BiasedMethod):
         """The attentions, which can be prompted once, and the biases that are left."""
         return {"attentions": True, **super().takes}
 
+    @property
+    def kept_apart(self) -> str | None:
+        """Prompts stand beside the weights."""
+        return "its prompts are no weights of an attention"
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Put prompts into the windows.
 

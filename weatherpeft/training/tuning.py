@@ -16,6 +16,7 @@ from weatherpeft.peft.adapters.composition import composed
 from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.training.loop import Peaks
 from weatherpeft.training.memory import save_memory
+from weatherpeft.training.merging import check_mergeable, refusal
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.rollout import Forecasts
 from weatherpeft.training.spec import Precision, Training
@@ -121,6 +122,31 @@ class TunedModel:
             adapter.load_result(own)
         if left:
             raise ValueError(f"tuned weights hold unknown tensors: {', '.join(left)}")
+
+    @torch.no_grad()
+    def merged(self) -> dict[str, torch.Tensor]:
+        """A checkpoint from which the upstream package's own model makes the same forecast, but for rounding.
+
+        The model stays as it is. Tensors that no method replaces are its own, not copies.
+
+        Raises:
+            ValueError: naming the method, or what else no checkpoint can hold, and what to do instead.
+        """
+        check_mergeable(self.methods)
+        if reason := self.model.kept_apart:
+            raise ValueError(refusal("the model", reason))
+        tensors = self.model.checkpoint()
+        if rounded := [name for name, tensor in tensors.items() if tensor.dtype != torch.float32]:
+            raise ValueError(
+                f"{rounded[0]} is {tensors[rounded[0]].dtype}, expected float32: "
+                "merge a model that was built with precision float32"
+            )
+        changes = [change for adapter in self.adapters for change in adapter.merge().items()]
+        for path, merge in sorted(changes, key=lambda change: -change[0].count(".")):  # from the inside
+            prefix = f"{path}."
+            own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            tensors |= {prefix + name: tensor for name, tensor in merge(own).items()}
+        return tensors
 
     def _ends(self) -> dict[str, nn.Parameter]:
         """Parameters of encoder and decoder, as far as no method freezes them."""

@@ -131,12 +131,18 @@ class EnsembleAuroraBackbone(AuroraBackbone):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             _Decoder.reheaded(self.model.decoder, *heads)
+        self._note_pretrained()
         self._levels = [seen.levels_hpa.index(level) for level in wanted.levels_hpa]
         self._partial = {name for name in (*seen.surface, *seen.atmospheric) if seen.row(name).partial}
         own = {name: seen.definition(name) for name in (*seen.surface, *seen.atmospheric)}
         self._logarithms = {
             name: its.transformation.scale for name, its in own.items() if its and its.transformation
         }
+
+    @property
+    def kept_apart(self) -> str | None:
+        """See ``interfaces.Backbone``."""
+        return "it predicts mean and spread of an ensemble, for which upstream has no heads"
 
     def complete_statistics(self, mean: Fields, scale: Fields) -> None:
         """Take mean and standard deviation of every input frame and grid point.

@@ -6,6 +6,7 @@ import logging
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import aurora as upstream
 import torch
-from aurora.model.decoder import LinearPatchReconstruction
 from aurora.normalisation import level_to_str, locations
-from torch import nn
 
+from weatherpeft.backbones.aurora.parts import AuroraParts
 from weatherpeft.fields.variables import RELATED, VARIABLES, FieldSet
 from weatherpeft.samples.batch import Batch, Fields
 
@@ -161,7 +161,7 @@ def upstream_name(name: str) -> str:
     return VARIABLES[name].short_name if name in VARIABLES else f"own_{name}"
 
 
-class AuroraBackbone(nn.Module):
+class AuroraBackbone(AuroraParts):
     """Upstream Aurora, which takes and returns canonical fields and uses ECMWF short names inside.
 
     Args:
@@ -183,22 +183,21 @@ class AuroraBackbone(nn.Module):
         kind: type[Aurora] = Aurora,
         history: int = 2,
     ) -> None:
-        super().__init__()
-        self.spec, self.fields = spec, fields
         variables = fields.all
-        arguments: dict[str, Any] = spec.model_dump(exclude={"name"})
+        arguments: dict[str, Any] = {
+            "surf_vars": tuple(upstream_name(name) for name in variables.surface),
+            "static_vars": tuple(upstream_name(name) for name in variables.static),
+            "atmos_vars": tuple(upstream_name(name) for name in variables.atmospheric),
+            "timestep": timedelta(hours=lead_hours),
+            "max_history_size": history,
+            "use_lora": False,
+            **spec.model_dump(exclude={"name"}),
+        }
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.model = kind(
-                surf_vars=tuple(upstream_name(name) for name in variables.surface),
-                static_vars=tuple(upstream_name(name) for name in variables.static),
-                atmos_vars=tuple(upstream_name(name) for name in variables.atmospheric),
-                timestep=timedelta(hours=lead_hours),
-                variable_lead_time=True,
-                max_history_size=history,
-                use_lora=False,
-                **arguments,
-            )
+            super().__init__(kind(**arguments, variable_lead_time=True))
+        self.spec, self.fields, self._arguments = spec, fields, arguments
+        self.model: Aurora
         self.model.upper_statistics = {}
         own = {name: its for name in variables.names if (its := variables.definition(name))}
         defined = {name: its.starts_from for name, its in own.items() if its.starts_from}
@@ -208,22 +207,6 @@ class AuroraBackbone(nn.Module):
         own_static = (name for name in variables.static if name in variables.define)
         self.model.surf_stats |= {upstream_name(name): (0.0, 1.0) for name in own_static}  # see _predict
         self._lead_hours = lead_hours
-        self._backbone_parameters = dict(self.model.backbone.named_parameters())
-
-    @property
-    def encoder(self) -> nn.Module:
-        """Patch embedding and level aggregation."""
-        return self.model.encoder
-
-    @property
-    def decoder(self) -> nn.Module:
-        """Level de-aggregation and heads."""
-        return self.model.decoder
-
-    @property
-    def backbone(self) -> nn.Module:
-        """The Swin transformer between them."""
-        return self.model.backbone
 
     def forward(self, batch: Batch) -> Fields:
         """Predict the fields of one time (see ``interfaces.Backbone``)."""
@@ -285,47 +268,45 @@ class AuroraBackbone(nn.Module):
         for name in (name for name in upper if name in mean.atmospheric):
             self.model.upper_statistics[upstream_name(name)] = mean.atmospheric[name], scale.atmospheric[name]
 
-    def backbone_parameters(self) -> dict[str, nn.Parameter]:
-        """The backbone's pretrained parameters, by their names before any method was attached."""
-        return dict(self._backbone_parameters)
-
-    def attention_modules(self) -> dict[str, nn.Module]:
-        """The window attention of every block, in the order of the forward pass."""
-        return {
-            f"{side}.{stage}.blocks.{block}.attn": module.attn
-            for side in ("encoder_layers", "decoder_layers")
-            for stage, layer in enumerate(getattr(self.backbone, side))
-            for block, module in enumerate(layer.blocks)
-        }
-
-    def heads(self) -> dict[str, nn.Linear]:
-        """The decoder's output layers, surface variables first."""
-        modules = self.decoder.named_modules()
-        return {path: module for path, module in modules if isinstance(module, LinearPatchReconstruction)}
-
     @property
-    def head_deviation(self) -> float:
-        """Upstream's."""
-        return 0.02
+    def kept_apart(self) -> str | None:
+        """What upstream's model does not do (see ``interfaces.Backbone``)."""
+        if isinstance(self.model, ResidualAurora):
+            return "it predicts the difference to its last frame (residual), which upstream does not add"
+        if upper := self._unknown()[1]:
+            return f"upstream has no statistics of {', '.join(upper)} and takes none of upper variables"
+        if own := [name for name in self.fields.all.static if name in self.fields.all.define]:
+            return f"it standardizes the static field {own[0]}, which upstream does not"
+        return None
 
-    def embedding_weights(self) -> torch.Tensor:
-        """Patch-embedding weights, ``(width, variable, history·patch·patch)``.
-
-        The variables are in the encoder's alphabetical order, surface and static ones first.
-        """
-        encoder = self.model.encoder
-        embeds = (encoder.surf_token_embeds, encoder.atmos_token_embeds)
-        weights = [weight for embed in embeds for weight in embed.weights.values()]
-        return torch.cat([weight.flatten(2) for weight in weights], dim=1)
+    def loading(self, path: Path) -> str:
+        """Upstream's own model for this one's checkpoint, in Python (see ``interfaces.Backbone``)."""
+        own = {upstream_name(name) for name in self._unknown()[0]}
+        statistics = {name: values for name, values in self.model.surf_stats.items() if name in own}
+        arguments = self._arguments | ({"surf_stats": statistics} if statistics else {})
+        read = f"model.load_checkpoint_local({str(path)!r})"
+        if "2t" not in self.model.surf_vars:  # upstream then finds no length of the history in the file
+            read = f"model.load_state_dict(torch.load({str(path)!r}, weights_only=True))"
+        return "\n".join(
+            [
+                "import datetime",
+                "import aurora",
+                *(["import torch"] if "torch.load" in read else []),
+                "model = aurora.Aurora(",
+                *(f"    {name}={value!r}," for name, value in arguments.items()),
+                ")",
+                read,
+            ]
+        )
 
     @property
     def _is_unfilled(self) -> bool:
         return any(parameter.is_meta for parameter in self.parameters())
 
-    def save(self, path: Path) -> None:
-        """Write the weights in the format that the upstream package's ``load_checkpoint_local`` reads."""
-        buffer = io.BytesIO()
-        torch.save(self.model.state_dict(), buffer)  # not to the file, whose name would be in its bytes
+    def save(self, path: Path, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write weights in the format that the upstream package's ``load_checkpoint_local`` reads."""
+        buffer = io.BytesIO()  # not the file, whose name would be in its bytes
+        torch.save(OrderedDict(self.checkpoint() if tensors is None else tensors), buffer)
         path.write_bytes(buffer.getvalue())
 
     def load(self, path: Path) -> None:
@@ -342,6 +323,7 @@ class AuroraBackbone(nn.Module):
             weights = torch.load(path, map_location=device, weights_only=True, mmap=lazily)
             adapted = self.model._adapt_checkpoint(weights)
             self.model.load_state_dict(adapted, assign=self._is_unfilled)
+            self._note_pretrained()
         except pickle.UnpicklingError as error:
             raise ValueError(f"{path}: not a checkpoint that torch.save wrote") from error
         except (ValueError, AssertionError, RuntimeError) as error:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from weatherpeft.interfaces import Adapter, Backbone
+    from weatherpeft.interfaces.method import Merge
 
 
 class BiasedMethod(PeftMethod):
@@ -33,16 +34,22 @@ class BiasedMethod(PeftMethod):
         """The biases that are left."""
         return {"biases": False} if self.biases else {}
 
-    def adapter(self, model: Backbone, parameters: Mapping[str, Parameter]) -> Adapter:
+    def adapter(
+        self,
+        model: Backbone,
+        parameters: Mapping[str, Parameter],
+        merge: Mapping[str, Merge] | None = None,
+    ) -> Adapter:
         """Train parameters and, if asked to, the biases that no method before has taken.
 
         Args:
             model: model that the method is attached to.
             parameters: the method's own parameters by name.
+            merge: what ``Adapter.merge`` returns.
         """
         from weatherpeft.peft.adapters.dense import DenseAdapter
 
-        return DenseAdapter({**parameters, **self.left_biases(model)})
+        return DenseAdapter({**parameters, **self.left_biases(model)}, merge)
 
     def left_biases(self, model: Backbone) -> dict[str, Parameter]:
         """The biases that no method before has taken, by name; none if the method does not train them."""

@@ -1,6 +1,7 @@
 """Modules that change the output of a layer, from the output and the layer's inputs."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,6 +23,37 @@ class ScaleShift(nn.Module):
     def forward(self, output: Tensor, *inputs: Any) -> Tensor:
         """``(..., width)`` to the same shape and type; the inputs of the layer are not used."""
         return (output * self.scale + self.shift).to(output.dtype)
+
+
+@torch.no_grad()
+def into_linear(change: ScaleShift, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a linear layer, ``weight`` and ``bias``, with what changes its output."""
+    scale, shift = change.scale, change.shift
+    return {
+        "weight": scale[:, None] * tensors["weight"],
+        "bias": scale * tensors["bias"] + shift,
+    }
+
+
+@torch.no_grad()
+def into_norm(scale_bias: float, change: ScaleShift, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a norm that a linear layer modulates, with what changes its output.
+
+    The norm of x is ``ln(x) · (scale_bias + s) + t``. The linear layer makes t and s of the lead time, in
+    this order.
+
+    Args:
+        scale_bias: the norm's.
+        change: scale and shift for each channel.
+        tensors: of the norm, by name.
+    """
+    (weight_name, weight), (bias_name, bias) = sorted(tensors.items(), reverse=True)
+    scale, shift = change.scale, change.shift
+    t, s = bias.chunk(2)
+    return {
+        weight_name: torch.cat([scale, scale])[:, None] * weight,
+        bias_name: torch.cat([scale * t + shift, scale * (scale_bias + s) - scale_bias]),
+    }
 
 
 class ParallelBottleneck(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch.nn import Parameter
 
 from weatherpeft.interfaces import Backbone
+from weatherpeft.interfaces.method import Merge
 
 
 class DenseAdapter:
@@ -18,10 +19,11 @@ class DenseAdapter:
 
     Args:
         parameters: by unique name; they are unfrozen.
+        merge: what ``Adapter.merge`` returns.
     """
 
-    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
-        self._parameters = dict(parameters)
+    def __init__(self, parameters: Mapping[str, Parameter], merge: Mapping[str, Merge] | None = None) -> None:
+        self._parameters, self._merge = dict(parameters), dict(merge or {})
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
 
@@ -70,6 +72,10 @@ class DenseAdapter:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(tensors[name])
+
+    def merge(self) -> dict[str, Merge]:
+        """What the method gave; by default nothing, since the parameters are pretrained ones."""
+        return dict(self._merge)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Empty: the result and the trainer's AdamW are the whole state."""

@@ -3,12 +3,14 @@
 Heavy: only the methods' ``attach`` imports it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from weatherpeft.interfaces import Backbone
+from weatherpeft.interfaces.method import Merge
 from weatherpeft.peft.adapters.dense import DenseAdapter
 
 HIDDEN_DEVIATION = 0.02
@@ -23,7 +25,9 @@ class HeadAdapter(DenseAdapter):
         return 0
 
 
-def replace_heads(model: Backbone, hidden: Sequence[int], method: str) -> dict[str, nn.Parameter]:
+def replace_heads(
+    model: Backbone, hidden: Sequence[int], method: str
+) -> tuple[dict[str, nn.Parameter], dict[str, Merge]]:
     """Put stacks of linear layers with ReLU between them in place of a decoder's heads.
 
     The generator of the CPU draws their weights.
@@ -34,9 +38,11 @@ def replace_heads(model: Backbone, hidden: Sequence[int], method: str) -> dict[s
         method: prefix of the names.
 
     Returns:
-        The new parameters by ``<method>.<path below the decoder>``.
+        The new parameters by ``<method>.<path below the decoder>``, and how a stack becomes a head again,
+        which needs one without hidden layers.
     """
     parameters: dict[str, nn.Parameter] = {}
+    merges: dict[str, Merge] = {}
     for path, head in model.heads().items():
         widths = (head.in_features, *hidden)
         layers = [_linear(one, other, HIDDEN_DEVIATION) for one, other in pairwise(widths)]
@@ -45,7 +51,13 @@ def replace_heads(model: Backbone, hidden: Sequence[int], method: str) -> dict[s
         parent, _, name = path.rpartition(".")
         setattr(model.decoder.get_submodule(parent), name, new)
         parameters |= {f"{method}.{path}.{key}": value for key, value in new.named_parameters()}
-    return parameters
+        merges[f"decoder.{path}"] = partial(_only_layer, new)
+    return parameters, merges
+
+
+def _only_layer(stack: nn.Sequential, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    (layer,) = stack
+    return {name: value.detach() for name, value in layer.named_parameters()}
 
 
 def _linear(width: int, out: int, deviation: float) -> nn.Linear:

@@ -3,13 +3,17 @@
 Heavy: only the methods' ``attach`` imports it.
 """
 
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import peft
 import torch
-from torch import nn
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
 
 from weatherpeft.interfaces import Backbone
+from weatherpeft.interfaces.method import Merge
 from weatherpeft.peft.adapters.dense import DenseAdapter, check_tensors, seeded
 
 ADAPTER = "default"
@@ -98,6 +102,37 @@ def inject(model: Backbone, config: peft.PeftConfig, method: str, seed: int) -> 
     }
 
 
+def merges(model: Backbone, layers: Sequence[str]) -> dict[str, Merge]:
+    """How peft's layers become the linear layers that they are around.
+
+    Args:
+        model: with peft's layers in its backbone.
+        layers: their paths below it.
+    """
+    return {f"backbone.{path}": partial(_merged, model.backbone.get_submodule(path)) for path in layers}
+
+
+@torch.no_grad()
+def _merged(layer: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What peft makes of the pretrained tensors, which are put back as they were."""
+    assert isinstance(layer, BaseTunerLayer)
+    base = layer.get_base_layer()
+    own = dict(base.named_parameters(recurse=False))
+    before = {name: parameter.detach().clone() for name, parameter in own.items()}
+    with (
+        warnings.catch_warnings()
+    ):  # peft warns that it cannot take some types out again, which is done below
+        warnings.simplefilter("ignore")
+        layer.merge()
+        merged = {name: each.detach().clone() for name, each in base.named_parameters(recurse=False)}
+        layer.unmerge()
+    layer.merged_adapters.clear()
+    for name, parameter in own.items():
+        parameter.data = before[name]
+        setattr(base, name, parameter)
+    return {**tensors, **merged}
+
+
 def layer_tensors(
     model: Backbone, attributes: Collection[str], method: str
 ) -> dict[str, Mapping[str, torch.Tensor]]:
@@ -130,12 +165,16 @@ class FixedTensorsAdapter(DenseAdapter):
     Args:
         parameters: the parameters by unique name; they are unfrozen.
         fixed: where the other tensors are, by unique name. A layer may move its own to another device.
+        merge: what ``Adapter.merge`` returns.
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], fixed: Mapping[str, Mapping[str, torch.Tensor]]
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        fixed: Mapping[str, Mapping[str, torch.Tensor]],
+        merge: Mapping[str, Merge],
     ) -> None:
-        super().__init__(parameters)
+        super().__init__(parameters, merge)
         self._places = dict(fixed)
 
     def _fixed(self) -> dict[str, torch.Tensor]:

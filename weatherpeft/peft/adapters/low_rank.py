@@ -68,9 +68,10 @@ class LowRank(BiasedMethod):
         """
         from torch.nn import Linear
 
-        from weatherpeft.peft.adapters.injection import inject
+        from weatherpeft.peft.adapters.injection import inject, linear_layers, merges
 
-        config = self._config(model)
+        config, layers = self._config(model), linear_layers(model, self.targets)
         if layer is not None:
             config._register_custom_module({Linear: layer})
-        return self.adapter(model, inject(model, config, self.name, context.seed))
+        parameters = inject(model, config, self.name, context.seed)
+        return self.adapter(model, parameters, merges(model, layers))

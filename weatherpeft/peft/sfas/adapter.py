@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from weatherpeft.interfaces import Backbone, TuningContext
+from weatherpeft.interfaces.method import Merge
 from weatherpeft.peft.adapters.ranks import mean_over_ranks, several_ranks
 from weatherpeft.peft.sfas.file_tensors import FileTensors
 from weatherpeft.peft.sfas.gaps import coded, decoded
@@ -186,6 +187,10 @@ class SfasAdapter:
                 )
             entries[index] = values.to(entries)
             self._touched.add(index + self._pool.start[name])
+
+    def merge(self) -> dict[str, Merge]:
+        """Nothing: the entries are those of pretrained parameters."""
+        return {}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What resuming needs beside the result: step, optimizer, counts and smoothed Fisher information.

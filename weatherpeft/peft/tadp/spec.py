@@ -34,6 +34,11 @@ class Tadp(BiasedMethod):
         """The attentions, which can be prompted once, and the biases that are left."""
         return {"attentions": True, **super().takes}
 
+    @property
+    def kept_apart(self) -> str | None:
+        """Prompts stand beside the weights."""
+        return "its prompts are no weights of an attention"
+
     def attach(self, model: Backbone, context: TuningContext) -> Adapter:
         """Give each block's attention a prompt generator of its own.
 
