@@ -16,6 +16,7 @@ import aurora as upstream
 import torch
 from aurora.normalisation import level_to_str, locations
 
+from weatherpeft.backbones.aurora.checkpoint import check_kind, folded
 from weatherpeft.backbones.aurora.parts import AuroraParts
 from weatherpeft.fields.variables import RELATED, VARIABLES, FieldSet
 from weatherpeft.samples.batch import Batch, Fields
@@ -191,7 +192,7 @@ class AuroraBackbone(AuroraParts):
             "timestep": timedelta(hours=lead_hours),
             "max_history_size": history,
             "use_lora": False,
-            **spec.model_dump(exclude={"name"}),
+            **spec.model_dump(exclude={"name", "lora_mode"}),
         }
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -321,7 +322,8 @@ class AuroraBackbone(AuroraParts):
         try:
             device, lazily = next(self.parameters()).device, self._is_unfilled and zipfile.is_zipfile(path)
             weights = torch.load(path, map_location=device, weights_only=True, mmap=lazily)
-            adapted = self.model._adapt_checkpoint(weights)
+            check_kind(weights)
+            adapted = folded(self.model._adapt_checkpoint(weights), self.spec.lora_mode)
             self.model.load_state_dict(adapted, assign=self._is_unfilled)
             self._note_pretrained()
         except pickle.UnpicklingError as error:

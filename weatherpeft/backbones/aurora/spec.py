@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from weatherpeft.backbones.aurora.windows import splits
 from weatherpeft.fields.boxes import nearest, written
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from weatherpeft.interfaces import Task
 
 
+LoraMode = Literal["single", "from_second", "all"]
+"""Steps of a forecast at which upstream's own LoRA acts, by upstream's names."""
 LONGEST_LEAD_HOURS = 24 * 7 * 3
 """Longest lead time that upstream encodes."""
 
@@ -43,6 +45,9 @@ class Aurora(Spec):
     """Number of latent pressure levels."""
     patch_size: Size = 4
     """Number of rows and columns of a patch."""
+    lora_mode: LoraMode = Field(default="single", exclude_if=lambda mode: mode == "single")
+    """When a checkpoint that holds upstream's LoRA layers uses them. What its first step uses is folded into
+    the weights that a run starts from; with ``from_second``, that is nothing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
