@@ -20,14 +20,8 @@ from weatherpeft.peft import AnyMethod
 from weatherpeft.peft.sfas.fisher_store import write_fisher
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.tasks.downscaling import Downscaling
-from weatherpeft.training.loop import (
-    History,
-    Peaks,
-    learning_rate,
-    single_batches,
-    train,
-    validate,
-)
+from weatherpeft.training.loop import History, single_batches, train, validate
+from weatherpeft.training.optimizer import Peaks, learning_rate
 from weatherpeft.training.tuning import TunedModel, attach, task_loss
 
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)

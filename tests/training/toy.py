@@ -11,7 +11,8 @@ from weatherpeft.interfaces import Adapter, Backbone
 from weatherpeft.peft.adapters.dense import DenseAdapter
 from weatherpeft.samples.batch import Batch, Samples
 from weatherpeft.training.best import Keep
-from weatherpeft.training.loop import History, Loss, Peaks, train
+from weatherpeft.training.loop import History, Loss, train
+from weatherpeft.training.optimizer import Peaks
 from weatherpeft.training.spec import Training
 
 

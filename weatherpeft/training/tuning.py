@@ -14,10 +14,10 @@ from weatherpeft.fields.variables import FieldSet
 from weatherpeft.interfaces import Adapter, Backbone, BackboneSpec, PeftMethod, Task, TuningContext
 from weatherpeft.peft.adapters.composition import composed
 from weatherpeft.samples.batch import Batch, Fields
-from weatherpeft.training.loop import Peaks
 from weatherpeft.training.memory import save_memory
 from weatherpeft.training.merging import check_mergeable, refusal
 from weatherpeft.training.model import TunedModelSpec
+from weatherpeft.training.optimizer import Peaks
 from weatherpeft.training.rollout import Forecasts
 from weatherpeft.training.spec import Precision, Training
 
