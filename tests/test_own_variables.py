@@ -13,6 +13,7 @@ from weatherpeft.checks import checked
 from weatherpeft.config import Experiment
 from weatherpeft.config_errors import RefusedError
 from weatherpeft.jobs import Jobs
+from weatherpeft.sources.local import Local
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -166,7 +167,7 @@ def test_what_a_source_calls_it_reaches_its_jobs() -> None:
     found = Jobs(Experiment.parse(values(rename("hail_mass"))))
     (period,) = found.periods()
     download = found.download(period)
-    assert download.source.rename == {"x": "hail_mass"}
+    assert isinstance(download.source, Local) and download.source.rename == {"x": "hail_mass"}
     assert type(download).parse(download.model_dump(mode="json")) == download
 
 

@@ -170,6 +170,9 @@ def ended(process: BaseProcess) -> int | None:
 def run_and_exit(job: Job, log: Path, as_anyone: bool = False) -> NoReturn:
     """Run a job in this process, which ends with it; arguments as of ``Job.start``."""
     status = CRASH
+    # pytest's hook parses source code; called by the garbage collector while a job parses its own, it would
+    # make that fail (SystemError of CPython 3.11). A job of the workflow has no such hook.
+    sys.unraisablehook = sys.__unraisablehook__
     try:
         os.setsid()
         os.chdir(job.folder)
