@@ -18,9 +18,9 @@ from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.stages.weights import WeightsSpec
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SIZE = small_spec(embed_dim=32).model_dump(exclude={"name"})
+SIZE: dict[str, Any] = small_spec(embed_dim=32).model_dump(exclude={"name"})
 VARIABLES: dict[str, Any] = {"surf_vars": ("2t", "10u"), "static_vars": ("lsm",), "atmos_vars": ("t", "z")}
-BY_ITSELF = {
+BY_ITSELF: dict[str, dict[str, Any]] = {
     "AuroraPretrained": {},
     "AuroraSmallPretrained": {},
     "Aurora12hPretrained": {"timestep": timedelta(hours=12)},

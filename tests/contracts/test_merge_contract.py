@@ -108,7 +108,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
         assert difference < tolerance, f"{name} differs by {difference:.1e} of its deviation"
 
 
-@pytest.mark.parametrize("methods", list(filter(accepted, METHODS)), ids=named)
+@pytest.mark.parametrize("methods", [methods for methods in METHODS if accepted(methods)], ids=named)
 def test_upstream_makes_the_forecast_of_the_merged_checkpoint(
     methods: tuple[dict[str, Any], ...], tmp_path: Path
 ) -> None:

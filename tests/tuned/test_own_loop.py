@@ -161,7 +161,7 @@ def test_numbers_and_models_are_refused(made: tuple[Project, Path]) -> None:
     with pytest.raises(ValueError, match="warmup_steps 3 must be fewer than steps 3"):
         attach(model, ["bitfit"], steps=3, warmup_steps=3)
     with pytest.raises(ValueError, match=r"expected an aurora\.Aurora of the upstream package, found Linear"):
-        attach(torch.nn.Linear(1, 1), ["bitfit"], steps=3)  # type: ignore[arg-type]
+        attach(torch.nn.Linear(1, 1), ["bitfit"], steps=3)
     model.configure_activation_checkpointing()
     with pytest.raises(ValueError, match="use recompute=True"):
         attach(model, ["bitfit"], steps=3)
@@ -175,7 +175,7 @@ def test_groups_have_the_rates_of_the_methods_and_a_rate_of_ones_own_scales_them
     assert rates == {RATE, 1e-2}
     seen: list[float] = []
     (adapter,) = loop.tuned.adapters
-    adapter.step = lambda step, rate: seen.append(rate)  # type: ignore[method-assign]
+    adapter.step = lambda step, learning_rate: seen.append(learning_rate)  # type: ignore[method-assign]
     loop.step(RATE / 2)
     assert seen == [pytest.approx(5e-3)]
 

@@ -22,7 +22,8 @@ from weatherpeft.training.best import Keep, check_best, copy_best, remove_best, 
 from weatherpeft.training.checkpoint import NEWEST, OLDER, Checkpoint, read_checkpoint, save_checkpoint
 from weatherpeft.training.distributed import GradientMean, check_same, gather, rank, ranks, sum_over_ranks
 from weatherpeft.training.interruption import Interrupted, Interruption
-from weatherpeft.training.optimizer import Peaks, learning_rate, optimizer_of
+from weatherpeft.training.optimizer import Peaks, optimizer_of
+from weatherpeft.training.optimizer import learning_rate as learning_rate
 from weatherpeft.training.spec import Training
 
 Loss = Callable[[Backbone, Batch], torch.Tensor]

@@ -168,6 +168,7 @@ def attach(
         ValueError: a method or a number is refused as in a configuration, or the model is no upstream Aurora.
     """
     parsed = _parsed(methods)
+    values: dict[str, Any]
     values = {"learning_rate": learning_rate, "warmup_steps": warmup_steps, "accumulation": accumulation}
     values |= {"weight_decay": weight_decay, "betas": betas, "precision": precision, "recompute": recompute}
     try:

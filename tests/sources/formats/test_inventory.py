@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 from weatherpeft.fields.variables import VariableSet
+from weatherpeft.sources.formats import grib_header, inventory_cache, netcdf_header
 from weatherpeft.sources.formats import inventory as module
-from weatherpeft.sources.formats import inventory_cache
 from weatherpeft.sources.formats.fields import to_minutes
 from weatherpeft.sources.formats.files import open_canonical, sniff
 from weatherpeft.sources.formats.grib import grib_fields
@@ -77,7 +77,7 @@ def write_grib(path: Path, *fields: tuple[int, str, int]) -> None:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files whose headers are read."""
-    return spied(monkeypatch, (module.grib_header, "header"), (module.netcdf_header, "header"))
+    return spied(monkeypatch, (grib_header, "header"), (netcdf_header, "header"))
 
 
 @pytest.fixture

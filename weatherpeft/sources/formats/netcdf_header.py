@@ -108,7 +108,7 @@ def _header(opened: "netCDF4.Dataset", kind: FileKind) -> Header:
 
 def _named_coordinates(opened: "netCDF4.Dataset") -> set[str]:
     """The variables that an attribute ``coordinates`` names."""
-    holders = (opened, *opened.variables.values())
+    holders: tuple[Any, ...] = (opened, *opened.variables.values())
     texts = (str(each.getncattr("coordinates")) for each in holders if "coordinates" in each.ncattrs())
     return {name for text in texts for name in text.split()}
 
