@@ -27,8 +27,8 @@ from weatherpeft.training.loop import single_batches
 from weatherpeft.tuned.own_loop import attach, fisher
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WEATHERPEFT = [{"name": "tadp"}, {"name": "sfas", "fraction": 0.001}]
-LORA = [{"name": "lora", "targets": ["qkv"], "learning_rate": 1e-2}]
+WEATHERPEFT: list[dict[str, Any]] = [{"name": "tadp"}, {"name": "sfas", "fraction": 0.001}]
+LORA: list[dict[str, Any]] = [{"name": "lora", "targets": ["qkv"], "learning_rate": 1e-2}]
 RATE = 1e-3
 
 

@@ -8,13 +8,13 @@ from weatherpeft.training.model import FinetuneSpec
 
 
 def merge(run: Path, output: Path, pretrained: Path | None = None, statistics: Path | None = None) -> None:
-    """Merge a run into a checkpoint that the upstream package loads by itself, and print how.
+    """Merge a tuned model into a checkpoint that the upstream package loads by itself, and print how.
 
     The model that it loads makes the forecast of the tuned one, but for rounding. What no checkpoint can hold
     is refused: prompts, modules beside the layers, a residual prediction, heads for an ensemble.
 
     Args:
-        run: artifact of the finetune stage.
+        run: artifact of the finetune stage, or adapter's folder.
         output: new file, for example ``aurora-uk.ckpt``.
         pretrained: artifact or checkpoint that the run started from; by default where it was, seen from the
             run.
@@ -28,7 +28,13 @@ def merge(run: Path, output: Path, pretrained: Path | None = None, statistics: P
         weatherpeft merge --run results/default/runs/lora-seed0 --output aurora-uk.ckpt
     """
     from weatherpeft.training.merging import check_mergeable, save_merged
+    from weatherpeft.tuned.config import CONFIG
 
+    if (run / CONFIG).is_file():
+        from weatherpeft.tuned.model import load
+
+        print(load(run, base=pretrained, device="cpu", precision="float32").merge().save(output))
+        return
     record = store.read_provenance(run)
     if "trainable_total" not in record:
         raise ValueError(f"{run}: no run of the finetune stage")

@@ -1,13 +1,15 @@
 """A tuned model as a file that the upstream package loads by itself."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weatherpeft.interfaces import PeftMethod
 
 if TYPE_CHECKING:
+    import torch
+
     from weatherpeft.training.tuning import TunedModel
 
 INSTEAD = "keep the adapter, which weatherpeft.load and weatherpeft apply read"
@@ -30,12 +32,15 @@ def check_mergeable(methods: Sequence[PeftMethod]) -> None:
             raise ValueError(refusal(method.name, method.kept_apart))
 
 
-def save_merged(tuned: "TunedModel", output: Path) -> str:
+def save_merged(
+    tuned: "TunedModel", output: Path, tensors: Mapping[str, "torch.Tensor"] | None = None
+) -> str:
     """Write the checkpoint of a tuned model.
 
     Args:
         tuned: model with its result loaded.
         output: new file, which appears when it is complete.
+        tensors: what ``TunedModel.merged`` gave; by default it is called.
 
     Returns:
         Lines of Python with which the upstream package loads it.
@@ -45,7 +50,7 @@ def save_merged(tuned: "TunedModel", output: Path) -> str:
     """
     if output.exists():
         raise ValueError(f"{output}: is there already; give the name of a new file")
-    tensors = tuned.merged()
+    tensors = tuned.merged() if tensors is None else tensors
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.partial")
     try:

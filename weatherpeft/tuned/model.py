@@ -21,7 +21,9 @@ from weatherpeft.samples.batch import Samples
 from weatherpeft.samples.decoded import DecodedFields
 from weatherpeft.samples.frames import SampleFrames
 from weatherpeft.samples.input_frames import input_frames
+from weatherpeft.training.merging import save_merged
 from weatherpeft.training.prediction import predictor
+from weatherpeft.training.spec import Precision
 from weatherpeft.training.tuning import TunedModel, tuned_model
 from weatherpeft.tuned.base import found_base
 from weatherpeft.tuned.card import model_card
@@ -136,6 +138,15 @@ class Tuned:
         store.rename(output)
         shutil.rmtree(draft)
 
+    def merge(self) -> "Merged":
+        """The model as plain weights of the upstream package; nothing is left of the methods.
+
+        Raises:
+            ValueError: a method, or the kind of prediction, cannot be merged. The message says what to do
+                instead.
+        """
+        return Merged(self.tuned, self.tuned.merged())
+
     def save(self, folder: Path | str) -> None:
         """Write the model as an adapter's folder in the layout of HF peft, without its pretrained weights.
 
@@ -191,12 +202,40 @@ class Tuned:
         return dataset.assign_attrs(self._attributes)
 
 
+@dataclass(frozen=True)
+class Merged:
+    """A tuned model as plain weights.
+
+    Attributes:
+        tuned: the model that they are of.
+        tensors: weights by upstream's names.
+    """
+
+    tuned: TunedModel
+    tensors: Mapping[str, torch.Tensor]
+
+    def save(self, output: Path | str) -> str:
+        """Write a checkpoint that the upstream package loads by itself.
+
+        Args:
+            output: new file.
+
+        Returns:
+            Lines of Python that load it.
+
+        Raises:
+            ValueError: the file is there already.
+        """
+        return save_merged(self.tuned, Path(output), self.tensors)
+
+
 def load(
     source: Path | str,
     *,
     base: Path | str | None = None,
     revision: str | None = None,
     device: str = "auto",
+    precision: Precision | None = None,
 ) -> Tuned:
     """Load a tuned model.
 
@@ -207,6 +246,7 @@ def load(
             that of the run, or the file of the Hub that the folder names.
         revision: full hash of the commit of a repository of the Hub.
         device: where the model is to be, as torch names it; ``auto`` is a GPU if there is one.
+        precision: number format that the backbone computes in; by default that of its training.
 
     Raises:
         ValueError: there is no such model, a file is damaged, or the pretrained weights are not those that
@@ -230,7 +270,7 @@ def load(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     tuned = tuned_model(
-        own.model, torch.device(device), checkpoint, statistics=moments, precision=own.precision
+        own.model, torch.device(device), checkpoint, statistics=moments, precision=precision or own.precision
     )
     tuned.load_result(parts.tensors)
     return Tuned(parts, tuned, scores)
