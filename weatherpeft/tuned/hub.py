@@ -24,7 +24,7 @@ def push(save: Callable[[Path], None], repository: str, private: bool) -> str:
     Raises:
         ValueError: the Hub refuses it. The message has its answer.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import CommitOperationAdd, HfApi, constants
 
     keep_token_at(constants.ENDPOINT)
     with tempfile.TemporaryDirectory() as place, hub_refusals(repository):
@@ -32,8 +32,8 @@ def push(save: Callable[[Path], None], repository: str, private: bool) -> str:
         save(folder)
         api = HfApi()
         api.create_repo(repository, private=private, exist_ok=True)
-        found = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Add the adapter")
-        return str(found.oid)
+        files = [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
+        return str(api.create_commit(repository, files, commit_message="Add the adapter").oid)
 
 
 def fetched(repository: str, revision: str | None) -> Path:
