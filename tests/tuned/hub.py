@@ -62,9 +62,12 @@ class _Handler(Handler):
             name = hub.commit({each["path"]: base64.b64decode(each["content"]) for each in files})
             self._json({"commitUrl": f"{hub.url}/weather/model/commit/{name}", "commitOid": name})
         elif found := re.fullmatch(r"/api/models/weather/model/revision/(\w+)(\?.*)?", self.path):
-            files = hub.commits.get(found[1], {})
-            siblings = [{"rfilename": path} for path in files]
+            siblings = [{"rfilename": path} for path in hub.commits.get(found[1], {})]
             self._json({"id": "weather/model", "sha": found[1], "siblings": siblings})
+        elif found := re.fullmatch(r"/api/models/weather/model/tree/(\w+)(\?.*)?", self.path):
+            held = hub.commits.get(found[1], {}).items()
+            oid = "0" * 40
+            self._json([{"type": "file", "path": p, "size": len(c), "oid": oid} for p, c in held])
         elif found := re.fullmatch(r"/weather/model/resolve/(\w+)/(.+)", self.path):
             content = hub.commits[found[1]][found[2]]
             etag = f'"{hashlib.sha256(content).hexdigest()}"'
