@@ -43,9 +43,7 @@ def main() -> None:
     model = unfilled(Aurora(name="aurora"), FIELDS, task)
     sizes = [each.numel() for each in model.backbone_parameters().values()]
     ends = sum(p.numel() for part in (model.encoder, model.decoder) for p in part.parameters())
-    print(
-        f"backbone {sum(sizes):,} parameters, encoder and decoder {ends:,} ({4 * ends / 1e6:,.0f} MB, float32)"
-    )
+    print(f"backbone {sum(sizes):,} parameters, encoder and decoder {ends:,} ({4 * ends / 1e6:,.0f} MB)")
     heads = ("places", "values", "together", "as int64")
     print(f"{'touched':>8} {'entries':>12} " + " ".join(f"{head:>10}" for head in heads))
     for share in parser.parse_args().shares:
