@@ -29,7 +29,7 @@ FOG: dict[str, Any] = {
 }
 DRY = 1e-4
 REGION = {"resolution_deg": 11.25, "region": {"north": 67.5, "south": -67.5, "west": 0, "east": 179}}
-DAYS = 5
+DAYS = 6
 
 
 def fields() -> dict[str, np.ndarray]:
@@ -65,7 +65,7 @@ def write_files(folder: Path) -> None:
 def experiment(base: Path) -> dict[str, Any]:
     values: dict[str, Any] = yaml.safe_load(base.read_text())
     day = "2020-03-0{}".format
-    backbone = {**values["backbone"], "patch_size": 2}
+    backbone = {**values["backbone"], "patch_size": 2, "latent_levels": 4}
     return {
         "name": "snow",
         "data": "data/snow",
@@ -86,8 +86,8 @@ def experiment(base: Path) -> dict[str, Any]:
         "placeholders": {"land_sea_mask": 1.0},
         "splits": {
             "train": {"periods": [{"start": day(1), "end": day(2)}]},
-            "validation": {"periods": [{"start": day(3), "end": day(3)}]},
-            "test": {"periods": [{"start": day(4), "end": day(5)}]},
+            "validation": {"periods": [{"start": day(3), "end": day(4)}]},
+            "test": {"periods": [{"start": day(5), "end": day(6)}]},
         },
         "task": {
             "name": "precipitation",

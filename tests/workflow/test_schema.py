@@ -20,7 +20,8 @@ def stage_specs() -> list[type[Spec]]:
     found = []
     for module in pkgutil.iter_modules(weatherpeft.stages.__path__):
         stage = getattr(importlib.import_module(f"weatherpeft.stages.{module.name}"), module.name)
-        found.append(typing.get_type_hints(stage)["spec"])
+        hints = typing.get_type_hints(stage)
+        found += [hints["spec"]] if "spec" in hints else []
     return found
 
 

@@ -224,8 +224,8 @@ class HuggingFace(BiasedMethod):
 
         if self.type == "ln_tuning":
             return self.adapter(model, injection.frozen_norms(model, self.targets, self.name))
-        layers = injection.linear_layers(model, self.targets)
         try:
+            layers = injection.linear_layers(model, self.targets)
             parameters = injection.inject(model, self._config(model, context), self.name, context.seed)
         except ValueError as error:
             raise ValueError(f"huggingface: type {self.type!r} with {self.options}: {error}") from error

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from weatherpeft.spec import Spec
 from weatherpeft.training.model import TunedModelSpec
@@ -62,7 +62,7 @@ class AdapterConfig(Spec):
     """Name of the run in it."""
     trained_on: tuple[str, ...]
     """Periods of the training samples."""
-    counts: dict[str, int]
+    counts: dict[str, Annotated[int, Field(ge=0, le=10**15)]]
     """Numbers of parameters (see ``stages.finetune``)."""
     packages: dict[str, str]
     """Versions of the packages that trained the model."""
