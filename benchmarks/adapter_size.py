@@ -3,33 +3,16 @@
 import argparse
 
 import torch
+from aurora_models import SIZES, VARIABLES_IN_USE
 
-from weatherpeft.backbones.aurora.spec import Aurora
 from weatherpeft.fields.grid import Grid
-from weatherpeft.fields.variables import FieldSet, VariableSet
+from weatherpeft.fields.variables import FieldSet
 from weatherpeft.peft.sfas.gaps import coded
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training.shapes import unfilled
 
-FIELDS = FieldSet(
-    measured=VariableSet(
-        surface=(
-            "2m_temperature",
-            "10m_u_component_of_wind",
-            "10m_v_component_of_wind",
-            "mean_sea_level_pressure",
-        ),
-        atmospheric=(
-            "temperature",
-            "u_component_of_wind",
-            "v_component_of_wind",
-            "specific_humidity",
-            "geopotential",
-        ),
-        levels_hpa=(50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000),
-        static=("land_sea_mask", "soil_type", "geopotential_at_surface"),
-    )
-)
+LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
+FIELDS = FieldSet(measured=VARIABLES_IN_USE.model_copy(update={"levels_hpa": LEVELS}))
 SHARES = (0.001, 0.005, 0.01, 0.05)
 
 
@@ -40,7 +23,7 @@ def main() -> None:
         "--shares", type=float, nargs="+", default=SHARES, help="touched entries of the backbone"
     )
     task = Forecasting(name="forecasting", grid=Grid(resolution_deg=0.25))
-    model = unfilled(Aurora(name="aurora"), FIELDS, task)
+    model = unfilled(SIZES["base"], FIELDS, task)
     sizes = [each.numel() for each in model.backbone_parameters().values()]
     ends = sum(p.numel() for part in (model.encoder, model.decoder) for p in part.parameters())
     print(f"backbone {sum(sizes):,} parameters, encoder and decoder {ends:,} ({4 * ends / 1e6:,.0f} MB)")

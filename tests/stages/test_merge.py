@@ -28,7 +28,7 @@ def test_a_run_becomes_a_file_that_the_printed_lines_load(
 ) -> None:
     project, checkpoint, run = made
     output = tmp_path / "merged" / "aurora.ckpt"
-    command = ["merge", "--run", str(run), "--pretrained", str(checkpoint), "--output", str(output)]
+    command = ["merge", "--run", str(run), "--base", str(checkpoint), "--output", str(output)]
     assert main(command) == 0
     names: dict[str, Any] = {}
     exec(capsys.readouterr().out, names)
@@ -53,17 +53,17 @@ def test_what_is_refused_is_one_line(
     other.write_bytes(checkpoint.read_bytes()[:-1])
     residual = model_spec(project, {"name": "full"}, task=TASK.model_copy(update={"residual": True}))
     runs = {
-        "tadp": project.finetune(tmp_path / "a/runs/tadp", model_spec(project, {"name": "tadp"}), checkpoint),
-        "residual": project.finetune(tmp_path / "a/runs/residual", residual, checkpoint),
+        "tadp": project.finetune(
+            project.root / "runs/tadp", model_spec(project, {"name": "tadp"}), checkpoint
+        ),
+        "residual": project.finetune(project.root / "runs/residual", residual, checkpoint),
     }
-    numbers = ["--statistics", str(project.statistics)]
     for arguments, message in (
-        ([str(run)], "names no pretrained beside it; give --pretrained"),
-        ([str(run), "--pretrained", str(other)], "is not what"),
-        ([str(run), "--pretrained", "nowhere.ckpt"], "nowhere.ckpt: is not there; give it as --pretrained"),
-        ([str(project.statistics)], "no run of the finetune stage"),
+        ([str(run), "--base", str(other)], "not the weights that"),
+        ([str(run), "--base", "nowhere.ckpt"], "nowhere.ckpt: not the weights that"),
+        ([str(project.statistics)], "not a run of this version"),
         ([str(runs["tadp"])], "tadp: its prompts are no weights of an attention, so it cannot be merged"),
-        ([str(runs["residual"]), "--pretrained", str(checkpoint), *numbers], "the model: it predicts the"),
+        ([str(runs["residual"]), "--base", str(checkpoint)], "the model: it predicts the"),
     ):
         assert main(["merge", "--output", str(tmp_path / "no.ckpt"), "--run", *arguments]) == 1
         error = capsys.readouterr().err.splitlines()[-1]

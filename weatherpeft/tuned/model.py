@@ -29,6 +29,7 @@ from weatherpeft.tuned.base import found_base
 from weatherpeft.tuned.card import model_card
 from weatherpeft.tuned.config import CONFIG, AdapterConfig
 from weatherpeft.tuned.folder import read_folder, write_folder
+from weatherpeft.tuned.hub import fetched, push
 from weatherpeft.tuned.parts import Parts, Run
 from weatherpeft.tuned.raw import Wanted, from_dataset, from_files
 
@@ -165,8 +166,6 @@ class Tuned:
         Returns:
             The full hash of the commit, the revision to load.
         """
-        from weatherpeft.tuned.hub import push
-
         return push(self.save, repository, private)
 
     @cached_property
@@ -253,18 +252,14 @@ def load(
             the model was tuned from. The message names the file.
     """
     path, scores = Path(source), ""
-    if (path / CONFIG).is_file():
-        parts, here = read_folder(path), None
-    elif path.is_dir():
+    given = None if base is None else Path(base)
+    if path.is_dir() and not (path / CONFIG).is_file():
         run = Run(path)
-        parts = run.parts()
-        here = run.base()[0] if parts.config.base else None
-        scores = run.scores()
+        given, known = run.base(given)
+        parts, scores = run.parts(known), run.scores()
     else:
-        from weatherpeft.tuned.hub import fetched
-
-        parts, here = read_folder(fetched(str(source), revision)), None
-    checkpoint = found_base(parts.config.base, Path(base) if base is not None else here)
+        parts = read_folder(path if path.is_dir() else fetched(str(source), revision))
+    checkpoint = found_base(parts.config.base, given)
     moments = (parts.mean, parts.scale)
     own = parts.config
     if device == "auto":

@@ -91,6 +91,8 @@ def from_files(files: Sequence[Path], wanted: Wanted, rename: Mapping[str, str])
             place = (each.variable, each.level, each.member if members else None)
             found[kind == "accumulated"].setdefault(place, []).append(each.times)
     times, hours = (_common(map(np.concatenate, found[summed].values())) for summed in (False, True))
+    if held and not times.size + hours.size:
+        raise ValueError(f"{', '.join(map(str, files[:3]))}: no time has all variables that the files hold")
     return open_canonical(files, wanted.at_times(times, hours, members), rename=rename)
 
 
