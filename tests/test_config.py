@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from snakemake.utils import update_config
 
 from tests.experiments import CONFIGS, NAMES, changed, drop, put, values
-from weatherpeft.config import Experiment, Run, load
+from weatherpeft.config import Experiment, load
 from weatherpeft.config_errors import error_lines
+from weatherpeft.config_runs import Run
 from weatherpeft.peft.lora import Lora
 from weatherpeft.peft.sfas.spec import Sfas
 

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from tests import small_data as small
-from tests.stages.test_training_stages import BACKBONE, FIELDS, FULL, PERIODS, SPLITS, TRAINING, Project
+from tests.stages.test_training_stages import (
+    BACKBONE,
+    FIELDS,
+    FULL,
+    PERIODS,
+    SPLITS,
+    TRAINING,
+    Project,
+    prepared,
+)
 from weatherpeft.artifacts import store
 from weatherpeft.interfaces import Backbone
 from weatherpeft.peft.sfas.fisher_store import read_fisher
@@ -18,11 +27,9 @@ from weatherpeft.samples.rollout import Feedback, RolledOut
 from weatherpeft.stages.baseline import BaselineSpec, baseline
 from weatherpeft.stages.climatology import ClimatologySpec, climatology
 from weatherpeft.stages.evaluate import EvaluateSpec, evaluate
-from weatherpeft.stages.moments import MomentsSpec, moments
 from weatherpeft.stages.predict import PredictSpec, predict
 from weatherpeft.stages.report import ReportedRun, ReportSpec, report
 from weatherpeft.stages.series import SeriesSpec, series
-from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training.checkpoint import load_tensors
 from weatherpeft.training.model import TunedModelSpec
@@ -36,12 +43,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    root = tmp_path_factory.mktemp("project")
-    data = [small.write_period(root / "regridded", period, seed=seed) for seed, period in enumerate(PERIODS)]
-    made = Project(root, data)
-    spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=SPLITS.train)
-    moments(spec, data[:1], root / "moments")
-    statistics(StatisticsSpec(variables=small.VARIABLES), [root / "moments"], made.statistics)
+    made = prepared(tmp_path_factory.mktemp("project"))
     made.pretrain(made.pretrained)
     return made
 

@@ -112,14 +112,19 @@ class Project:
         return store.open_dataset(output / "predictions.zarr").load()
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    root = tmp_path_factory.mktemp("project")
+def prepared(root: Path) -> Project:
+    """Data and statistics, before any training."""
     data = [small.write_period(root / "regridded", period, seed=seed) for seed, period in enumerate(PERIODS)]
     made = Project(root, data)
     spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=SPLITS.train)
     moments(spec, data[:1], root / "moments")
     statistics(StatisticsSpec(variables=small.VARIABLES), [root / "moments"], made.statistics)
+    return made
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = prepared(tmp_path_factory.mktemp("project"))
     made.pretrain(made.pretrained)
     made.make_fisher(made.fisher, made.pretrained)
     return made

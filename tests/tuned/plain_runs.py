@@ -10,11 +10,17 @@ from torch import Tensor
 
 from tests import small_data as small
 from tests.backbones.small_aurora import activate, build
-from tests.stages.test_training_stages import BACKBONE, FIELDS, METHODS, PERIODS, SPLITS, TRAINING, Project
+from tests.stages.test_training_stages import (
+    BACKBONE,
+    FIELDS,
+    METHODS,
+    SPLITS,
+    TRAINING,
+    Project,
+    prepared,
+)
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.samples.frames import SampleFrames
-from weatherpeft.stages.moments import MomentsSpec, moments
-from weatherpeft.stages.statistics import StatisticsSpec, statistics
 from weatherpeft.tasks.downscaling import Downscaling
 from weatherpeft.training.model import TunedModelSpec
 
@@ -24,11 +30,7 @@ NAMES = {"2m_temperature": "2t", "mean_sea_level_pressure": "msl", "temperature"
 
 def make(root: Path) -> tuple[Project, Path]:
     """Data, statistics, and the checkpoint ``pretrained.ckpt`` of a model with active blocks."""
-    data = [small.write_period(root / "regridded", period, seed=seed) for seed, period in enumerate(PERIODS)]
-    project = Project(root, data)
-    spec = MomentsSpec(variables=small.VARIABLES, grid=small.FINE, train=SPLITS.train)
-    moments(spec, data[:1], root / "moments")
-    statistics(StatisticsSpec(variables=small.VARIABLES), [root / "moments"], project.statistics)
+    project = prepared(root)
     activate(build(FIELDS, BACKBONE, lead_hours=TASK.lead_hours)).save(root / "pretrained.ckpt")
     return project, root / "pretrained.ckpt"
 

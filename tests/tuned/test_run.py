@@ -186,6 +186,8 @@ def test_what_does_not_fit_is_one_line(
         assert main(words) == 1
         lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
         assert len(lines) == 1 and message in lines[0]
+    assert main(["merge", "--run", str(run), "--output", str(tmp_path / "merged.ckpt")]) == 1
+    assert "predicts the difference to its last frame" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"empty.grib"}
 
     copied = tmp_path / "results" / "test"

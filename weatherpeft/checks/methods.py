@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from weatherpeft.artifacts.caches import cache_folder
 from weatherpeft.checks.weights import unfilled
-from weatherpeft.config import Experiment, Run
+from weatherpeft.config import Experiment
+from weatherpeft.config_runs import Run
 from weatherpeft.interfaces import PeftMethod
 
 if TYPE_CHECKING:

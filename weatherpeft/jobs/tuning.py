@@ -2,7 +2,7 @@
 
 import os
 
-from weatherpeft.config import Run
+from weatherpeft.config_runs import Run
 from weatherpeft.fields.regions import held_out
 from weatherpeft.jobs.data import DataJobs
 from weatherpeft.stages.baseline import Baseline, BaselineSpec
