@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from tests import small_data as small
 from tests.stages.test_training_stages import (
@@ -35,6 +36,9 @@ from weatherpeft.training.checkpoint import load_tensors
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.spec import Rollout
 from weatherpeft.training.tuning import tuned_model
+from weatherpeft.tuned.config import AdapterConfig
+from weatherpeft.tuned.model import Tuned
+from weatherpeft.tuned.parts import Parts
 
 ONE = Forecasting(name="forecasting", grid=small.FINE, residual=True)
 TASK = ONE.model_copy(update={"steps": 3})
@@ -87,6 +91,51 @@ def test_a_tuned_model_predicts_each_step_from_the_one_before(
     for name, expected in plain_forecasts(project, model, run).items():
         own = found[name].values
         assert np.array_equal(own.reshape(-1, *own.shape[2:]), expected), name
+
+
+def test_a_tuned_model_forecasts_any_number_of_steps(project: Project, tmp_path: Path) -> None:
+    """Forecasts of the second and third step, given as analyses, lead to that of the fourth."""
+    spec = project.model(FULL, task=TASK)
+    config = AdapterConfig(
+        format=1, version="0", model=spec, base=None, precision="float32", regridding="conservative",
+        source="toy", synthetic=True, experiment="small", label="full-seed0", trained_on=(), counts={},
+        packages={},
+    )  # fmt: skip
+    none, static = Fields({}, {}), {"land_sea_mask": np.zeros(small.FINE.shape, np.float32)}
+    model = tuned_model(spec, CPU, project.pretrained, statistics=project.statistics)
+    tuned = Tuned(Parts(config, {}, static, none, none), model)
+    start = np.datetime64("2004-01-01T00", "ns") + np.arange(2) * np.timedelta64(6, "h")
+    noise = np.random.default_rng(0).normal(280, 5, (4, 2, *small.FINE.shape)).astype(np.float32)
+    coordinates = {"time": start, "level": [500, 850], "latitude": small.FINE.latitude}
+    dataset = xr.Dataset(
+        {
+            "2m_temperature": (("time", "latitude", "longitude"), noise[0], {"units": "K"}),
+            "temperature": (("time", "level", "latitude", "longitude"), noise[1:3], {"units": "K"}),
+        },
+        coords=coordinates | {"longitude": small.FINE.longitude},
+    )
+    forecast = tuned.rolled_out(5).predict(dataset)
+    assert forecast["prediction_timedelta"].dt.total_seconds().values.tolist() == [
+        3600.0 * hours for hours in (6, 12, 18, 24, 30)
+    ]
+    xr.testing.assert_identical(forecast.isel(prediction_timedelta=slice(3)), tuned.predict(dataset))
+    reached = forecast.isel(time=0, prediction_timedelta=[1, 2])
+    reached = reached.assign_coords(prediction_timedelta=reached["time"] + reached["prediction_timedelta"])
+    reached = reached.drop_vars("time").rename(prediction_timedelta="time")
+    fourth = tuned.rolled_out(1).predict(reached)
+    for name in ("2m_temperature", "temperature"):
+        found, expected = fourth[name].values, forecast[name].isel(prediction_timedelta=[3]).values
+        np.testing.assert_array_equal(found.ravel(), expected.ravel())
+
+    dataset.to_netcdf(tmp_path / "today.nc")
+    tuned.rolled_out(4).apply([tmp_path / "today.nc"], tmp_path / "forecast.zarr")
+    with xr.open_zarr(tmp_path / "forecast.zarr", decode_timedelta=True) as written:
+        four = forecast.isel(prediction_timedelta=slice(4))
+        np.testing.assert_array_equal(written["temperature"].values, four["temperature"].values)
+    with pytest.raises(ValueError, match="steps: .*greater than or equal to 1"):
+        tuned.rolled_out(0)
+    with pytest.raises(ValueError, match="steps: 9999 of 6 h are more than|steps: .*1000"):
+        tuned.rolled_out(9999)
 
 
 def test_trainings_on_forecasts_differ(project: Project, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from weatherpeft.samples.batch import Fields
 from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.tuned.config import CONFIG, AdapterConfig, Base
-from weatherpeft.tuned.folder import CARD, ENDS_FILE, METHODS, STATIC, read_folder, write_folder
+from weatherpeft.tuned.folder import read_folder, write_folder
+from weatherpeft.tuned.layout import CARD, ENDS_FILE, METHODS, STATIC
 from weatherpeft.tuned.model import Tuned, load
 from weatherpeft.tuned.parts import Parts
 

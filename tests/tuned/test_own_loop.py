@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import aurora
+import peft
 import pytest
 import torch
 from torch import Tensor
 
+import weatherpeft
 from tests.stages.test_training_stages import SMOOTHED, SPLITS, Project
 from tests.tuned.plain_runs import (
     TASK,
@@ -21,10 +23,15 @@ from tests.tuned.plain_runs import (
     upstream_model,
 )
 from weatherpeft.peft.sfas.fisher_store import read_fisher
-from weatherpeft.samples.batch import Batch
+from weatherpeft.samples.batch import Batch, Fields
 from weatherpeft.training.checkpoint import load_tensors
 from weatherpeft.training.loop import single_batches
+from weatherpeft.tuned.config import AdapterConfig
+from weatherpeft.tuned.folder import write_folder
+from weatherpeft.tuned.layout import ENDS_FILE
+from weatherpeft.tuned.layout import METHODS as METHODS_FILE
 from weatherpeft.tuned.own_loop import attach, fisher
+from weatherpeft.tuned.parts import Parts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WEATHERPEFT: list[dict[str, Any]] = [{"name": "tadp"}, {"name": "sfas", "fraction": 0.001}]
@@ -80,7 +87,7 @@ def test_the_documented_loop_equals_the_workflows_run(
     monkeypatch.chdir(tmp_path)
     exec(loop, names)
     expected = load_tensors(run / "tuned.safetensors")
-    assert same_tensors(load_tensors(tmp_path / "tuned" / "tuned.safetensors"), expected)
+    assert same_tensors(names["loop"].tuned.result(), expected)
 
     rebuilt = upstream_model(checkpoint)
     attach(rebuilt, methods, steps=0, seed=1).load(tmp_path / "tuned")
@@ -88,6 +95,55 @@ def test_the_documented_loop_equals_the_workflows_run(
     with torch.inference_mode():
         found, forecast = rebuilt.eval()(inputs), names["model"].eval()(inputs)
     assert all(torch.equal(field, forecast.surf_vars[name]) for name, field in found.surf_vars.items())
+
+
+def test_peft_loads_what_a_loop_saved(made: tuple[Project, Path], tmp_path: Path) -> None:
+    """Into upstream's backbone, with encoder and decoder in a file of their own."""
+    project, checkpoint = made
+    model = upstream_model(checkpoint)
+    loop = attach(model, LORA, steps=2)
+    train(project, model, loop, loop.optimizer(), range(2))
+    loop.save(tmp_path / "tuned")
+    other: Any = upstream_model(checkpoint)
+    with torch.no_grad():
+        for name, tensor in load_tensors(tmp_path / "tuned" / ENDS_FILE).items():
+            other.get_parameter(name).copy_(tensor)
+    peft.PeftModel.from_pretrained(other.backbone, str(tmp_path / "tuned"))
+    inputs = upstream_inputs(batches(project)[0])
+    with torch.inference_mode():
+        found, expected = other.eval()(inputs).surf_vars, model.eval()(inputs).surf_vars
+    assert all(torch.equal(field, expected[name]) for name, field in found.items())
+
+
+def test_a_saved_folder_is_checked(made: tuple[Project, Path], tmp_path: Path) -> None:
+    _, checkpoint = made
+    loop = attach(upstream_model(checkpoint), LORA, steps=0)
+    loop.save(tmp_path / "tuned")
+    with pytest.raises(ValueError, match=r"was tuned on a model of one's own: .*attach\(model, .*'lora'"):
+        weatherpeft.load(tmp_path / "tuned")
+    with pytest.raises(ValueError, match="tuned: is there already"):
+        loop.save(tmp_path / "tuned")
+    (tmp_path / "tuned" / METHODS_FILE).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{METHODS_FILE}: damaged or changed"):
+        loop.load(tmp_path / "tuned")
+    with pytest.raises(ValueError, match="neither an adapter nor a run"):
+        loop.load(tmp_path)
+
+
+def test_the_workflows_run_is_loaded_into_an_own_model(made: tuple[Project, Path], tmp_path: Path) -> None:
+    project, checkpoint = made
+    spec = model_spec(project, *WEATHERPEFT)
+    run = project.finetune(tmp_path / "run", spec, checkpoint, learning_rate=RATE)
+    tensors = load_tensors(run / "tuned.safetensors")
+    none = Fields({}, {})
+    config = AdapterConfig(
+        format=1, version="0", model=spec, base=None, precision="float32", regridding="conservative",
+        source="toy", synthetic=True, experiment="small", label="run", trained_on=(), counts={}, packages={},
+    )  # fmt: skip
+    write_folder(Parts(config, tensors, {}, none, none), "a card", tmp_path / "adapter")
+    loop = attach(upstream_model(checkpoint), WEATHERPEFT, steps=0)
+    loop.load(tmp_path / "adapter")
+    assert same_tensors(loop.tuned.result(), tensors)
 
 
 def train(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +74,13 @@ class Task(Protocol):
 
         Args:
             steps: at most ``rollout_steps``.
+        """
+
+    def rolled_out(self, steps: int) -> Self:
+        """The same task with ``rollout_steps`` of another number.
+
+        Raises:
+            ValueError: its forecasts have one step, or the number is out of range.
         """
 
     @property

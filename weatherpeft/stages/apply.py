@@ -12,6 +12,7 @@ def apply(
     output: Path,
     base: Path | None = None,
     revision: str | None = None,
+    steps: int | None = None,
     plausible: Decision = "stop",
     device: str = "auto",
 ) -> None:
@@ -25,6 +26,8 @@ def apply(
         output: new Zarr store, or NetCDF file if its name ends in .nc, with WeatherBench 2 names.
         base: checkpoint with the pretrained weights, if the adapter is a folder that names none on the Hub.
         revision: full hash of the commit of a repository of the Hub.
+        steps: number of lead times of a forecasting model, each made from the one before; by default those of
+            its task.
         plausible: whether a raw field that is not plausible stops the job.
         device: where the model runs, as torch names it; auto takes a GPU if there is one.
 
@@ -38,4 +41,5 @@ def apply(
     """
     from weatherpeft.tuned.model import load
 
-    load(adapter, base=base, revision=revision, device=device).apply(input, output, plausible=plausible)
+    tuned = load(adapter, base=base, revision=revision, device=device)
+    (tuned if steps is None else tuned.rolled_out(steps)).apply(input, output, plausible=plausible)

@@ -45,6 +45,14 @@ class Forecasting(SquaredErrorTask):
         """The number of lead times."""
         return self.steps
 
+    def rolled_out(self, steps: int) -> Self:
+        """The same task with another number of lead times.
+
+        Raises:
+            ValueError: the number is out of range.
+        """
+        return self.parse({**self.model_dump(mode="json"), "steps": steps})
+
     @property
     def window(self) -> Window:
         """Inputs at t − lead time and t, targets at t + 1, 2, … lead times."""

@@ -94,6 +94,18 @@ class Postprocessing(Spec):
         """One. A correction is of one lead time."""
         return 1
 
+    def rolled_out(self, steps: int) -> Self:
+        """The task itself for one step.
+
+        Raises:
+            ValueError: there are more.
+        """
+        if steps != 1:
+            raise ValueError(
+                f"{self.name}: expected 1 step, found {steps}; its model does not predict its input"
+            )
+        return self
+
     def training_window(self, steps: int) -> EnsembleWindow:
         """The window (see ``interfaces.Task``)."""
         return self.window

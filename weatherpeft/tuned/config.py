@@ -70,18 +70,53 @@ class AdapterConfig(Spec):
     """Checksums of the folder's other files by name."""
 
 
+class LoopConfig(Spec):
+    """What was tuned in a training loop of a user's own, on a model that this package does not know."""
+
+    format: Literal[1]
+    """Version of the layout."""
+    version: str
+    """Version of this package."""
+    methods: tuple[dict[str, Any], ...]
+    """The methods as in a configuration."""
+    files: dict[str, _SHA256] = {}
+    """Checksums of the folder's other files by name."""
+
+
 def read_config(folder: Path) -> AdapterConfig:
     """Read the configuration of an adapter's folder.
 
     Raises:
+        ValueError: there is none, or it is one of another format or package, or of a training loop of a
+            user's own.
+    """
+    own = _own(folder)
+    if "model" not in own:
+        methods = own.get("methods")
+        raise ValueError(
+            f"{folder}: was tuned on a model of one's own: build it as then, and weatherpeft.attach(model, "
+            f"{methods}, steps=0).load({str(folder)!r})"
+        )
+    return AdapterConfig.parse(own)
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Checksums of the files that the configuration of any adapter's folder lists, by name.
+
+    Raises:
         ValueError: there is none, or it is one of another format or package.
     """
+    own = _own(folder)
+    return AdapterConfig.parse(own).files if "model" in own else LoopConfig.parse(own).files
+
+
+def _own(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"{folder}: no {CONFIG}; neither an adapter nor a run of weatherpeft")
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
-        own = values[OURS]
+        own: dict[str, Any] = values[OURS]
         found = own["format"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
@@ -91,4 +126,4 @@ def read_config(folder: Path) -> AdapterConfig:
         raise ValueError(
             f"{path}: expected format {FORMAT}, found {found}, of version {own.get('version')} of weatherpeft"
         )
-    return AdapterConfig.parse(own)
+    return own

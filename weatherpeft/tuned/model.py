@@ -4,16 +4,18 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from weatherpeft.artifacts.predictions import fill_predictions, prediction_template
 from weatherpeft.artifacts.store import write_dataset
+from weatherpeft.config_errors import error_lines
 from weatherpeft.fields.plausible import Decision
 from weatherpeft.fields.screening import Screen
 from weatherpeft.fields.variables import VariableSet
@@ -63,6 +65,23 @@ class Tuned:
     def predicted(self) -> VariableSet:
         """The variables and levels that it predicts."""
         return self.config.model.task.predicted(self.config.model.fields.measured)
+
+    def rolled_out(self, steps: int) -> "Tuned":
+        """The same model with forecasts of another number of steps, each made from the one before.
+
+        Args:
+            steps: number of lead times.
+
+        Raises:
+            ValueError: the model does not predict its own inputs, or the number is out of range.
+        """
+        try:
+            task = self.config.model.task.rolled_out(steps)
+        except ValidationError as error:
+            raise ValueError("; ".join(error_lines(error))) from error
+        model = self.config.model.model_copy(update={"task": task})
+        config = self.config.model_copy(update={"model": model})
+        return replace(self, parts=replace(self.parts, config=config))
 
     def predict(
         self, dataset: "xr.Dataset", rename: Mapping[str, str] | None = None, plausible: Decision = "stop"
@@ -119,7 +138,7 @@ class Tuned:
         frames = self._frames(raw, "the files", plausible)
         draft = output.with_name(f".{output.name}.partial")
         store, progress = draft / "forecast.zarr", draft / _PROGRESS
-        job = json.dumps([self.config.files, self.config.label, _states(files)])
+        job = json.dumps([self.config.model_dump(mode="json"), _states(files)])
         begun = json.loads(progress.read_text()) if progress.is_file() else {}
         done = int(begun["done"]) if begun.get("job") == job else 0
         if not done:

@@ -1,10 +1,10 @@
 """Names of tuned tensors in an adapter's folder: those of HF peft for its methods, otherwise ours."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
-from weatherpeft.interfaces import TuningContext
+from weatherpeft.interfaces import Backbone, PeftMethod, TuningContext
 from weatherpeft.training.model import TunedModelSpec
 from weatherpeft.training.shapes import unfilled
 
@@ -25,19 +25,26 @@ class HfNames:
         config: what HF peft keeps in ``adapter_config.json``; empty if none of the methods is its.
 
     Args:
-        model: the tuned model.
+        methods: the methods of the model.
+        plain: gives the model without its methods, or with weights of no values.
+        seed: the seed of the methods.
     """
 
-    def __init__(self, model: TunedModelSpec) -> None:
+    def __init__(self, methods: Sequence[PeftMethod], plain: Callable[[], Backbone], seed: int) -> None:
         self.config: dict[str, Any] = {}
-        for number, method in enumerate(model.methods):
-            backbone = unfilled(model.backbone, model.fields, model.task)
-            found = method.peft_config(backbone, TuningContext(0, model.seed))
+        for number, method in enumerate(methods):
+            backbone = plain()
+            found = method.peft_config(backbone, TuningContext(0, seed))
             if found is not None:
                 self.config = _plain_values(found.to_dict())
                 self._own, self._biases = f"{number}.{method.name}.", f"{number}.backbone."
                 self._pretrained = set(backbone.backbone_parameters())
                 break
+
+    @classmethod
+    def of(cls, model: TunedModelSpec) -> Self:
+        """The names of a model that a configuration describes."""
+        return cls(model.methods, lambda: unfilled(model.backbone, model.fields, model.task), model.seed)
 
     def theirs(self, name: str) -> str:
         """The name in the folder of a tensor of ``TunedModel.result``."""

@@ -10,13 +10,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
+from weatherpeft import __version__
 from weatherpeft.backbones.aurora.checkpoint import fold_lora
 from weatherpeft.backbones.aurora.parts import AuroraParts
 from weatherpeft.config_errors import error_lines
 from weatherpeft.interfaces import Backbone, PeftMethod, TuningContext
 from weatherpeft.peft import AnyMethods
 from weatherpeft.spec import check_plain
-from weatherpeft.training.checkpoint import load_tensors, save_tensors
 from weatherpeft.training.fisher import estimate_fisher
 from weatherpeft.training.loop import clip
 from weatherpeft.training.memory import save_memory
@@ -24,9 +24,10 @@ from weatherpeft.training.optimizer import learning_rate, optimizer_of, paramete
 from weatherpeft.training.spec import Precision, Training
 from weatherpeft.training.tuning import FISHER, TunedModel
 from weatherpeft.training.tuning import attach as attach_methods
+from weatherpeft.tuned.config import FORMAT, LoopConfig, files_of
+from weatherpeft.tuned.layout import check_files, new_folder, read_tuned, write_config, write_tuned
+from weatherpeft.tuned.names import HfNames
 
-TENSORS = "tuned.safetensors"
-"""File of a saved folder."""
 Sample = TypeVar("Sample")
 Methods = Sequence[str | Mapping[str, Any] | PeftMethod]
 """Methods by name, as in a configuration, or as specs."""
@@ -38,10 +39,11 @@ class OwnLoop:
     Attributes:
         tuned: the model with its methods.
         training: schedule, weight decay and betas.
+        names: names of what was tuned in a saved folder.
     """
 
-    def __init__(self, tuned: TunedModel, training: Training, steps: int) -> None:
-        self.tuned, self.training = tuned, training
+    def __init__(self, tuned: TunedModel, training: Training, steps: int, names: HfNames) -> None:
+        self.tuned, self.training, self.names = tuned, training, names
         self._steps, self._done = steps, 0
         self._dense = tuned.dense_parameters()
         self._peaks = tuned.peaks(training.learning_rate)
@@ -91,17 +93,34 @@ class OwnLoop:
         self._done += 1
 
     def save(self, folder: Path | str) -> None:
-        """Write what was tuned, and nothing of what is pretrained, to a folder."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        save_tensors(self.tuned.result(), Path(folder) / TENSORS)
+        """Write what was tuned, and nothing of what is pretrained, as an adapter's folder.
 
-    def load(self, folder: Path | str) -> None:
-        """Put back what ``save`` wrote, with the same methods on the same pretrained weights.
+        Of the methods of HF peft itself, ``peft`` loads the weights too.
+
+        Args:
+            folder: new folder, which appears when it is complete.
 
         Raises:
-            ValueError: the file does not fit, and where.
+            ValueError: there is something already.
         """
-        self.tuned.load_result(load_tensors(Path(folder) / TENSORS))
+        methods = tuple(_plain(method) for method in self.tuned.methods)
+        with new_folder(Path(folder)) as draft:
+            write_tuned(self.tuned.result(), self.names, draft)
+            write_config(LoopConfig(format=FORMAT, version=__version__, methods=methods), self.names, draft)
+
+    def load(self, folder: Path | str) -> None:
+        """Put back what ``save`` or the workflow wrote, with the same methods on the same pretrained weights.
+
+        Args:
+            folder: adapter's folder.
+
+        Raises:
+            ValueError: it is none, a file is not as it was written, or what it holds does not fit, and where.
+        """
+        place = Path(folder)
+        files = files_of(place)
+        check_files(place, files)
+        self.tuned.load_result(read_tuned(place, files, lambda: self.names))
 
     def state_dict(self) -> dict[str, Any]:
         """All that a training needs to go on beside the optimizer's state."""
@@ -184,11 +203,12 @@ def attach(
     if store is not None and (store / FISHER).is_dir():
         store = store / FISHER
     parts = _parts(model)
+    names = HfNames(parsed, lambda: parts, seed)  # of the model as it is without methods
     context = TuningContext(steps, seed, store, accumulation, weight_decay, betas)
     tuned = attach_methods(parts, parsed, context)
     if precision != "float32" or recompute:
         save_memory(parts, precision, recompute)
-    return OwnLoop(tuned, training, steps)
+    return OwnLoop(tuned, training, steps, names)
 
 
 def fisher(

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from weatherpeft.fields.grid import Region
 from weatherpeft.fields.variables import VariableSet, accumulation
@@ -43,6 +43,18 @@ class FieldTask(Spec, ABC):
     def rollout_steps(self) -> int:
         """One. Each lead time is a prediction of its own."""
         return 1
+
+    def rolled_out(self, steps: int) -> Self:
+        """The task itself for one step.
+
+        Raises:
+            ValueError: there are more.
+        """
+        if steps != 1:
+            raise ValueError(
+                f"{self.name}: expected 1 step, found {steps}; its model does not predict its input"
+            )
+        return self
 
     def training_window(self, steps: int) -> Window:
         """The window (see ``interfaces.Task``)."""
