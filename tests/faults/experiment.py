@@ -9,6 +9,7 @@ import pkgutil
 import re
 import shlex
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -128,7 +129,13 @@ class Job:
             as_anyone: whether permissions hold for it, if the user is root.
         """
         process = FORK.Process(target=run_and_exit, args=(self, log, as_anyone))
-        process.start()
+        # Ctrl-C while Python forks is printed and lost, with the locks of ``logging`` held for ever. A job of
+        # the workflow is not forked so.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return process
 
     def run(self, log: Path, *, as_anyone: bool = False) -> int | None:
@@ -161,7 +168,8 @@ def ended(process: BaseProcess) -> int | None:
     """Wait for a job, and return its exit status, negative for a signal."""
     process.join(PATIENCE_S)
     if process.is_alive():
-        process.kill()
+        assert process.pid
+        os.kill(process.pid, signal.SIGABRT)  # pytest's handler prints where it hangs
         process.join()
         raise AssertionError("the job hangs")
     return process.exitcode
@@ -174,6 +182,7 @@ def run_and_exit(job: Job, log: Path, as_anyone: bool = False) -> NoReturn:
     # make that fail (SystemError of CPython 3.11). A job of the workflow has no such hook.
     sys.unraisablehook = sys.__unraisablehook__
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.setsid()
         os.chdir(job.folder)
         sys.stdout = sys.stderr = log.open("w", buffering=1)
