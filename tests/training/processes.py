@@ -23,12 +23,15 @@ from weatherpeft.interfaces import TuningContext
 from weatherpeft.peft import AnyMethod
 from weatherpeft.samples.batch import Batch, Fields, Samples
 from weatherpeft.samples.frames import SampleFrames
+from weatherpeft.samples.rollout import Feedback
 from weatherpeft.tasks.downscaling import Downscaling
+from weatherpeft.tasks.forecasting import Forecasting
 from weatherpeft.training import checkpoint, distributed, loop
 from weatherpeft.training.fisher import estimate_fisher
 from weatherpeft.training.interruption import Interruption
 from weatherpeft.training.memory import save_memory
-from weatherpeft.training.spec import Training
+from weatherpeft.training.rollout import Forecasts
+from weatherpeft.training.spec import Rollout, Training
 from weatherpeft.training.tuning import TunedModel, attach, task_loss
 
 METHODS: TypeAdapter[Any] = TypeAdapter(AnyMethod)
@@ -41,6 +44,7 @@ LISTS: dict[str, list[dict[str, Any]]] = {
     "sfas": [SFAS],
     "weatherpeft": [TADP, SFAS],
 }
+FORECASTS = Forecasting(name="forecasting", grid=small.FINE, residual=True, steps=2)
 TRAIN, VALIDATION = small.period("2001-01-01", "2001-01-03"), small.period("2001-02-01", "2001-02-02")
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.training.processes"])
@@ -57,6 +61,7 @@ class Job:
         strike: signal that a process sends itself, in the step, on the rank, at the place.
         budget_minutes: of the job.
         double: in float64, where numbers of processes are compared.
+        gradient: that of rollouts of two steps, in a training of forecasts in place of downscaling.
     """
 
     data: Path
@@ -66,15 +71,20 @@ class Job:
     budget_minutes: float | None = None
     checkpoint_minutes: float | None = None
     double: bool = False
+    gradient: str | None = None
 
     def spec(self) -> Training:
+        values: dict[str, Any]
         values = {"steps": 8, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 1, "clip_norm": 0.5}
         values |= {"validate_every": 3, "validation_samples": 3, "checkpoint_every": 3}
+        if self.gradient:
+            values["rollout"] = {"steps": 2, "gradient": self.gradient}
         return Training.parse(values | self.training)
 
     def samples(self) -> tuple[Samples, Samples]:
+        window = FORECASTS.training_window(FORECASTS.steps) if self.gradient else small.WINDOW
         return tuple(  # type: ignore[return-value]
-            Samples(SampleFrames(small.WINDOW, small.FIELDS, [self.data / period.label], small.split(period)))
+            Samples(SampleFrames(window, small.FIELDS, [self.data / period.label], small.split(period)))
             for period in (TRAIN, VALIDATION)
         )
 
@@ -94,7 +104,7 @@ class Job:
         """Train, and return all that must not depend on what happened on the way."""
         spec, tuned = self.spec(), self.model()
         shown: list[list[str]] = []
-        loss = tiny_loss(self.double)
+        loss = tiny_loss(self.double, spec.rollout)
 
         def watched(model: Any, batch: Batch) -> Tensor:
             if model.training:
@@ -147,11 +157,12 @@ def tiny_aurora() -> AuroraBackbone:
     return activate(build(small.FIELDS, residual=True))
 
 
-def tiny_loss(double: bool) -> Callable[[Any, Batch], Tensor]:
-    """The loss of downscaling."""
+def tiny_loss(double: bool, rollout: Rollout | None = None) -> Callable[[Any, Batch], Tensor]:
+    """The loss of downscaling, or of forecasts."""
     task = Downscaling(name="downscaling", residual=True, input_grid=small.COARSE, target_grid=small.FINE)
     scale = Fields({"2m_temperature": torch.tensor(5.0)}, {"temperature": torch.full((2, 1, 1), 5.0)})
-    loss = task_loss(task, scale, torch.device("cpu"))
+    forecasts = Forecasts(Feedback(small.FIELDS), rollout)
+    loss = task_loss(FORECASTS if rollout else task, scale, torch.device("cpu"), None, forecasts)
     return lambda model, batch: loss(model, batch.map(Tensor.double) if double else batch)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from tests.training.processes import Job, fisher_rank, run, train_rank, write_data
+from tests.training.processes import Job, digest, fisher_rank, run, train_rank, write_data
 from weatherpeft.peft.sfas.fisher_store import read_fisher
 from weatherpeft.training import distributed
 from weatherpeft.training.distributed import GradientMean, check_same, process_group, ranks
@@ -86,6 +86,20 @@ def test_several_processes_with_several_passes(data: Path, tmp_path: Path) -> No
     found, expected = results(2, tmp_path / "two", jobs(2)), results(1, tmp_path / "one", jobs(4))
     for name in ("lora", "weatherpeft"):
         compare(found[0][name], expected[0][name], 1e-9)
+
+
+def test_rollouts_in_several_processes_with_several_passes(data: Path, tmp_path: Path) -> None:
+    def jobs(passes: int) -> dict[str, Job]:
+        schedule = {"steps": 3, "accumulation": passes}
+        return {
+            gradient: Job(data, "weatherpeft", schedule, double=True, gradient=gradient)
+            for gradient in ("pushforward", "backpropagation")
+        }
+
+    found, expected = results(2, tmp_path / "two", jobs(2)), results(1, tmp_path / "one", jobs(4))
+    for gradient in jobs(1):
+        assert digest(found[0][gradient]) == digest(found[1][gradient])
+        compare(found[0][gradient], expected[0][gradient], 1e-9)
 
 
 def means_rank() -> None:

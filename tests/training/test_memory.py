@@ -20,9 +20,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def trained(data: Path, folder: Path, methods: str, **options: Any) -> dict[str, Any]:
+def trained(
+    data: Path, folder: Path, methods: str, gradient: str | None = None, **options: Any
+) -> dict[str, Any]:
     schedule = {"steps": 3, "batch_size": 2, "clip_norm": None, "validation_samples": 2}
-    return Job(data, methods, schedule | options).run(folder)
+    return Job(data, methods, schedule | options, gradient=gradient).run(folder)
 
 
 class TestPrecision:
@@ -57,6 +59,17 @@ class TestPrecision:
         }
         others = set(found["weights"]) - layers
         assert all(found["weights"][name].dtype == torch.float32 for name in others)
+
+    @pytest.mark.parametrize("gradient", ["pushforward", "backpropagation"])
+    def test_rollouts_too(self, data: Path, tmp_path: Path, gradient: str) -> None:
+        def run(name: str, **options: Any) -> dict[str, Any]:
+            return trained(data, tmp_path / name, "lora", gradient, **options)
+
+        plain, expected = run("plain"), run("autocast", precision="autocast")
+        found = run("bfloat16", precision="bfloat16", recompute=True)
+        assert found["history"] == expected["history"] != plain["history"]
+        first = [each["history"]["train_loss"][0] for each in (found, plain)]
+        assert first[0] == pytest.approx(first[1], rel=2**-8)
 
     @pytest.mark.parametrize("methods", ["full", "sfas", "weatherpeft"])
     def test_what_trains_the_matrices_needs_them_in_float32(self, data: Path, methods: str) -> None:
