@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
 
+from weatherpeft.artifacts.manifest import look_anew
 from weatherpeft.spec import Spec
 
 Stage = Callable[..., None]
@@ -102,6 +103,8 @@ def binder(stage: Stage, taken: dict[str, tuple[Any, Any]]) -> Prepare:
                 values[name] = TypeAdapter(annotation).validate_json(text)
             elif _are_paths(annotation) and values[name] is not None:
                 values[name] = [path for word in values[name] for path in _paths(word)]
+        given = [value if isinstance(value, list) else [value] for value in values.values()]
+        look_anew(path for paths in given for path in paths if isinstance(path, Path))
         return lambda: stage(**values)
 
     return prepare

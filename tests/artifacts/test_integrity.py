@@ -1,10 +1,12 @@
 """What is damaged on the disk is never read as other numbers, and is named."""
 
+import argparse
 import hashlib
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from weatherpeft.artifacts.field_store import StoredFields
 from weatherpeft.artifacts.forecasts import open_forecast
 from weatherpeft.artifacts.manifest import DamagedError
 from weatherpeft.fields.variables import VariableSet
+from weatherpeft.options import binder, parameters
 from weatherpeft.peft.sfas.fisher_store import read_fisher, write_fisher
 from weatherpeft.spec import Spec
 
@@ -259,3 +262,38 @@ def test_a_store_of_others_needs_no_record(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match="theirs.zarr/2m_temperature/c/0/0/0: cannot be read") as caught:
         open_forecast(tmp_path / "theirs.zarr", variables, small.COARSE, (0,)).load()
     assert "snakemake" not in str(caught.value)
+
+
+def test_what_another_machine_made_is_looked_at_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS, which does not see it before its folder is listed."""
+    with store.artifact(tmp_path / "made", Noted(note="one"), "weatherpeft.spec") as directory:
+        (directory / "part").write_text("part")
+    listed: list[Path] = []
+    is_file, listdir = Path.is_file, os.listdir
+
+    def looked(folder: Path) -> list[str]:
+        listed.append(folder)
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", looked)
+    monkeypatch.setattr(Path, "is_file", lambda path: tmp_path in listed and is_file(path))
+    assert manifest.read_manifest(tmp_path / "made").record["spec"] == {"note": "one"}
+    with pytest.raises(ValueError, match="other: no provenance.json"):
+        manifest.read_manifest(tmp_path / "other")
+
+
+def test_a_job_looks_anew_at_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Path] = []
+
+    def stage(data: Sequence[Path], output: Path) -> None:
+        found.extend(data)
+
+    listed: list[Path] = []
+    monkeypatch.setattr(os, "listdir", listed.append)
+    words = argparse.Namespace(
+        data=[str(tmp_path / "regridded/2001"), str(tmp_path / "regridded/2002")], output=tmp_path / "out/run"
+    )
+    run = binder(stage, parameters(stage))(words)
+    assert listed == [tmp_path, tmp_path / "out", tmp_path / "regridded"]
+    run()
+    assert len(found) == 2

@@ -7,8 +7,8 @@
 #     nfs_guests.sh FOLDER freeze NAME        let a guest stand still; thaw NAME lets it go on
 #     nfs_guests.sh FOLDER end
 #
-# As root, on Debian with user-mode-linux, nfs-kernel-server, nfs-common, iproute2 and e2fsprogs. The guests are kernels of
-# their own. They see this machine's files and cannot change them, but for FOLDER/out.
+# As root, on Debian with user-mode-linux, nfs-kernel-server, nfs-common, iproute2, e2fsprogs, kmod and gcc. The guests are
+# kernels of their own. They see this machine's files and cannot change them, but for FOLDER/out.
 # EXPORT=tmpfs serves memory in place of ext4: all that tells a change there is the time, in steps of 10 ms.
 set -eu
 here=$1 order=$2
@@ -56,7 +56,7 @@ END
 boot() {  # NAME NUMBER, further options; in a network of its own
     name=$1 number=$2
     shift 2
-    setsid linux.uml "mem=${MEMORY:-1000M}" rootfstype=hostfs rootflags=/ ro "init=$here/guest" "guest=$name" \
+    LD_PRELOAD="$here/registers.so" setsid linux.uml "mem=${MEMORY:-1000M}" rootfstype=hostfs rootflags=/ ro "init=$here/guest" "guest=$name" \
         "umid=$name" "uml_dir=$here" con=null con0=null,fd:1 "eth0=mcast,52:54:00:00:00:0$number,230.0.0.1,1102,0" "$@" \
         > "$here/$name.console" 2>&1 < /dev/null &
 }
@@ -71,7 +71,8 @@ run() {  # NAME COMMAND
 
 case $order in
 boot)
-    rm -rf "$here/out" && mkdir -p "$here/out"
+    rm -rf "$here/out" && mkdir -p "$here/out" /lib/modules
+    gcc -O2 -shared -fPIC -o "$here/registers.so" "$(dirname "$0")/nfs_guests.c"
     guest > "$here/guest" && chmod +x "$here/guest"
     truncate -s 2G "$here/disk" && mkfs.ext4 -q -F "$here/disk"
     unshare --net "$0" "$here" boot-all

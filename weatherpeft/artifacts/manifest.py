@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -161,6 +161,18 @@ class Manifest:
             yield DamagedError(self.root / name, "foreign, the artifact was made without it", self.root)
 
 
+def look_anew(paths: Iterable[Path]) -> None:
+    """Let the file system look again at what some paths are, and what the folders are in which they lie.
+
+    NFS answers from caches for up to a minute: where another machine has made or replaced an artifact, the
+    old one seems to be there, without files, or none. Listing a folder asks the server.
+    """
+    folders = {folder for path in paths for folder in (path.parent.parent, path.parent)}
+    for folder in sorted(folders):  # parents first
+        with suppress(OSError):
+            os.listdir(folder)
+
+
 def read_manifest(root: Path) -> Manifest:
     """Read record and checksums of an artifact, and check that they agree.
 
@@ -168,6 +180,8 @@ def read_manifest(root: Path) -> Manifest:
         ValueError: the directory is no artifact, or one of another version of this package.
         DamagedError: record and checksums do not agree.
     """
+    if not (root / PROVENANCE).is_file():
+        look_anew([root])
     if not (root / PROVENANCE).is_file():
         if (root / MANIFEST).is_file():
             raise DamagedError(root / PROVENANCE, "missing", root)
