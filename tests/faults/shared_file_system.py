@@ -121,8 +121,12 @@ class Machine:
             return "killed"
 
     def unfinished(self, output: Path) -> int:
-        """Number of files of the unfinished artifact."""
-        return sum(1 for _ in output.parent.glob(f".{output.name}.*{claim.UNFINISHED}/{output.name}/part-*"))
+        """Number of files of the unfinished artifact; 0 if it is just removed."""
+        pattern = f".{output.name}.*{claim.UNFINISHED}/{output.name}/part-*"
+        try:
+            return sum(1 for _ in output.parent.glob(pattern))
+        except FileNotFoundError:
+            return 0
 
     def content(self, output: Path) -> list[str]:
         """Number of parts and the texts in an artifact, whose checksums are compared, or the error."""

@@ -1,6 +1,9 @@
 """Adapters as folders: every method comes back bit for bit, and HF peft loads its own."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from weatherpeft.tuned.layout import CARD, ENDS_FILE, METHODS, STATIC
 from weatherpeft.tuned.model import Tuned, load
 from weatherpeft.tuned.parts import Parts
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 WEATHERPEFT = ({"name": "tadp"}, {"name": "sfas"})
 TARGETS = {"ln_tuning": {"targets": ("norm",)}}
 LISTS_OF_METHODS = [
@@ -92,21 +96,42 @@ def predicted(model: Any) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("methods", LISTS_OF_METHODS, ids=named)
-def test_a_model_comes_back_bit_for_bit(
-    base: Path, tmp_path: Path, methods: tuple[dict[str, Any], ...]
-) -> None:
-    parts, expected = parts_of(base, *methods)
-    write_folder(parts, "a card", tmp_path / "adapter")
-    found = load(tmp_path / "adapter", base=base, device="cpu")
-    assert torch.equal(predicted(found.tuned.model), expected)
-    assert not torch.equal(expected, predicted(small_aurora()))
-    assert found.config.model == parts.config.model
-    again = tmp_path / "again"
-    found.save(again)
-    for name in (METHODS, ENDS_FILE, STATIC):
-        path = tmp_path / "adapter" / name
-        assert not path.exists() or (again / name).read_bytes() == path.read_bytes()
+FRESH = """
+import sys, torch, weatherpeft
+from tests.backbones.small_aurora import small_batch
+
+base, *folders, output = sys.argv[1:]
+found = []
+for folder in folders:
+    tuned = weatherpeft.load(folder, base=base, device="cpu")
+    tuned.save(folder + "-again")
+    with torch.inference_mode():
+        found.append(tuned.tuned.model.eval()(small_batch()).channels())
+torch.save(found, output)
+"""
+
+
+def test_every_method_comes_back_bit_for_bit_in_a_fresh_process(base: Path, tmp_path: Path) -> None:
+    """From the pretrained weights and the folder alone: the forecast, and the folder again."""
+    plain, models, expected = predicted(small_aurora()), [], []
+    for number, methods in enumerate(LISTS_OF_METHODS):
+        parts, forecast = parts_of(base, *methods)
+        write_folder(parts, "a card", tmp_path / f"{number}")
+        models.append(parts.config.model)
+        expected.append(forecast)
+    folders = [tmp_path / f"{number}" for number in range(len(expected))]
+    words = [sys.executable, "-c", FRESH, str(base), *map(str, folders), str(tmp_path / "found.pt")]
+    subprocess.run(words, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    found = torch.load(tmp_path / "found.pt")
+    for methods, folder, model, *forecasts in zip(
+        LISTS_OF_METHODS, folders, models, found, expected, strict=True
+    ):
+        assert torch.equal(*forecasts) and not torch.equal(forecasts[0], plain), named(methods)
+        again = folder.with_name(f"{folder.name}-again")
+        assert read_folder(again).config.model == model, named(methods)
+        for name in (METHODS, ENDS_FILE, STATIC):
+            path = folder / name
+            assert not path.exists() or (again / name).read_bytes() == path.read_bytes(), named(methods)
 
 
 @pytest.mark.parametrize("methods", OF_PEFT, ids=named)
