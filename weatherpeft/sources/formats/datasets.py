@@ -86,7 +86,7 @@ def _open_zarr(url: str, options: Mapping[str, Any]) -> "xr.Dataset":
 
     store = zarr_store(url, options)
     group = zarr.open_group(store, mode="r")
-    check_arrays(group)
+    check_arrays(dict(group.arrays()))
     consolidated = group.metadata.consolidated_metadata is not None
     return xr.open_dataset(
         store, engine="zarr", consolidated=consolidated, cache=False, decode_timedelta=False
