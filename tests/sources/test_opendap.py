@@ -1,5 +1,6 @@
 """Datasets of OPeNDAP servers."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,10 +104,13 @@ def test_a_server_that_fails(server: DapServer, status: int) -> None:
     assert len(server.asked) == (1 if status == 404 else 18)
 
 
-def test_what_is_refused(server: DapServer) -> None:
+def test_what_is_refused(server: DapServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="http://127.0.0.1:9/a.nc: cannot open a dataset .*ConnectionError"):
         source("http://127.0.0.1:9/a.nc").selected(WANTED)
     with pytest.raises(ValueError, match="that ends too early for a whole one; say engine: pydap"):
         source(server.url, engine="netcdf4").selected(WANTED)
     with pytest.raises(ValueError, match="OPeNDAP takes no storage_options"):
         source(server.url, storage_options={"anon": True}).selected(WANTED)
+    monkeypatch.setitem(sys.modules, "pydap", None)
+    with pytest.raises(ValueError, match=f"{server.url}: OPeNDAP needs the package pydap: pip install pydap"):
+        source(server.url).selected(WANTED)
