@@ -9,14 +9,14 @@ import json
 import os
 from pathlib import Path
 
-from kerchunk.combine import MultiZarrToZarr
-from kerchunk.hdf import SingleHdf5ToZarr
-
 from tests.sources.test_xarray import dataset
 
 
 def main() -> None:
     """Write two files of a day each, references to the first and references to both."""
+    from kerchunk.combine import MultiZarrToZarr
+    from kerchunk.hdf import SingleHdf5ToZarr  # needs h5py
+
     os.chdir(Path(__file__).resolve().parent)
     data = dataset("2m_temperature", "temperature", "land_sea_mask")
     found = []
