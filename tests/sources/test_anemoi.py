@@ -1,5 +1,7 @@
 """The layout of anemoi-datasets: all variables in one array, on a flattened grid."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,84 @@ def test_what_cannot_be_opened(server: Server, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"{path}: cannot open a Zarr store there") as error:
             source(path).selected(WANTED)
         assert "\n" not in str(error.value)
+
+
+# What anemoi-datasets itself made of these values (see make.py there).
+MADE = Path(__file__).with_name("anemoi_made")
+DAY = ("2001-01-01", "2001-01-01")
+RAIN = request(*DAY, accumulated=["total_precipitation"])
+
+
+def test_a_dataset_of_anemoi_datasets(tmp_path: Path) -> None:
+    shutil.unpack_archive(MADE / "analyses.zarr.zip", tmp_path / "analyses.zarr")
+    wanted = request(
+        "2001-01-01", "2001-01-02", **FIELDS | {"static": ["land_sea_mask", "geopotential_at_surface"]}
+    )
+    for number, path in enumerate((MADE / "analyses.zarr.zip", tmp_path / "analyses.zarr")):
+        found = fetch(source(path), wanted, tmp_path / str(number))
+        check_values(found)
+        assert len(found) == 5 and found.sizes == {"time": 8, "level": 2, "latitude": 12, "longitude": 24}
+    check_values(fetch(source(MADE / "rain.zarr.zip"), RAIN, tmp_path))
+
+
+def test_a_missing_date_of_anemoi_datasets(tmp_path: Path) -> None:
+    spans = [
+        {
+            "start": "2001-01-03",
+            "end": "2001-01-03",
+            "gaps": [{"start": "2001-01-03T06", "end": "2001-01-03T06"}],
+        }
+    ]
+    wanted = {"variables": {"surface": ["2m_temperature"]}, "period": spans[0], "step_hours": 6}
+    one = Anemoi.parse({"name": "anemoi", "path": str(MADE / "analyses.zarr.zip"), "spans": spans})
+    found = fetch(one, DataRequest.parse(wanted), tmp_path)
+    check_values(found)
+    assert found["time"].dt.hour.values.tolist() == [0, 12, 18]
+    with pytest.raises(
+        ValueError, match=r"2001-01-03T06:00 UTC is one of the dataset's missing_dates, .* hours: \[0, 12, 18"
+    ):
+        one.selected(request("2001-01-03", "2001-01-03", surface=["2m_temperature"]))
+
+
+def test_datasets_of_anemoi_datasets_that_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ensemble\.zarr\.zip: expected a dataset of one member, found 2$"):
+        source(MADE / "ensemble.zarr.zip").selected(request(*DAY, surface=["2m_temperature"]))
+    with pytest.raises(ValueError, match=r"3h\.zarr\.zip: total_precipitation: .* found sums over 3 h, tp$"):
+        source(MADE / "rain_3h.zarr.zip").selected(RAIN)
+
+
+def test_stated_units_are_converted(tmp_path: Path) -> None:
+    path = tmp_path / "era5.zarr"
+    shutil.unpack_archive(MADE / "analyses.zarr.zip", path)
+    attributes = json.loads((path / ".zattrs").read_text())
+    metadata = attributes["variables_metadata"]
+    metadata["2t"]["units"] = "degC"
+    metadata["z_500"]["units"] = metadata["z_850"]["units"] = "gpm"
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    found = fetch(source(path), request(*DAY, **FIELDS), tmp_path)
+    axes = [found[axis].values for axis in ("time", "latitude", "longitude", "level")]
+    np.testing.assert_allclose(
+        found["2m_temperature"], expected("2m_temperature", *axes[:3]) + 273.15, rtol=3e-7
+    )
+    np.testing.assert_allclose(found["geopotential"], expected("geopotential", *axes) * GRAVITY, rtol=3e-7)
+    for units, message in (
+        ("K", "same units on all levels, found K, gpm"),
+        ("Pa", "expected units m2 s-2, found Pa"),
+    ):
+        metadata["z_500"]["units"] = units
+        metadata["z_850"]["units"] = "gpm" if units == "K" else units
+        (path / ".zattrs").write_text(json.dumps(attributes))
+        with pytest.raises(ValueError, match=f"era5.zarr: geopotential: .*{message}"):
+            source(path).selected(request(*DAY, **FIELDS))
+
+
+def test_a_server_without_listings(server: Server, folder: Path, tmp_path: Path) -> None:
+    """Nothing is read by a codec that is not known to be harmless, though no list names the arrays."""
+    shutil.unpack_archive(MADE / "analyses.zarr.zip", folder / "made.zarr")
+    server.status |= {"/made.zarr": 404, "/made.zarr/": 404}
+    wanted = request(*DAY, **FIELDS)
+    check_values(fetch(source(f"{server.url}/made.zarr"), wanted, tmp_path))
+    array = folder / "made.zarr/data/.zarray"
+    array.write_text(json.dumps({**json.loads(array.read_text()), "compressor": {"id": "base64"}}))
+    with pytest.raises(ValueError, match="data: expected codecs that are known to be harmless, found base64"):
+        source(f"{server.url}/made.zarr").selected(wanted)

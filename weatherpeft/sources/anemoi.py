@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Anemoi(StoreSource):
     """A dataset that anemoi-datasets made, on a grid of rows and columns.
 
-    Variables are those of ECMWF, in ECMWF's units, because the layout states none: ``2t``, ``t_850``. Those
-    of other names need ``rename``, which takes names without levels. Reduced Gaussian and unstructured grids
-    are refused.
+    Variables have ECMWF's names, ``2t`` and ``t_850``, and its units where the dataset states none. Those of
+    other names need ``rename``, which takes names without levels. Reduced Gaussian and unstructured grids are
+    refused.
     """
 
     name: Literal["anemoi"]

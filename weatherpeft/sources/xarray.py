@@ -23,12 +23,15 @@ class Xarray(StoreSource):
     """Selects this source."""
     engine: str | None = None
     """Engine of ``xarray.open_dataset``, such as ``zarr``, ``netcdf4``, ``h5netcdf`` or ``pydap``; by default
-    what xarray guesses from the path. ``kerchunk`` reads a file of references, at ``path``."""
+    what xarray guesses from the path, and ``pydap`` for a URL that is not Zarr's. ``kerchunk`` reads
+    references to other files, at ``path``."""
 
     def opened(self, path: str, request: DataRequest) -> tuple[Mapping[str, xr.DataArray], list[str]]:
         """Open a store (see ``StoreSource``)."""
         from weatherpeft.sources.formats.coordinates import contents
         from weatherpeft.sources.formats.datasets import by_our_names, open_any
+        from weatherpeft.sources.transfer.opendap import is_opendap, open_opendap
 
-        dataset = open_any(path, self.engine, self.options())
+        open_one = open_opendap if is_opendap(path, self.engine) else open_any
+        dataset = open_one(path, self.engine, self.options())
         return by_our_names(dataset, path, request, self.rename), contents(dataset)

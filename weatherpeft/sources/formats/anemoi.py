@@ -1,7 +1,8 @@
 """The Zarr layout of anemoi-datasets: one array ``data`` of all variables, on a flattened grid.
 
 ``data`` has the dimensions (dates, variables, ensemble, grid). Beside it lie ``dates``, ``latitudes`` and
-``longitudes``. The attribute ``variables`` names the variables: ``2t``, ``t_850``. Units are ECMWF's.
+``longitudes``. The attribute ``variables`` names the variables: ``2t``, ``t_850``. The attribute
+``variables_metadata`` may give their units and the period of sums.
 """
 
 import re
@@ -19,11 +20,12 @@ from weatherpeft.sources.formats.fields import in_words, to_minutes, variable_ro
 from weatherpeft.sources.formats.missing_times import how_to_declare
 from weatherpeft.sources.formats.names import Match, Named, recognize
 from weatherpeft.sources.formats.stores import cause, check_arrays, zarr_store
-from weatherpeft.sources.formats.units import GRAVITY
+from weatherpeft.sources.formats.units import GRAVITY, conversion
 
 if TYPE_CHECKING:
     import xarray as xr
 
+_ARRAYS = ("data", "dates", "latitudes", "longitudes")
 _EXACT_DEG = 1e-4
 """How far points of a row or a column may be apart, because coordinates are rounded."""
 
@@ -39,8 +41,8 @@ def open_anemoi(path: str, options: Mapping[str, Any]) -> Any:
 
     try:
         group = zarr.open_group(zarr_store(path, options), mode="r")
-        check_arrays(group)
-        missing = [name for name in ("data", "dates", "latitudes", "longitudes") if name not in group]
+        missing = [name for name in _ARRAYS if name not in group]
+        check_arrays({name: group[name] for name in _ARRAYS if name not in missing})
     except Exception as error:  # depends on the file system
         raise ValueError(f"{path}: cannot open a Zarr store there ({cause(error)})") from error
     if missing or "variables" not in group.attrs:
@@ -61,8 +63,9 @@ def anemoi_arrays(
         rename: our names of variables by the dataset's, without levels (see ``names.recognize``).
 
     Raises:
-        ValueError: the grid is not regular, there is an ensemble, a variable could be either of two, or a
-            requested time is one of ``missing_dates``. The message names the dataset and the cause.
+        ValueError: the grid is not regular, there is an ensemble, a variable could be either of two, has
+            units that cannot be converted or is a sum over more than an hour, or a requested time is one of
+            ``missing_dates``. The message names the dataset and the cause.
     """
     import xarray as xr
 
@@ -74,6 +77,10 @@ def anemoi_arrays(
         found = {
             row: places for row in variable_rows(request.variables) if (places := _find(names, row, rename))
         }
+        units = {
+            row: _units(group, [names[place] for place in levels.values()], row, match)
+            for row, (levels, match) in found.items()
+        }
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from error
     _check_dates(group, label, request)
@@ -82,7 +89,7 @@ def anemoi_arrays(
         group["data"], sorted({place for levels, _ in found.values() for place in levels.values()})
     )
     arrays = {}
-    for row, (levels, match) in found.items():
+    for row, (levels, _) in found.items():
         axes: dict[str, Any] = {"time": times, "latitude": latitude, "longitude": longitude}
         if row.kind == "atmospheric":
             axes = {"time": times, "level": sorted(levels), **axes}
@@ -91,7 +98,7 @@ def anemoi_arrays(
         )
         variable = xr.Variable(list(axes), indexing.LazilyIndexedArray(wanted))
         array = xr.DataArray(variable, axes, name=row.name)
-        array.attrs["units"] = f"{GRAVITY!r} {row.units}" if match.height else row.units
+        array.attrs["units"] = units[row]
         array.encoding["preferred_chunks"] = {"time": group["data"].chunks[0]}
         arrays[row.name] = array.isel(time=0, drop=True) if row.kind == "static" else array
     return arrays
@@ -118,6 +125,46 @@ def _find(
             f"rename: {{{sure[0]}: {row.name}}}"
         )
     return candidates[sure[0]] if sure else None
+
+
+def _units(group: Any, names: Sequence[str], row: Variable, match: Match) -> str:
+    """Units of a variable on its levels; ECMWF's where the dataset states none.
+
+    Raises:
+        ValueError: they cannot be converted or are not the same on all levels, or the values are sums over
+            more than an hour.
+    """
+    metadata = group.attrs.get("variables_metadata", {})
+    stated = set()
+    for name in names:
+        its = metadata.get(name, {})
+        if row.kind == "accumulated" and "period" in its:
+            start, end = map(_hours, its["period"])
+            if end - start != 1:
+                raise ValueError(
+                    f"{row.name}: expected sums over 1 hour, found sums over {end - start:g} h, {name}"
+                )
+        stated.add(str(its.get("units") or "unknown"))
+    if len(stated) > 1:
+        raise ValueError(
+            f"{row.name}: expected the same units on all levels, found {', '.join(sorted(stated))}"
+        )
+    units = stated.pop()
+    if units == "unknown":
+        return f"{GRAVITY!r} {row.units}" if match.height else row.units
+    try:
+        factor, _ = conversion(units, row, match.height)
+    except ValueError as error:
+        raise ValueError(f"{row.name}: {error}") from error
+    return f"{factor!r} {row.units}" if match.height else units
+
+
+def _hours(step: int | str) -> float:
+    """A step in hours, which datasets write as a number or as ``6h``, ``1d`` or ``30m``."""
+    found = re.fullmatch(r"(\d+)([dhms]?)", str(step))
+    if not found:
+        raise ValueError(f"expected a period of steps such as 0h and 1h, found {step}")
+    return int(found[1]) * {"d": 24, "m": 1 / 60, "s": 1 / 3600}.get(found[2], 1)
 
 
 def _axes(group: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -47,7 +47,8 @@ def open_any(path: str, engine: str | None, options: Mapping[str, Any]) -> "xr.D
     Args:
         path: folder, file or URL. For the engine ``kerchunk`` it is the file of references.
         engine: xarray's engine; None leaves the choice to xarray.
-        options: options of fsspec for a URL.
+        options: options of fsspec for a URL; for ``kerchunk`` those of the file system of references, of
+            which ``remote_options`` are for the files that are referred to.
 
     Raises:
         ValueError: xarray cannot open the store, or a Zarr store is refused (see ``stores.open_zarr``). The
@@ -65,13 +66,16 @@ def open_any(path: str, engine: str | None, options: Mapping[str, Any]) -> "xr.D
             return open_netcdf(Path(own), kind)
     try:
         if engine == "kerchunk":
-            return _open_zarr("reference://", {"fo": own, **options})
+            targets = {**options.get("remote_options", {}), "asynchronous": True}  # as zarr-python needs them
+            return _open_zarr("reference://", {"fo": own, **options, "remote_options": targets})
         if engine == "zarr" or (engine is None and _looks_like_zarr(own)):
             return _open_zarr(own, options)
         more: dict[str, Any] = {"storage_options": dict(options)} if options else {}
         return xr.open_dataset(own, engine=engine, cache=False, decode_timedelta=False, **more)
     except Exception as error:  # depends on engine and file system
-        raise ValueError(f"{path}: cannot open the store ({cause(error)})") from error
+        parquet = "; write the references as JSON, because fsspec does not read Parquet with pandas 3"
+        advice = parquet if engine == "kerchunk" and Path(own).is_dir() else ""
+        raise ValueError(f"{path}: cannot open the store ({cause(error)}){advice}") from error
 
 
 def _looks_like_zarr(path: str) -> bool:
@@ -86,7 +90,7 @@ def _open_zarr(url: str, options: Mapping[str, Any]) -> "xr.Dataset":
 
     store = zarr_store(url, options)
     group = zarr.open_group(store, mode="r")
-    check_arrays(group)
+    check_arrays(dict(group.arrays()))
     consolidated = group.metadata.consolidated_metadata is not None
     return xr.open_dataset(
         store, engine="zarr", consolidated=consolidated, cache=False, decode_timedelta=False

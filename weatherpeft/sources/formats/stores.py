@@ -67,19 +67,19 @@ def open_zarr(store: Any, consolidated: bool) -> "xr.Dataset":
     import xarray as xr
     import zarr
 
-    check_arrays(zarr.open_group(store, mode="r", use_consolidated=consolidated))
+    check_arrays(dict(zarr.open_group(store, mode="r", use_consolidated=consolidated).arrays()))
     return xr.open_zarr(
         store, consolidated=consolidated, chunks=None, mask_and_scale=False, decode_timedelta=False
     )
 
 
-def check_arrays(group: Any) -> None:
-    """Refuse a store by its metadata, before anything of it is read.
+def check_arrays(arrays: Mapping[str, Any]) -> None:
+    """Refuse arrays of a store by their metadata, before anything of them is read.
 
     Raises:
         ValueError: see ``open_zarr``.
     """
-    for name, array in group.arrays():
+    for name, array in arrays.items():
         _check_array(name, array)
 
 

@@ -19,8 +19,9 @@ TIMEOUT_S = 60.0
 """Longest silence of the server, in seconds."""
 BLOCK_BYTES = 2**18
 """Bytes that are written together; an incomplete block is lost when the connection is cut."""
+BUSY = (408, 429, 500, 502, 503, 504)
+"""HTTP statuses of a server that may answer later."""
 
-_BUSY = (408, 429, 500, 502, 503, 504)
 _log = logging.getLogger(__name__)
 
 
@@ -97,7 +98,7 @@ def _request(url: str, stream: BinaryIO) -> bool:
     # Uncompressed, because a range of a compressed body would count other bytes.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        if response.status_code in _BUSY:
+        if response.status_code in BUSY:
             raise _Busy(f"HTTP {response.status_code} {response.reason}")
         stated = response.headers.get("Content-Range", "")
         if response.status_code == 416 and stated == f"bytes */{have}":
