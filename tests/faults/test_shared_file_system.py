@@ -15,7 +15,7 @@ def follow(folder: Path) -> None:
     shared_file_system.main([str(folder), "1"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
