@@ -200,3 +200,35 @@ def test_a_model_without_memory_has_the_same_shapes() -> None:
     shapes = {name: each.shape for name, each in real.named_parameters()}
     assert {name: each.shape for name, each in empty.named_parameters()} == shapes
     assert sum(each.is_meta for each in empty.parameters()) > 20
+
+
+def later(config: dict[str, Any]) -> None:
+    """A day more than there is."""
+    config["source"]["spans"][0]["end"] = config["splits"]["test"]["periods"][0]["end"] = "2020-03-06"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            put("variables.surface", ["2m_temperature", "surface_pressure"]),
+            "surface_pressure is missing; found",
+        ),
+        (put("variables.levels_hpa", [500, 700]), "700"),
+        (later, "2020-03-06T00:00"),
+        (put("source.rename", {"other": "2m_temperature"}), "2m_temperature is missing"),
+        (put("source.area", [60, 0, 30, 40]), "(input|target)_grid: .* the data has 4×6"),
+        (put("source.path", "none.zarr"), "expected a store, found none at .*none.zarr"),
+    ],
+)
+def test_what_a_store_in_a_folder_lacks_is_said_before_any_job(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, message: str
+) -> None:
+    """From its metadata and coordinates, as of files."""
+    days = xr.concat([day(number) for number in range(5)], "time", data_vars="minimal")
+    days.to_zarr(tmp_path / "own.zarr", zarr_format=2)
+    config["source"] = {"name": "xarray", "path": str(tmp_path / "own.zarr"), "spans": [dict(SPAN)]}
+    assert check(config, tmp_path, capsys) == []
+    change(config)
+    lines = check(config, tmp_path, capsys)
+    assert re.search(message, lines[0]) and len(lines) <= 2, lines
